@@ -1,0 +1,1 @@
+"""The outside world: database, object storage, embeddings, search and HTTP."""

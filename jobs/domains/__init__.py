@@ -1,0 +1,1 @@
+"""What jobs do: one folder a noun, one file a verb."""

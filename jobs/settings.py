@@ -1,0 +1,152 @@
+"""One validated, frozen Settings object: the only reader of the process environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+DEVELOPMENT_SECRET = "development-only-not-a-secret"  # noqa: S105  refused in production by _production_is_safe
+
+
+class InvalidSettings(Exception):
+    """The environment holds a value that can't be used; the message names the variable and what to do."""
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _seconds(value: Any) -> Any:
+    return timedelta(seconds=float(value)) if isinstance(value, str | int | float) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+class Settings(BaseModel):
+    """Everything the processes can be told; each field is read from the variable of its name in capitals.
+
+    Durations are written in seconds, lists with commas.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    environment: Literal["development", "test", "production"] = "development"
+    secret_key: str = Field(DEVELOPMENT_SECRET, min_length=16, repr=False)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] | None = None
+
+    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)
+    redis_tls_ca: Path | None = None
+    rq_key_prefix: str = Field("rq", pattern=r"^[A-Za-z0-9_.:{}-]+$")
+    database_url: str = Field("sqlite:///var/rq-fleet.db", repr=False)
+    storage_url: str = Field("file://var/storage", repr=False)
+
+    job_signing_keys: Words = Field((), repr=False)
+    encryption_keys: Words = Field((), repr=False)
+    foreign_jobs: Words = ()
+
+    jwt_secret: str | None = Field(None, min_length=32, repr=False)
+    jwt_jwks_url: str | None = None
+    jwt_issuer: str = "rq-fleet"
+    jwt_audience: str = "rq-fleet"
+    admin_username: str = "admin"
+    admin_password_hash: str | None = Field(None, repr=False)
+    trusted_hosts: Words = ()
+    trusted_proxies: int = Field(0, ge=0, le=8)
+    allowed_origins: Words = ()
+
+    upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0)
+    upload_max_files: int = Field(1000, gt=0)
+    allow_private_http: bool = False
+
+    worker_concurrency: int = Field(10, ge=1, le=1000)
+    queue_weights: Mapping[str, int] = {"critical": 6, "default": 3, "low": 1}
+    queue_order: Literal["weighted", "strict"] = "weighted"
+    shutdown_grace: Seconds = timedelta(seconds=25)
+    cancel_grace: Seconds = timedelta(seconds=10)
+    lease: Seconds = timedelta(seconds=6)
+    queue_max_retries: int | None = Field(None, ge=0, le=100)
+    queue_backoff_strategy: Literal["exponential", "linear", "fixed"] | None = None
+    overrides: Mapping[str, str] = Field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment. Raises InvalidSettings naming each variable that can't be used."""
+        source = os.environ if environ is None else environ
+        values: dict[str, Any] = {
+            name: source[name.upper()]
+            for name in cls.model_fields
+            if name not in ("overrides", "queue_weights") and source.get(name.upper(), "") != ""
+        }
+        if "redis_url" not in values and source.get("REDIS_HOST"):
+            values["redis_url"] = _redis_url_of(source)
+        if source.get("QUEUE_WEIGHTS"):
+            values["queue_weights"] = _weights_of(source["QUEUE_WEIGHTS"])
+        values["overrides"] = {
+            name: value for name, value in source.items() if "__" in name or name.endswith("_QUEUE_CONCURRENCY")
+        }
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InvalidSettings(_explain(error)) from None
+
+    @field_validator("database_url")
+    @classmethod
+    def _psycopg_is_the_driver(cls, url: str) -> str:
+        for old in ("postgres://", "postgresql://"):
+            if url.startswith(old):
+                return "postgresql+psycopg://" + url.removeprefix(old)
+        return url
+
+    @model_validator(mode="after")
+    def _production_is_safe(self) -> Settings:
+        if self.environment == "production" and self.secret_key == DEVELOPMENT_SECRET:
+            raise ValueError("SECRET_KEY must be set in production; make one with: openssl rand -hex 32")
+        return self
+
+    @property
+    def production(self) -> bool:
+        """Whether the stricter rules of a deployment hold."""
+        return self.environment == "production"
+
+    @property
+    def json_logs(self) -> bool:
+        """Whether log lines are JSON objects (the default in production) or coloured text."""
+        return self.log_format == "json" or (self.log_format is None and self.production)
+
+    def override(self, variable: str, job_type: str | None = None) -> str | None:
+        """The environment's word on one policy value, or None: `QUEUE_TIMEOUT__DOCUMENTS_INGEST=60`."""
+        name = variable if job_type is None else f"{variable}__{job_type.replace('.', '_').upper()}"
+        return self.overrides.get(name)
+
+
+def _redis_url_of(source: Mapping[str, str]) -> str:
+    password = source.get("REDIS_PASSWORD")
+    user = f":{quote(password, safe='')}@" if password else ""
+    return f"redis://{user}{source['REDIS_HOST']}:{source.get('REDIS_PORT') or 6379}/{source.get('REDIS_DB') or 0}"
+
+
+def _weights_of(text: str) -> dict[str, int]:
+    try:
+        weights = {name.strip(): int(weight) for name, weight in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise InvalidSettings("QUEUE_WEIGHTS: write it as critical=6,default=3,low=1") from None
+    if not weights or min(weights.values()) < 1:
+        raise InvalidSettings("QUEUE_WEIGHTS: each queue needs a weight of at least 1")
+    return weights
+
+
+def _explain(error: ValidationError) -> str:
+    lines = [
+        f"{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}".removeprefix(": Value error, ")
+        for problem in error.errors(include_input=False)
+    ]
+    return "\n".join(lines)

