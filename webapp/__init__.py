@@ -1,0 +1,27 @@
+"""The Flask application."""
+
+from __future__ import annotations
+
+from apiflask import APIFlask
+
+from jobs.settings import Settings
+from webapp import auth, correlation, errors, security, sessions
+from webapp.blueprints import blueprints_of
+
+
+def create_app(settings: Settings | None = None) -> APIFlask:
+    """The web application on `settings` (the environment's by default); connects to nothing before it is asked.
+
+    Raises InvalidSettings or RuntimeError when the settings are not fit to serve.
+    """
+    settings = settings or Settings.from_env()
+    app = APIFlask(__name__, title="rq-fleet", version="1", spec_path="/api/openapi.json", docs_path=None)
+    app.extensions["settings"] = settings
+    correlation.init_app(app)
+    sessions.init_app(app, settings)
+    security.init_app(app, settings)
+    errors.init_app(app)
+    auth.init_app(app, settings)
+    for blueprint in blueprints_of(settings):
+        app.register_blueprint(blueprint)
+    return app

@@ -1,0 +1,89 @@
+"""Authentication and authorisation: who the caller is, what a route requires, and whose data it may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from apiflask import APIFlask
+from flask import current_app, g, request
+
+from jobs.settings import Settings
+from webapp import sessions
+from webapp.errors import Problem
+from webapp.principal import SCOPES, Principal
+from webapp.tokens import InvalidToken, KeysUnavailable, TokenVerifier, make_token
+
+__all__ = ["SCOPES", "Principal", "current_tenant", "current_user", "make_token", "requires", "verify_token"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def requires(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let only callers with all of `scopes` in: 401 problem for nobody, 403 for too few. Put it right below the route.
+
+    An unsafe method on the session's word also needs the session's CSRF token.
+    """
+    unknown = set(scopes) - SCOPES
+    if unknown:
+        raise ValueError(f"no such scope: {', '.join(sorted(unknown))}")
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        @wraps(view)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not current_user().may(*scopes):
+                raise Problem(403, "Your sign-in does not allow this; it needs: " + " ".join(scopes))
+            return view(*args, **kwargs)
+
+        guarded.required_scopes = scopes  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate
+
+
+def current_user() -> Principal:
+    """The caller of this request. Raises a 401 problem when there is none."""
+    if "principal" not in g:
+        g.principal = _authenticated()
+    return g.principal  # type: ignore[no-any-return]
+
+
+def current_tenant() -> str:
+    """The caller's tenant; all that a request reads and writes belongs to it."""
+    return current_user().tenant
+
+
+def verify_token(token: str) -> Principal:
+    """The principal of a JWT, wherever it was sent. Raises a 401 problem, or 503 when keys can't be fetched."""
+    verifier: TokenVerifier = current_app.extensions["tokens"]
+    try:
+        return verifier.verify(token)
+    except KeysUnavailable as error:
+        raise Problem(503, "Tokens can't be verified right now.", headers={"Retry-After": "5"}) from error
+    except InvalidToken as error:
+        challenge = 'Bearer realm="rq-fleet", error="invalid_token"'
+        raise Problem(401, f"Sign in again: {error}.", headers={"WWW-Authenticate": challenge}) from error
+
+
+def init_app(app: APIFlask, settings: Settings) -> None:
+    """Prepare token verification. Raises RuntimeError in production when nobody could ever sign in."""
+    if settings.production and not (settings.jwt_secret or settings.jwt_jwks_url or settings.admin_password_hash):
+        raise RuntimeError("Nobody can sign in: set JWT_JWKS_URL or JWT_SECRET, or ADMIN_PASSWORD_HASH")
+    app.extensions["tokens"] = TokenVerifier(settings)
+
+
+def _authenticated() -> Principal:
+    header = request.headers.get("Authorization")
+    if header is not None:
+        scheme, _, token = header.partition(" ")
+        return verify_token(token.strip()) if scheme.lower() == "bearer" else _nobody()
+    principal = sessions.signed_in() or _nobody()
+    if not sessions.csrf_passes(current_app.extensions["settings"].allowed_origins):
+        raise Problem(403, "The page's security token is missing or old; reload the page.")
+    return principal
+
+
+def _nobody() -> Principal:
+    raise Problem(401, "Sign in or send a bearer token.", headers={"WWW-Authenticate": 'Bearer realm="rq-fleet"'})

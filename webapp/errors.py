@@ -1,0 +1,85 @@
+"""Every error as an RFC 9457 problem document that carries the correlation id and nothing of our internals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from apiflask import APIFlask, HTTPError
+from flask import Response
+from werkzeug.exceptions import HTTPException
+
+from webapp.correlation import correlation_id
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SOON = {"Retry-After": "2"}
+
+
+class Problem(Exception):
+    """An answer that is a problem document: `status`, a `detail` for people, and extension members."""
+
+    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers, self.members = status, detail, headers, members
+
+
+def problem(
+    status: int, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **members: Any
+) -> Response:
+    """An application/problem+json response; `members` such as `errors` are added to the document."""
+    document = {"type": "about:blank", "title": _title(status), "status": status, "detail": detail or _title(status)}
+    document |= {"correlation_id": correlation_id()} | members
+    response = Response(json.dumps(document), status, mimetype=MEDIA_TYPE)
+    response.headers.extend(headers or {})
+    return response
+
+
+def init_app(app: APIFlask) -> None:
+    """Turn what routes, Flask, the engine and the adapters raise into problem documents."""
+    app.error_processor(_api_problem)
+    app.register_error_handler(HTTPException, _http_problem)
+    app.register_error_handler(Problem, _raised_problem)
+    app.register_error_handler(Exception, _internal_problem)
+
+
+def _raised_problem(error: Problem) -> Response:
+    return problem(error.status, error.detail, headers=error.headers, **error.members)
+
+
+def _http_problem(error: HTTPException) -> Response:
+    """What Werkzeug raises: routing, parsing, limits. Redirects pass through."""
+    answer = error.get_response()
+    if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
+        return answer  # type: ignore[return-value]
+    kept = {name: value for name, value in answer.headers if name in ("Allow", "Retry-After", "WWW-Authenticate")}
+    return problem(error.code, error.description if error.code < 500 else None, headers=kept)
+
+
+def _api_problem(error: HTTPError) -> Response:
+    """What APIFlask raises when a body or query does not validate."""
+    if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return problem(422, "Some fields are not valid; see errors.", errors=_fields_of(error.detail))
+    return problem(error.status_code, error.message)
+
+
+def _internal_problem(error: Exception) -> Response:
+    structlog.get_logger("webapp").error("request failed", exc_info=error)
+    return problem(500, "Something went wrong on our side; the correlation id finds it in the logs.")
+
+
+def _fields_of(detail: Any) -> list[dict[str, str]]:
+    if not isinstance(detail, dict):
+        return []
+    return [
+        {"in": str(place), "field": str(field), "message": str(message)}
+        for place, fields in detail.items()
+        for field, messages in fields.items()
+        for message in messages
+    ]
+
+
+def _title(status: int) -> str:
+    return HTTPStatus(status).phrase

@@ -1,0 +1,28 @@
+"""Who makes a request: the value that tokens and sessions are turned into and that routes ask for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+SCOPES = frozenset({"documents:read", "documents:write", "jobs:read", "jobs:write", "admin"})
+
+_TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """An authenticated caller: its subject, the tenant it belongs to and what it may do there."""
+
+    subject: str
+    tenant: str
+    scopes: frozenset[str]
+    roles: frozenset[str] = field(default_factory=frozenset)
+
+    def __post_init__(self) -> None:
+        if not _TENANT.fullmatch(self.tenant):
+            raise ValueError("a tenant is 1 to 64 letters, digits, dots, dashes or underscores")
+
+    def may(self, *scopes: str) -> bool:
+        """Whether every one of `scopes` was granted."""
+        return self.scopes.issuperset(scopes)

@@ -1,0 +1,108 @@
+"""JWT bearer tokens: verifying those of an identity provider or of our own secret, and making the latter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+from jwt import PyJWKClient
+from jwt.exceptions import PyJWKClientConnectionError, PyJWKSetError
+
+from jobs.settings import Settings
+from webapp.principal import Principal
+
+REQUIRED_CLAIMS = ("exp", "iss", "aud", "tenant")
+MAX_TOKEN_LENGTH = 8192
+CLOCK_LEEWAY = timedelta(seconds=10)
+
+
+class InvalidToken(Exception):
+    """The bearer token proves nothing; the message says why without repeating any of it."""
+
+
+class KeysUnavailable(Exception):
+    """The identity provider's keys can't be fetched now, so no token of its can be verified."""
+
+
+class TokenVerifier:
+    """Turns a compact JWT into a Principal; the algorithm decides the key, never the token's own word on keys."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keys: PyJWKClient | None = None
+        if settings.jwt_jwks_url:
+            self._keys = PyJWKClient(settings.jwt_jwks_url, lifespan=300, timeout=2, cooldown_duration=5)
+
+    def verify(self, token: str) -> Principal:
+        """The caller the token names. Raises InvalidToken, or KeysUnavailable when its key can't be looked up."""
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise InvalidToken("the token is too long")
+        try:
+            algorithm = str(jwt.get_unverified_header(token).get("alg"))
+            claims = self._claims(token, algorithm, self._key(token, algorithm))
+            return _principal_of(claims)
+        except (PyJWKClientConnectionError, PyJWKSetError) as error:
+            raise KeysUnavailable("the signing keys can't be fetched") from error
+        except jwt.ExpiredSignatureError as error:
+            raise InvalidToken("the token has expired") from error
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+            raise InvalidToken("the token is not valid here") from error
+
+    def _key(self, token: str, algorithm: str) -> Any:
+        if algorithm == "HS256" and self._settings.jwt_secret:
+            return self._settings.jwt_secret
+        if algorithm in ("RS256", "ES256") and self._keys is not None:
+            return self._keys.get_signing_key_from_jwt(token).key
+        raise InvalidToken("the token's algorithm is not accepted")
+
+    def _claims(self, token: str, algorithm: str, key: Any) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            issuer=self._settings.jwt_issuer,
+            audience=self._settings.jwt_audience,
+            leeway=CLOCK_LEEWAY,
+            options={"require": list(REQUIRED_CLAIMS)},
+        )
+
+
+def make_token(
+    settings: Settings,
+    tenant: str,
+    scopes: list[str] | frozenset[str],
+    subject: str = "user",
+    ttl: timedelta = timedelta(hours=1),
+    **claims: Any,
+) -> str:
+    """An HS256 token of `tenant` signed with JWT_SECRET. Raises ValueError when there is no such secret."""
+    if not settings.jwt_secret:
+        raise ValueError("JWT_SECRET is not set, so no token can be made; make one with: openssl rand -hex 32")
+    now = datetime.now(UTC)
+    body = {
+        "sub": subject,
+        "tenant": tenant,
+        "scope": " ".join(sorted(scopes)),
+        "iss": settings.jwt_issuer,
+        "aud": settings.jwt_audience,
+        "iat": now,
+        "exp": now + ttl,
+    }
+    return jwt.encode(body | claims, settings.jwt_secret, algorithm="HS256")
+
+
+def _principal_of(claims: dict[str, Any]) -> Principal:
+    subject, tenant = claims.get("sub", ""), claims["tenant"]
+    if not isinstance(tenant, str) or not isinstance(subject, str):
+        raise InvalidToken("the claims sub and tenant are texts")
+    return Principal(subject, tenant, _words(claims.get("scope")), _words(claims.get("roles")))
+
+
+def _words(claim: Any) -> frozenset[str]:
+    if claim is None:
+        return frozenset()
+    words = claim.split() if isinstance(claim, str) else claim
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InvalidToken("the claims scope and roles are texts or lists of texts")
+    return frozenset(words)
