@@ -1,0 +1,178 @@
+"""Connections to Redis that answer or fail within about a second, and one error for every way it can be away."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+
+from jobs.engine.broker_address import Address, parse
+from jobs.engine.errors import BrokerUnavailable
+from jobs.settings import InvalidSettings, Settings
+
+ANSWER_WITHIN = timedelta(seconds=1)
+LONGEST_BLOCK = timedelta(seconds=5)
+CONNECT_WITHIN = timedelta(seconds=0.8)
+SENTINEL_ANSWERS_WITHIN = timedelta(seconds=0.3)
+HEALTH_CHECK_EVERY = timedelta(seconds=20)
+CONNECTIONS = 100
+RETRY_AFTER = timedelta(seconds=1)
+RETRY_WHEN_FULL = timedelta(seconds=5)
+_REFUSALS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNKILLABLE")
+_PROBLEMS: tuple[tuple[tuple[type[Exception], ...], str, timedelta], ...] = (
+    ((AuthenticationError, AuthorizationError), "Redis refuses the credentials in REDIS_URL", RETRY_WHEN_FULL),
+    ((OutOfMemoryError,), "Redis is full (maxmemory) and refuses writes", RETRY_WHEN_FULL),
+    ((BusyLoadingError,), "Redis is loading its data", RETRY_AFTER),
+    ((ReadOnlyError,), "this Redis is a replica: a failover is under way", RETRY_AFTER),
+    ((ClusterDownError, TryAgainError), "Redis is between two primaries", RETRY_AFTER),
+    ((redis.ConnectionError, redis.TimeoutError), "Redis can't be reached or did not answer in time", RETRY_AFTER),
+)
+
+
+def connect(
+    settings: Settings,
+    *,
+    socket_timeout: timedelta | None = ANSWER_WITHIN,
+    purpose: str = "client",
+    blocking: bool = False,
+) -> redis.Redis:
+    """A client of REDIS_URL with bytes answers, safe to share between threads and greenlets and to keep over a fork.
+
+    Nothing is sent yet, and nothing is ever sent twice: scripts are idempotent and their callers retry them. `purpose`
+    shows in CLIENT LIST. `blocking` is for BLMOVE and the like that wait up to LONGEST_BLOCK inside Redis: reads then
+    wait that much longer; `socket_timeout=None` waits for ever. Raises InvalidSettings that names REDIS_URL.
+    """
+    address = parse(settings.redis_url)
+    timeout = None if socket_timeout is None else socket_timeout.total_seconds()
+    if timeout is not None and blocking:
+        timeout += LONGEST_BLOCK.total_seconds()
+    options = _connection_options(address, settings) | {
+        "socket_timeout": timeout,
+        "client_name": _client_name(purpose),
+        "max_connections": CONNECTIONS,
+        "timeout": ANSWER_WITHIN.total_seconds(),
+    }
+    return redis.Redis.from_pool(_pool(address, options))
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Around commands (or as a decorator): BrokerUnavailable when Redis is away, hangs, loads, is full or a replica."""
+    try:
+        yield
+    except redis.RedisError as error:
+        if (problem := _problem(error)) is None:
+            raise
+        raise problem from error
+
+
+def _problem(error: redis.RedisError) -> BrokerUnavailable | None:
+    for kinds, message, retry_after in _PROBLEMS:
+        if isinstance(error, kinds):
+            return BrokerUnavailable(message, retry_after)
+    if isinstance(error, ResponseError) and str(error).startswith(_REFUSALS):
+        return BrokerUnavailable("Redis refuses commands at the moment", RETRY_AFTER)
+    return None
+
+
+class _LeavesReplicas:
+    """Drops a connection whose server turns out to be a replica, so that the next one finds the primary."""
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except ReadOnlyError:
+            self.disconnect()  # type: ignore[attr-defined]
+            raise
+
+
+class _Tcp(_LeavesReplicas, Connection):
+    pass
+
+
+class _Tls(_LeavesReplicas, SSLConnection):
+    pass
+
+
+class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Asks the Sentinels for the primary and makes greenlets wait for a free connection."""
+
+    def close(self) -> None:
+        super().close()
+        self.sentinel_manager.close()
+
+
+def _pool(address: Address, options: dict[str, Any]) -> redis.ConnectionPool:
+    if address.master is not None:
+        connection = SentinelManagedSSLConnection if address.tls else SentinelManagedConnection
+        return _SentinelPool(  # type: ignore[no-untyped-call]
+            address.master, _sentinels(address, options), connection_class=connection, **options
+        )
+    if address.socket_path is not None:
+        del options["socket_keepalive"]
+        options |= {"path": address.socket_path, "connection_class": UnixDomainSocketConnection}
+    else:
+        host, port = address.hosts[0]
+        options |= {"host": host, "port": port, "connection_class": _Tls if address.tls else _Tcp}
+    return BlockingConnectionPool(**options)  # type: ignore[no-untyped-call]
+
+
+def _sentinels(address: Address, options: dict[str, Any]) -> Sentinel:
+    seconds = SENTINEL_ANSWERS_WITHIN.total_seconds()
+    shared = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    return Sentinel(  # type: ignore[no-untyped-call]
+        address.hosts,
+        sentinel_kwargs=shared
+        | {
+            "ssl": address.tls,
+            "username": address.sentinel_username,
+            "password": address.sentinel_password,
+            "socket_timeout": seconds,
+            "socket_connect_timeout": seconds,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "client_name": options["client_name"],
+        },
+    )
+
+
+def _connection_options(address: Address, settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "db": address.db,
+        "username": address.username,
+        "password": address.password,
+        "socket_connect_timeout": CONNECT_WITHIN.total_seconds(),
+        "socket_keepalive": True,
+        "health_check_interval": HEALTH_CHECK_EVERY.total_seconds(),
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "driver_info": None,
+    }
+    if address.tls and settings.redis_tls_ca is not None:
+        if not settings.redis_tls_ca.is_file():
+            raise InvalidSettings("REDIS_TLS_CA: there is no such file; it must hold the CA certificates in PEM form")
+        options["ssl_ca_certs"] = str(settings.redis_tls_ca)
+    return options
+
+
+def _client_name(purpose: str) -> str:
+    host = "".join(character for character in socket.gethostname() if character.isalnum() or character in "-_.")
+    return f"rq-fleet-{purpose}@{host}"
