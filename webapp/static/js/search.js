@@ -1,0 +1,101 @@
+// The search box: asks while one types, shows passages with the words that were found marked.
+
+import { call, workspace } from "./api.js";
+import { count, element } from "./dom.js";
+
+const PAUSE = 350;
+
+const form = document.getElementById("search");
+const query = document.getElementById("query");
+const status = document.getElementById("search-status");
+const list = document.getElementById("hits");
+const hints = document.getElementById("hints");
+
+let asked = null;
+let answered = "";
+let timer = null;
+
+export function startSearch() {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    search(query.value.trim(), true);
+  });
+  query.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => search(query.value.trim()), PAUSE);
+  });
+  query.value = new URLSearchParams(location.search).get("q") ?? "";
+  if (query.value) search(query.value.trim());
+}
+
+async function search(text, again = false) {
+  clearTimeout(timer);
+  if (text === answered && !again) return;
+  asked?.abort();
+  remember(text);
+  if (text === "") return show("", [], "");
+  asked = new AbortController();
+  const { signal } = asked;
+  list.setAttribute("aria-busy", "true");
+  try {
+    const answer = await call(`${workspace.path}/search?q=${encodeURIComponent(text)}`, { signal });
+    const hits = answer.hits ?? answer.items ?? [];
+    show(text, hits, hits.length ? `${count(hits.length, "passage", "passages")} found` : nothing(text));
+  } catch (error) {
+    if (error.name !== "AbortError") show("", [], error.message);
+  }
+}
+
+function show(text, hits, message) {
+  answered = text;
+  status.textContent = message;
+  list.replaceChildren(...hits.map(passage));
+  list.removeAttribute("aria-busy");
+  hints.hidden = text !== "";
+}
+
+function nothing(text) {
+  return `Nothing found for “${text}”. Try other words, or add a document.`;
+}
+
+function passage(hit) {
+  const where = [hit.page ? `Page ${hit.page}` : null, hit.section].filter(Boolean).join(" · ");
+  return element(
+    "li",
+    { class: "hit" },
+    element(
+      "header",
+      {},
+      element("h2", {}, hit.document_name),
+      where ? element("span", { class: "where" }, where) : null,
+      element("span", { class: "score", title: "How well it matches, against the other passages" }, score(hit.score)),
+    ),
+    element("blockquote", {}, ...marked(hit.text, hit.highlights ?? [])),
+  );
+}
+
+function score(value) {
+  return `Score ${value >= 0.1 ? value.toFixed(2) : value.toFixed(4)}`;
+}
+
+// Highlights count characters as people do (code points), JavaScript's strings count UTF-16 units.
+function marked(text, highlights) {
+  const characters = Array.from(text);
+  const parts = [];
+  let at = 0;
+  for (const [start, end] of [...highlights].sort((a, b) => a[0] - b[0])) {
+    if (start < at || end > characters.length) continue;
+    parts.push(characters.slice(at, start).join(""));
+    parts.push(element("mark", {}, characters.slice(start, end).join("")));
+    at = end;
+  }
+  parts.push(characters.slice(at).join(""));
+  return parts;
+}
+
+function remember(text) {
+  const address = new URL(location.href);
+  if (text) address.searchParams.set("q", text);
+  else address.searchParams.delete("q");
+  history.replaceState(null, "", address);
+}
