@@ -1,0 +1,131 @@
+"""A database connection pool per process, with the transactions our jobs and routes need."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session
+
+from jobs.settings import InvalidSettings
+
+BUSY = timedelta(seconds=30)
+_open: WeakSet[Database] = WeakSet()
+_inherited: list[object] = []
+
+
+class Database:
+    """One SQLite file or PostgreSQL database; usable from many threads, and in a child after a fork.
+
+    Raises InvalidSettings for a URL that is neither.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = make_url(url)
+        self.engine = _sqlite(self.url, pool_size) if self.is_sqlite else _postgresql(self.url, pool_size)
+        _open.add(self)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is SQLite; PostgreSQL otherwise."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """A write transaction, committed at the end of the block and rolled back when it raises.
+
+        SQLite has one writer at a time: do no I/O inside. Waits up to 30 s for its turn.
+        """
+        with Session(self._writer(), expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A read-only transaction on one snapshot of the data (PostgreSQL: of each statement)."""
+        with Session(self._reader(), expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def ping(self) -> None:
+        """Ask the database for a sign of life; raises SQLAlchemyError when there is none."""
+        with self.read() as session:
+            session.connection().exec_driver_sql("SELECT 1")
+
+    def close(self) -> None:
+        """Close the pooled connections; the next use opens new ones."""
+        self.engine.dispose()
+
+    def _writer(self) -> Engine:
+        return self.engine.execution_options(rq_fleet_writes=True)
+
+    def _reader(self) -> Engine:
+        return self.engine.execution_options(postgresql_readonly=True)
+
+
+def _sqlite(url: URL, pool_size: int) -> Engine:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise InvalidSettings(
+            "DATABASE_URL: SQLite needs a file that every process can open: sqlite:///var/rq-fleet.db"
+        )
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url, pool_size=pool_size, max_overflow=pool_size * 4, connect_args={"timeout": BUSY.total_seconds()}
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin on its own: it would begin DEFERRED
+    _use_wal(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _use_wal(connection: Any) -> None:
+    """Switch the file to WAL; SQLite does not wait its busy timeout here when several processes switch at once."""
+    import sqlite3
+
+    give_up = time.monotonic() + BUSY.total_seconds()
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("rq_fleet_writes", False)
+    connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgresql(url: URL, pool_size: int) -> Engine:
+    if url.get_backend_name() != "postgresql":
+        raise InvalidSettings("DATABASE_URL: use sqlite:///path/to/file.db or postgresql://user:password@host/name")
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_size=pool_size,
+        max_overflow=pool_size * 2,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 10, "application_name": "rq-fleet"},
+    )
+
+
+def _forget_inherited_connections() -> None:
+    """In a forked child: start with empty pools; the parent's are kept alive, so that nothing here ever closes them."""
+    for database in list(_open):
+        _inherited.append(database.engine.pool)
+        database.engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_forget_inherited_connections)

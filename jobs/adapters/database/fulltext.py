@@ -1,0 +1,93 @@
+"""Full text: FTS5 on SQLite, tsvector with a GIN index on PostgreSQL; both get words that we folded ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from jobs.adapters.words import terms
+
+MAX_POSITION = 16_383  # PostgreSQL keeps no later ones
+MAX_POSITIONS = 255
+
+
+def index(session: Session, rows: Sequence[tuple[int, str, str]]) -> None:
+    """Add passages, each (number, workspace id, text). Deleting a passage removes its entry by itself."""
+    if not rows:
+        return
+    sqlite = session.get_bind().dialect.name == "sqlite"
+    form = _words if sqlite else _lexemes
+    session.connection().execute(
+        text(SQLITE_INSERT if sqlite else POSTGRESQL_INSERT),
+        [{"number": number, "workspace": workspace, "terms": form(prose)} for number, workspace, prose in rows],
+    )
+
+
+def search(session: Session, *, tenant: str, workspace_id: str, words: list[str], limit: int) -> list[int]:
+    """The numbers of the workspace's passages that hold any of the folded words, best first; ties as written."""
+    if not words:
+        return []
+    sqlite = session.get_bind().dialect.name == "sqlite"
+    query = _match(workspace_id, words) if sqlite else _tsquery(words)
+    values = {"query": query, "tenant": tenant, "workspace": workspace_id, "limit": limit}
+    return list(session.connection().scalars(text(SQLITE_SEARCH if sqlite else POSTGRESQL_SEARCH), values))
+
+
+SCOPE = """
+JOIN passages ON passages.number = found.number
+JOIN documents ON documents.id = passages.document_id AND documents.tenant = :tenant
+JOIN workspaces ON workspaces.id = passages.workspace_id AND workspaces.tenant = :tenant
+WHERE passages.workspace_id = :workspace"""
+
+SQLITE_INSERT = "INSERT INTO passage_terms (rowid, workspace, terms) VALUES (:number, :workspace, :terms)"
+SQLITE_SEARCH = f"""
+SELECT found.number
+FROM (
+    SELECT rowid AS number, bm25(passage_terms, 0.0, 1.0) AS rank FROM passage_terms WHERE passage_terms MATCH :query
+) AS found
+{SCOPE}
+ORDER BY round(found.rank, 6), found.number
+LIMIT :limit"""  # noqa: S608  made of constants
+
+POSTGRESQL_INSERT = """
+INSERT INTO passage_terms (number, workspace_id, terms) VALUES (:number, :workspace, CAST(:terms AS tsvector))"""
+POSTGRESQL_SEARCH = f"""
+SELECT found.number
+FROM (
+    SELECT number, ts_rank(terms, CAST(:query AS tsquery), 1) AS rank
+    FROM passage_terms
+    WHERE workspace_id = :workspace AND terms @@ CAST(:query AS tsquery)
+) AS found
+{SCOPE}
+ORDER BY found.rank DESC, found.number
+LIMIT :limit"""  # noqa: S608  made of constants
+
+
+def _words(prose: str) -> str:
+    return " ".join(term for term, _start, _end in terms(prose))
+
+
+def _lexemes(prose: str) -> str:
+    """A tsvector literal; terms hold only letters and digits, so that quoting them is enough."""
+    places: dict[str, list[int]] = {}
+    for position, (term, _start, _end) in enumerate(terms(prose), 1):
+        places.setdefault(term, []).append(min(position, MAX_POSITION))
+    return " ".join(f"'{term}':{_joined(sorted(set(found))[:MAX_POSITIONS])}" for term, found in places.items())
+
+
+def _joined(positions: Iterable[int]) -> str:
+    return ",".join(map(str, positions))
+
+
+def _match(workspace_id: str, words: list[str]) -> str:
+    return f'workspace : "{workspace_id}" AND terms : ({" OR ".join(_quoted(words))})'
+
+
+def _quoted(words: list[str]) -> Iterable[str]:
+    return (f'"{word}"' for word in words)
+
+
+def _tsquery(words: list[str]) -> str:
+    return " | ".join(f"'{word}'" for word in words)

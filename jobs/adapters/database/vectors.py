@@ -1,0 +1,150 @@
+"""Nearest neighbours: pgvector with HNSW where PostgreSQL has it, exact search with numpy everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Float, Select, cast, column, func, select, table, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from sqlalchemy.types import UserDefinedType
+
+from jobs.adapters.database.models import Document, Passage, Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class _Vector(UserDefinedType[str]):
+    """pgvector's type, for casting."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_options: object) -> str:
+        return "vector"
+
+
+DIMENSIONS = 256
+CHUNK = 4096
+CREATE = f"""
+CREATE TABLE passage_vectors (
+    number bigint PRIMARY KEY REFERENCES passages (number) ON DELETE CASCADE,
+    workspace_id varchar(32) NOT NULL,
+    embedding vector({DIMENSIONS}) NOT NULL
+)"""
+INSERT = """
+INSERT INTO passage_vectors (number, workspace_id, embedding) VALUES (:number, :workspace, CAST(:vector AS vector))"""
+_indexed = table("passage_vectors", column("number"), column("workspace_id"), column("embedding"))
+_whole = func.length(Passage.embedding) == DIMENSIONS * 4
+
+
+def prepare(connection: Connection) -> bool:
+    """Make and fill the pgvector table where the extension can be had; run by every migration. Whether it is there."""
+    if connection.dialect.name != "postgresql" or not _has_pgvector(connection):
+        return False
+    if not _is_prepared(connection):
+        connection.execute(text("LOCK TABLE passages IN SHARE MODE"))
+        connection.execute(text(CREATE))
+        _fill(connection)
+        connection.execute(text("CREATE INDEX ON passage_vectors (workspace_id)"))
+        connection.execute(text("CREATE INDEX ON passage_vectors USING hnsw (embedding vector_cosine_ops)"))
+    return True
+
+
+def index(session: Session, rows: Sequence[tuple[int, str, bytes]]) -> None:
+    """Add passages, each (number, workspace id, float32 vector), to the pgvector table; elsewhere there is no index."""
+    connection = session.connection()
+    if rows and _is_prepared(connection):
+        connection.execute(text(INSERT), [_values(number, workspace, vector) for number, workspace, vector in rows])
+
+
+def nearest(
+    session: Session, *, tenant: str, workspace_id: str, vector: NDArray[np.float32], model: str, limit: int
+) -> list[tuple[int, float]]:
+    """The `limit` passages of the workspace most like the unit vector: (number, cosine similarity), best first.
+
+    Only documents embedded with `model` are looked at. Equal ones come in the order they were written.
+    """
+    scope = _scope(tenant, workspace_id, model)
+    if _is_prepared(session.connection()):
+        return _nearest_by_index(session, scope.where(_indexed.c.workspace_id == workspace_id), vector, limit)
+    return _nearest_exactly(session, scope, vector, limit)
+
+
+def _has_pgvector(connection: Connection) -> bool:
+    try:
+        with connection.begin_nested():
+            connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+    except DBAPIError:  # not installed, or this user may not: exact search serves
+        return False
+    return True
+
+
+def _is_prepared(connection: Connection) -> bool:
+    if connection.dialect.name != "postgresql":
+        return False
+    return connection.scalar(text("SELECT to_regclass('passage_vectors')")) is not None
+
+
+def _fill(connection: Connection) -> None:
+    stored = select(Passage.number, Passage.workspace_id, Passage.embedding).where(_whole)
+    for part in connection.execute(stored.execution_options(yield_per=CHUNK)).partitions():
+        connection.execute(text(INSERT), [_values(number, workspace, vector) for number, workspace, vector in part])
+
+
+def _values(number: int, workspace_id: str, vector: bytes) -> dict[str, object]:
+    return {"number": number, "workspace": workspace_id, "vector": _written(vector)}
+
+
+def _written(vector: bytes) -> str:
+    import numpy as np
+
+    return "[" + ",".join(map(repr, np.frombuffer(vector, "<f4").tolist())) + "]"
+
+
+def _scope(tenant: str, workspace_id: str, model: str) -> Select[Any]:
+    return (
+        select(Passage.number)
+        .join(Document, Document.id == Passage.document_id)
+        .join(Workspace, Workspace.id == Passage.workspace_id)
+        .where(
+            Passage.workspace_id == workspace_id,
+            Workspace.tenant == tenant,
+            Document.tenant == tenant,
+            Document.embedding_model == model,
+        )
+    )
+
+
+def _nearest_by_index(
+    session: Session, scope: Select[Any], vector: NDArray[np.float32], limit: int
+) -> list[tuple[int, float]]:
+    """HNSW goes on until enough rows of the workspace were found, or plans an exact scan of a small one."""
+    session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
+    session.execute(text(f"SET LOCAL hnsw.ef_search = {min(1000, max(100, limit))}"))
+    distance = _indexed.c.embedding.op("<=>", return_type=Float())(cast(_written(vector.tobytes()), _Vector()))
+    found = (
+        scope.add_columns(distance.label("distance"))
+        .join(_indexed, _indexed.c.number == Passage.number)
+        .order_by(distance, Passage.number)
+        .limit(limit)
+    )
+    return [(number, 1.0 - far) for number, far in session.execute(found)]
+
+
+def _nearest_exactly(
+    session: Session, scope: Select[Any], vector: NDArray[np.float32], limit: int
+) -> list[tuple[int, float]]:
+    import numpy as np
+
+    best_numbers, best = np.empty(0, np.int64), np.empty(0, np.float32)
+    stored = scope.add_columns(Passage.embedding).where(_whole).execution_options(yield_per=CHUNK)
+    for part in session.execute(stored).partitions():
+        matrix = np.frombuffer(b"".join(row[1] for row in part), "<f4").reshape(-1, DIMENSIONS)
+        numbers = np.concatenate([best_numbers, np.fromiter((row[0] for row in part), np.int64, len(part))])
+        likeness = np.concatenate([best, np.round(matrix @ vector, 6)])  # equal rows must tie, whatever BLAS rounds
+        order = np.lexsort((numbers, -likeness))[:limit]
+        best_numbers, best = numbers[order], likeness[order]
+    return list(zip(best_numbers.tolist(), best.tolist(), strict=True))
