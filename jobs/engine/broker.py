@@ -79,12 +79,13 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        if (problem := _problem(error)) is None:
+        if (problem := unavailable(error)) is None:
             raise
         raise problem from error
 
 
-def _problem(error: redis.RedisError) -> BrokerUnavailable | None:
+def unavailable(error: redis.RedisError) -> BrokerUnavailable | None:
+    """What an error of redis-py means: Redis is away for now, or (None) the command or our rights are wrong."""
     for kinds, message, retry_after in _PROBLEMS:
         if isinstance(error, kinds):
             return BrokerUnavailable(message, retry_after)
