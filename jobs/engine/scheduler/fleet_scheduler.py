@@ -1,0 +1,127 @@
+"""rq-scheduler for this fleet: JSON only, a lock that names its owner, steps that can be killed anywhere."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import redis
+from rq_scheduler import Scheduler  # type: ignore[import-untyped]
+
+from jobs.engine import keys, registry
+from jobs.engine.scheduler import foreign, names
+from jobs.engine.scheduler.aside import set_aside
+from jobs.engine.scheduler.drain import Drain
+from jobs.engine.scheduler.json_bound import JsonJob, JsonQueue
+from jobs.engine.scheduler.leadership import Leadership, LostLead
+from jobs.engine.scheduler.periodic import Periodic
+from jobs.engine.scheduler.process import AWAY, keep_running
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+    from jobs.engine.job_types import JobType
+
+INTERVAL = timedelta(seconds=1)
+RENEW_EVERY = timedelta(seconds=1)
+ENTRIES = 100
+
+
+class FleetScheduler(Scheduler):  # type: ignore[misc]
+    """One scheduler of perhaps several side by side; the one that leads does the work, a second at a time.
+
+    `declared` gives the job types whose `every=` counts, `connection` is a client that answers or fails quickly.
+    """
+
+    redis_scheduler_namespace_prefix = names.INSTANCE
+    scheduler_key = f"{keys.PREFIX}:scheduler"
+    scheduler_lock_key = names.LEAD
+    scheduled_jobs_key = names.SCHEDULED_JOBS
+    job_class = JsonJob
+    queue_class = JsonQueue
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        connection: redis.Redis | None = None,
+        declared: Callable[[], Iterable[JobType[Any]]] = registry.all_types,
+    ) -> None:
+        name = f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}"
+        super().__init__(interval=INTERVAL.total_seconds(), connection=connection or fleet.redis, name=name)
+        self.lead = Leadership(self.connection, name)
+        self.periodic = Periodic(fleet, self.lead, declared)
+        self.drain = Drain(self.lead)
+        self._synchronised = False
+
+    def acquire_lock(self) -> bool:
+        """Report as alive and take or keep the lead and RQ's scheduler locks; true while this scheduler leads."""
+        if self.lead.beat(self.drain.queue_names()):
+            self._synchronised = False
+        return self.lead.leads
+
+    def remove_lock(self) -> None:
+        """Give up the locks that are still ours, and sign off."""
+        self.lead.release()
+
+    def tick(self, stopping: Callable[[], bool] = lambda: False) -> timedelta:
+        """Do what is due, as the leader; returns how long nothing will be, an interval at most.
+
+        Raises redis.RedisError or BrokerUnavailable when Redis is away; everything done so far is kept.
+        """
+        try:
+            if self.acquire_lock():
+                self._lead(stopping)
+        except LostLead:
+            self.lead.leads = False
+        return self._pause() if self.lead.leads else INTERVAL
+
+    def enqueue_jobs(self) -> list[str]:
+        """Enqueue the due entries of rq-scheduler's sorted set, a hundred at most; returns their ids."""
+        now = self.lead.now.timestamp()
+        due = self.connection.zrangebyscore(self.scheduled_jobs_key, "-inf", now, 0, ENTRIES, withscores=True)
+        for member, score in due:
+            try:
+                self._enqueue_entry(member.decode(), score)
+            except (LostLead, *AWAY):
+                raise
+            except Exception as error:
+                set_aside(self.connection, self.scheduled_jobs_key, member, error)
+        return [member.decode(errors="replace") for member, _ in due]
+
+    def enqueue_job(self, job: JsonJob) -> None:
+        """Enqueue one job of rq-scheduler's sorted set and move or remove its entry, as one transaction."""
+        foreign.enqueue(self.lead, job.id)
+
+    def run(self, burst: bool = False) -> None:
+        """Lead or stand by until SIGTERM or SIGINT; with `burst` once. Redis being away ends it only with `burst`."""
+        if burst:
+            self.tick()
+            self.remove_lock()
+        else:
+            keep_running(self)
+
+    def _lead(self, stopping: Callable[[], bool]) -> None:
+        if not self._synchronised:
+            self.periodic.synchronise()
+            self._synchronised = True
+        more = True
+        while more and self.lead.leads and not stopping():
+            more = len(self.enqueue_jobs()) == ENTRIES
+            more = self.drain.move_due() or more
+            if more and self.lead.age >= RENEW_EVERY:
+                self.acquire_lock()
+
+    def _enqueue_entry(self, entry_id: str, score: float) -> None:
+        if entry_id in self.periodic.entries:
+            self.periodic.enqueue(entry_id, score)
+        else:
+            foreign.enqueue(self.lead, entry_id)
+
+    def _pause(self) -> timedelta:
+        first = self.connection.zrange(self.scheduled_jobs_key, 0, 0, withscores=True)
+        due = [self.drain.next_due] if self.drain.next_due else []
+        due += [datetime.fromtimestamp(score, self.lead.now.tzinfo) for _, score in first]
+        return min([INTERVAL, *(max(moment - self.lead.now, timedelta(0)) for moment in due)])

@@ -1,0 +1,65 @@
+"""Entries that plain rq-scheduler clients wrote: enqueued and repeated as rq-scheduler does, in one transaction."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from redis.client import Pipeline
+from rq.job import JobStatus
+from rq_scheduler.utils import get_next_scheduled_time  # type: ignore[import-untyped]
+
+from jobs.engine import keys
+from jobs.engine.scheduler import grid, names
+from jobs.engine.scheduler.aside import Unreadable, read, set_aside
+from jobs.engine.scheduler.json_bound import JsonJob, JsonQueue
+from jobs.engine.scheduler.leadership import Leadership
+
+CANCELLED = (JobStatus.CANCELED, JobStatus.STOPPED)
+UNDER_WAY = (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.RATE_LIMITED)
+
+
+def enqueue(lead: Leadership, job_id: str) -> None:
+    """Put a due entry's job on its queue, unless it was cancelled or its last run is under way, and move the entry.
+
+    An entry that can't be read is set aside. Raises LostLead and writes nothing where another scheduler leads.
+    """
+
+    def move(pipe: Pipeline) -> None:
+        job = read(lead.connection, job_id)
+        status = job.get_status(refresh=False)
+        following = None if status in CANCELLED else _next_time(job, lead)
+        pipe.multi()
+        if status not in CANCELLED + UNDER_WAY:
+            queue = JsonQueue(job.origin, connection=lead.connection)
+            queue._enqueue_job(job, pipeline=pipe, at_front=bool(job.enqueue_at_front))
+            pipe.sadd(names.QUEUES, queue.key)
+        if following is None:
+            pipe.zrem(names.SCHEDULED_JOBS, job_id)
+        else:
+            pipe.zadd(names.SCHEDULED_JOBS, {job_id: following})
+
+    try:
+        lead.fenced(move, names.SCHEDULED_JOBS, keys.job(job_id))
+    except Unreadable as error:
+        set_aside(lead.connection, names.SCHEDULED_JOBS, job_id, error)
+
+
+def _next_time(job: JsonJob, lead: Leadership) -> float | None:
+    try:
+        return _following(job, lead)
+    except Exception as error:
+        raise Unreadable(f"its interval or cron string: {error}") from error
+
+
+def _following(job: JsonJob, lead: Leadership) -> float | None:
+    """When it runs next (epoch seconds), or None after its last run; counts rq-scheduler's `repeat` down."""
+    interval, cron, repeat = (job.meta.get(name) for name in ("interval", "cron_string", "repeat"))
+    if not (interval or cron):
+        return None
+    if repeat is not None:
+        job.meta["repeat"] = int(repeat) - 1
+        if job.meta["repeat"] <= 0:
+            return None
+    if interval:
+        return grid.following(timedelta(seconds=int(interval)), lead.now).timestamp()
+    return float(get_next_scheduled_time(cron, use_local_timezone=job.meta.get("use_local_timezone")).timestamp())

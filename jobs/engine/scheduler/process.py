@@ -1,0 +1,70 @@
+"""The scheduler as a process: it outlives every outage of Redis and ends within a second of SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import redis
+import structlog
+
+from jobs.engine import broker
+from jobs.engine.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+    from jobs.engine.scheduler.fleet_scheduler import FleetScheduler
+
+ANSWER_WITHIN = timedelta(seconds=0.6)
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=0.1), timedelta(seconds=0.8)
+SIGNALS = {signal.SIGTERM, signal.SIGINT}
+AWAY = (redis.RedisError, BrokerUnavailable, OSError)
+log = structlog.get_logger(__name__)
+
+
+def run(fleet: Fleet) -> int:
+    """Schedule for a fleet until SIGTERM or SIGINT; returns the process's exit code."""
+    from jobs.engine.scheduler.fleet_scheduler import FleetScheduler
+
+    connection = broker.connect(fleet.settings, socket_timeout=ANSWER_WITHIN, purpose="scheduler")
+    keep_running(FleetScheduler(fleet.discover(), connection))
+    return 0
+
+
+def keep_running(scheduler: FleetScheduler) -> None:
+    """Tick until SIGTERM or SIGINT, which are held back and asked for between steps; then release the locks.
+
+    While Redis is away, or anything else goes wrong, it tries again within a second.
+    """
+    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    log.info("scheduler started", name=scheduler.name)
+    try:
+        _tick_until_signalled(scheduler)
+    finally:
+        with suppress(*AWAY):
+            scheduler.remove_lock()
+        log.info("scheduler stopped", name=scheduler.name)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
+
+
+def _tick_until_signalled(scheduler: FleetScheduler) -> None:
+    failures = 0
+    wait = timedelta(0)
+    while signal.sigtimedwait(SIGNALS, wait.total_seconds()) is None:
+        try:
+            wait = scheduler.tick(_signalled)
+            if failures:
+                log.info("scheduling again", name=scheduler.name)
+            failures = 0
+        except Exception as error:
+            if not failures:
+                report = log.warning if isinstance(error, AWAY) else log.exception
+                report("scheduling failed, trying again", name=scheduler.name, error=repr(error))
+            wait = min(FIRST_WAIT * 2 ** min(failures, 10), LONGEST_WAIT)
+            failures += 1
+
+
+def _signalled() -> bool:
+    return bool(signal.sigpending() & SIGNALS)
