@@ -1,0 +1,1 @@
+"""How the processes are started: locally by bin/run, and in production."""
