@@ -51,6 +51,7 @@ class Settings(BaseModel):
 
     job_signing_keys: Words = Field((), repr=False)
     encryption_keys: Words = Field((), repr=False)
+    job_modules: Words = ("jobs.domains",)
     foreign_jobs: Words = ()
 
     jwt_secret: str | None = Field(None, min_length=32, repr=False)
@@ -61,6 +62,7 @@ class Settings(BaseModel):
     admin_password_hash: str | None = Field(None, repr=False)
     trusted_hosts: Words = ()
     trusted_proxies: int = Field(0, ge=0, le=8)
+    prometheus_multiproc_dir: Path | None = None
     allowed_origins: Words = ()
 
     upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apiflask import APIFlask
 
 from jobs.settings import Settings
-from webapp import auth, correlation, errors, security, sessions
+from webapp import auth, correlation, errors, metrics, openapi, parsing, security, services, sessions
 from webapp.blueprints import blueprints_of
 
 
@@ -18,10 +18,14 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app = APIFlask(__name__, title="rq-fleet", version="1", spec_path="/api/openapi.json", docs_path=None)
     app.extensions["settings"] = settings
     correlation.init_app(app)
+    metrics.init_app(app, settings)
+    parsing.init_app(app)
     sessions.init_app(app, settings)
     security.init_app(app, settings)
     errors.init_app(app)
     auth.init_app(app, settings)
+    services.init_app(app, settings)
+    openapi.init_app(app)
     for blueprint in blueprints_of(settings):
         app.register_blueprint(blueprint)
     return app

@@ -10,12 +10,31 @@ from typing import Any
 import structlog
 from apiflask import APIFlask, HTTPError
 from flask import Response
+from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
+from jobs.adapters.storage import StorageError
+from jobs.engine import (
+    BrokerUnavailable,
+    Conflict,
+    FleetError,
+    IdempotencyConflict,
+    InvalidPayload,
+    NotFound,
+    PayloadTooLarge,
+)
 from webapp.correlation import correlation_id
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SOON = {"Retry-After": "2"}
+DETAILS = {404: "There is no such thing here.", 413: "The request is too large."}
+FLEET_PROBLEMS: tuple[tuple[type[FleetError], int, str | None], ...] = (
+    (NotFound, 404, "There is no such thing here."),
+    (Conflict, 409, None),
+    (PayloadTooLarge, 413, None),
+    (InvalidPayload, 422, None),
+    (IdempotencyConflict, 422, None),
+)
 
 
 class Problem(Exception):
@@ -42,6 +61,8 @@ def init_app(app: APIFlask) -> None:
     app.error_processor(_api_problem)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Problem, _raised_problem)
+    app.register_error_handler(FleetError, _fleet_problem)
+    app.register_error_handler(OperationalError, _database_problem)
     app.register_error_handler(Exception, _internal_problem)
 
 
@@ -54,8 +75,9 @@ def _http_problem(error: HTTPException) -> Response:
     answer = error.get_response()
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return answer  # type: ignore[return-value]
+    detail = DETAILS.get(error.code, error.description)
     kept = {name: value for name, value in answer.headers if name in ("Allow", "Retry-After", "WWW-Authenticate")}
-    return problem(error.code, error.description if error.code < 500 else None, headers=kept)
+    return problem(error.code, detail if error.code < 500 else None, headers=kept)
 
 
 def _api_problem(error: HTTPError) -> Response:
@@ -63,6 +85,28 @@ def _api_problem(error: HTTPError) -> Response:
     if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
         return problem(422, "Some fields are not valid; see errors.", errors=_fields_of(error.detail))
     return problem(error.status_code, error.message)
+
+
+def _fleet_problem(error: FleetError) -> Response:
+    """What the engine and the adapters report; a foreign tenant's thing reads exactly like one that is not there."""
+    if isinstance(error, BrokerUnavailable):
+        wait = str(max(1, round(error.retry_after.total_seconds())))
+        return problem(503, "The job queue is away for the moment; try again.", headers={"Retry-After": wait})
+    if isinstance(error, StorageError) and not isinstance(error, NotFound):
+        return _away("The storage is away for the moment; try again.", error)
+    for kind, status, detail in FLEET_PROBLEMS:
+        if isinstance(error, kind):
+            return problem(status, detail or str(error))
+    return _internal_problem(error)
+
+
+def _database_problem(error: OperationalError) -> Response:
+    return _away("The database is away for the moment; try again.", error)
+
+
+def _away(detail: str, error: Exception) -> Response:
+    structlog.get_logger("webapp").error("a part is away", exc_info=error)
+    return problem(503, detail, headers=RETRY_SOON)
 
 
 def _internal_problem(error: Exception) -> Response:

@@ -1,14 +1,66 @@
-"""Liveness, readiness and the health document."""
+"""Liveness, readiness and the health document; nobody needs to sign in for them."""
 
 from __future__ import annotations
 
-from apiflask import APIBlueprint
-from flask.typing import ResponseReturnValue
+from datetime import UTC, datetime
+from typing import Any
 
-bp = APIBlueprint("health", __name__)
+from apiflask import APIBlueprint
+from flask import current_app
+from flask.blueprints import BlueprintSetupState
+
+from jobs.engine import BrokerUnavailable
+from webapp.health import Checks, storage_check
+from webapp.schemas import Alive, Health, JobQueueHealth, Readiness
+from webapp.services import fleet
+
+UNREADY: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    503: {
+        "description": "A part does not answer.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Readiness"}}},
+    }
+}
+
+bp = APIBlueprint("health", __name__, tag="Health")
+
+
+@bp.record
+def _prepare(state: BlueprintSetupState) -> None:
+    parts = state.app.extensions
+    checks = {
+        "redis": parts["fleet"].ping,
+        "database": parts["database"].ping,
+        "storage": storage_check(parts["storage"].write),
+    }
+    parts["checks"] = Checks(checks)
 
 
 @bp.get("/healthz")
-def healthz() -> ResponseReturnValue:
+@bp.output(Alive)
+def healthz() -> Any:
     """The process answers; nothing else is asked."""
-    return {"status": "ok"}
+    return Alive()
+
+
+@bp.get("/readyz")
+@bp.output(Readiness)
+@bp.doc(responses=UNREADY)
+def readyz() -> Any:
+    """Redis, the database and the storage answer within two seconds: 200, else 503 with what is wrong."""
+    verdicts = current_app.extensions["checks"].run()
+    if all(verdict == "ok" for verdict in verdicts.values()):
+        return Readiness(status="ok", checks=verdicts)
+    return Readiness(status="unavailable", checks=verdicts), 503, {"Retry-After": "5"}
+
+
+@bp.get("/api/health")
+@bp.output(Health)
+def health() -> Any:
+    """How the application is: "degraded" while Redis is away."""
+    try:
+        fleet().ping()
+        answers = True
+    except BrokerUnavailable:
+        answers = False
+    queue = JobQueueHealth(enabled=True, redis=answers)
+    return Health(status="ok" if answers else "degraded", timestamp=datetime.now(UTC), jobQueue=queue)

@@ -1,0 +1,100 @@
+"""Stored files become documents and jobs in one transaction, once for each Idempotency-Key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from jobs.adapters.database import Database
+from jobs.adapters.database.models import Document, IdempotentRequest, Workspace
+from jobs.domains.documents import service
+from jobs.engine import BrokerUnavailable
+from webapp.errors import Problem
+from webapp.schemas import UploadAccepted, UploadedFile
+from webapp.uploads import Received, fingerprint_of
+
+ACCEPTED = 202
+ALREADY_USED = "This Idempotency-Key was used before with other files; choose a new one."
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What came of an upload: the answer, the documents whose jobs are to be queued, and whether it is a repetition."""
+
+    answer: UploadAccepted
+    documents: list[Document]
+    replayed: bool = False
+
+
+def accept(database: Database, workspace: Workspace, received: Sequence[Received], key: str | None) -> Accepted:
+    """Write the documents of `received`, or find what was answered to `key` before.
+
+    Raises a 422 problem, having written nothing, when no file is acceptable or the key stands for other files.
+    """
+    if all(file.error for file in received):
+        refused = [_refused(file).model_dump() for file in received]
+        raise Problem(422, "None of the files was accepted; see documents.", documents=refused)
+    try:
+        return _written(database, workspace, received, key)
+    except IntegrityError:  # the same key in another process at the same moment: its answer is there now
+        return _written(database, workspace, received, key)
+
+
+def enqueue(documents: Sequence[Document]) -> None:
+    """Queue the ingestion of committed documents; when Redis has just gone, reconciling queues them later."""
+    try:
+        for document in documents:
+            service.enqueue(document)
+    except BrokerUnavailable as error:
+        structlog.get_logger("webapp").warning("documents wait for Redis", error=str(error))
+
+
+def _written(database: Database, workspace: Workspace, received: Sequence[Received], key: str | None) -> Accepted:
+    fingerprint = fingerprint_of(workspace.slug, received)
+    with database.begin() as session:
+        earlier = session.get(IdempotentRequest, (workspace.tenant, key)) if key else None
+        if earlier is not None:
+            return _replay(session, earlier, fingerprint)
+        documents = [_attach(session, workspace, file) for file in received]
+        answer = _answer(received, documents)
+        if key:
+            session.add(_remembered(workspace, key, fingerprint, answer.model_dump(mode="json")))
+    return Accepted(answer, [document for document in documents if document is not None])
+
+
+def _replay(session: Session, earlier: IdempotentRequest, fingerprint: str) -> Accepted:
+    """The stored answer, and those of its documents that wait: queueing them again repairs what an outage left."""
+    if earlier.fingerprint != fingerprint:
+        raise Problem(422, ALREADY_USED)
+    answer = UploadAccepted.model_validate(earlier.body)
+    found = [session.get(Document, file.id) for file in answer.documents if file.id]
+    waiting = [document for document in found if document is not None and document.status == "queued"]
+    return Accepted(answer, waiting, replayed=True)
+
+
+def _attach(session: Session, workspace: Workspace, file: Received) -> Document | None:
+    if file.error:
+        return None
+    return service.attach(session, workspace, file.name, storage_key=file.key, size=file.size, sha256=file.sha256)
+
+
+def _answer(received: Sequence[Received], documents: Sequence[Document | None]) -> UploadAccepted:
+    pairs = zip(received, documents, strict=True)
+    return UploadAccepted(
+        documents=[
+            _refused(file) if document is None else UploadedFile.model_validate(document) for file, document in pairs
+        ]
+    )
+
+
+def _remembered(workspace: Workspace, key: str, fingerprint: str, body: Any) -> IdempotentRequest:
+    return IdempotentRequest(tenant=workspace.tenant, key=key, fingerprint=fingerprint, status=ACCEPTED, body=body)
+
+
+def _refused(file: Received) -> UploadedFile:
+    return UploadedFile(name=file.name, status="failed", error=file.error)

@@ -1,0 +1,86 @@
+"""Prometheus metrics at /metrics: requests by route, right under several processes, and what waits in the queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from apiflask import APIFlask
+from flask import Response, current_app, request
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_flask_exporter import PrometheusMetrics  # type: ignore[import-untyped]
+from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics  # type: ignore[import-untyped]
+
+from jobs.engine import BrokerUnavailable, Fleet, Queue, keys
+from jobs.engine.broker import translate_errors
+from jobs.settings import Settings
+from webapp.services import fleet
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+STATES = {"started": "wip", "scheduled": "scheduled", "failed": "failed"}
+
+
+def init_app(app: APIFlask, settings: Settings) -> None:
+    """Count requests by route, never by URL, and serve /metrics.
+
+    With PROMETHEUS_MULTIPROC_DIR each process writes its counts there and any of them answers for all.
+    """
+    shared = settings.prometheus_multiproc_dir is not None
+    kind = GunicornInternalPrometheusMetrics if shared else PrometheusMetrics
+    counted = CollectorRegistry()
+    app.before_request(_leave_out_made_up_methods)
+    kind(app, path=None, group_by="url_rule", buckets=BUCKETS, registry=counted)
+    app.extensions["prometheus"] = None if shared else counted
+    app.add_url_rule("/metrics", "metrics", _metrics)
+
+
+class QueueCollector(Collector):
+    """The numbers of jobs in each queue, asked from Redis when Prometheus asks us."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def collect(self) -> Iterator[Metric]:
+        """Whether Redis answers and, when it does, jobs by queue and state."""
+        try:
+            counts = self._counts()
+        except BrokerUnavailable:
+            counts = None
+        yield GaugeMetricFamily("rq_fleet_redis_up", "Whether Redis answers", value=float(counts is not None))
+        jobs = GaugeMetricFamily("rq_fleet_queue_jobs", "Jobs in a queue, by state", labels=["queue", "state"])
+        for labels, number in (counts or {}).items():
+            jobs.add_metric(list(labels), number)
+        yield jobs
+
+    def _counts(self) -> dict[tuple[str, str], int]:
+        labels: list[tuple[str, str]] = []
+        with translate_errors(), self._fleet.redis.pipeline(transaction=False) as pipe:
+            for queue in Queue:
+                labels.append((queue.value, "queued"))
+                pipe.llen(keys.queue(queue.value))
+                for state, registry in STATES.items():
+                    labels.append((queue.value, state))
+                    pipe.zcard(keys.registry(registry, queue.value))
+            return dict(zip(labels, pipe.execute(), strict=True))
+
+
+def _metrics() -> Response:
+    exposed = CollectorRegistry()
+    counted = current_app.extensions["prometheus"]
+    if counted is None:
+        MultiProcessCollector(exposed)  # type: ignore[no-untyped-call]
+    else:
+        exposed.register(counted)
+    exposed.register(QueueCollector(fleet()))
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(exposed), content_type=content_type)
+
+
+def _leave_out_made_up_methods() -> None:
+    """A method's name becomes a label: a caller who makes some up must not make up series."""
+    if request.method not in METHODS:
+        request.prom_do_not_track = True  # type: ignore[attr-defined]

@@ -1,0 +1,236 @@
+"""What the API takes and gives: one pydantic model a document, which the routes check and OpenAPI shows."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+KEY = r"^[!-~]+$"
+SLUG = r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+Moment = Annotated[datetime, AfterValidator(_aware)]
+Line = Annotated[str, AfterValidator(_printable)]
+Cursor = Annotated[str | None, Field(max_length=200, pattern=r"^[A-Za-z0-9_=-]*$")]
+
+
+class In(BaseModel):
+    """A body: unknown members are refused, so that nobody assigns a tenant."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class Out(BaseModel):
+    """An answer, read from rows or values of the same attribute names."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class PageQuery(BaseModel):
+    """`limit` items a page, beginning after `cursor` (the last page's `next_cursor`)."""
+
+    limit: int = Field(50, ge=1, le=200)
+    cursor: Cursor = None
+
+
+class SearchQuery(BaseModel):
+    """What to look for, and how many passages at most."""
+
+    q: Line = Field(min_length=1, max_length=1000)
+    limit: int = Field(10, ge=1, le=50)
+
+
+class WaitQuery(BaseModel):
+    """Wait for the job to end, up to `wait` seconds."""
+
+    wait: float = Field(0, ge=0, le=30, allow_inf_nan=False)
+
+
+class IdempotencyHeaders(BaseModel):
+    """A key of the client's choice: the same key and content are answered as the first time, and stored once."""
+
+    idempotency_key: str | None = Field(None, alias="Idempotency-Key", min_length=1, max_length=255, pattern=KEY)
+
+
+class LogQuery(BaseModel):
+    """Only lines after the one with this id."""
+
+    after: str | None = Field(None, max_length=64, pattern=r"^[0-9]+(-[0-9]+)?$")
+
+
+class NewWorkspace(In):
+    """A workspace's short name for URLs and its name for people."""
+
+    slug: str = Field(pattern=SLUG)
+    name: Line = Field(min_length=1, max_length=200)
+
+
+class Workspace(Out):
+    """A place for documents that are searched together."""
+
+    id: str
+    slug: str
+    name: str
+    created_at: Moment
+
+
+class WorkspacePage(Out):
+    """Workspaces, oldest first."""
+
+    items: list[Workspace]
+    next_cursor: str | None = None
+
+
+class Document(Out):
+    """A file and what became of it; `error` is a sentence for people."""
+
+    id: str
+    name: str
+    media_type: str | None
+    size: int
+    sha256: str
+    status: str
+    error: str | None
+    job_id: str | None
+    pages: int | None
+    passages: int
+    embedding_model: str | None
+    source_id: str | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class DocumentPage(Out):
+    """Documents, newest first."""
+
+    items: list[Document]
+    next_cursor: str | None = None
+
+
+class UploadedFile(Out):
+    """One posted file: its document and job, or the reason why there are none."""
+
+    id: str | None = None
+    name: str
+    status: str
+    job_id: str | None = None
+    error: str | None = None
+
+
+class UploadAccepted(Out):
+    """The posted files in the order in which they came."""
+
+    documents: list[UploadedFile]
+
+
+class Hit(Out):
+    """A passage that answers a query; `highlights` are [start, end) offsets in `text`."""
+
+    document_id: str
+    document_name: str
+    passage_id: str
+    text: str
+    page: int | None
+    section: str | None
+    score: float
+    highlights: list[list[int]]
+
+
+class SearchResult(Out):
+    """The passages found, best first."""
+
+    query: str
+    hits: list[Hit]
+
+
+class NewSource(In):
+    """Where documents are synchronised from: an http(s) URL or a prefix of the storage."""
+
+    kind: Literal["url", "prefix"]
+    location: Line = Field(min_length=1, max_length=2000)
+
+
+class Source(Out):
+    """A place that documents are synchronised from."""
+
+    id: str
+    kind: str
+    location: str
+    created_at: Moment
+    last_synced_at: Moment | None
+
+
+class SourcePage(Out):
+    """The sources of a workspace."""
+
+    items: list[Source]
+    next_cursor: str | None = None
+
+
+class LogPage(Out):
+    """The lines a job logged, oldest first."""
+
+    items: list[dict[str, Any]]
+
+
+class Alive(Out):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Out):
+    """Whether requests can be served: "ok", or for each check what is wrong with it."""
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, str]
+
+
+class JobQueueHealth(Out):
+    """Whether jobs are taken, and whether Redis answers."""
+
+    enabled: bool
+    redis: bool
+
+
+class Health(Out):
+    """The health document."""
+
+    status: Literal["ok", "degraded"]
+    timestamp: Moment
+    jobQueue: JobQueueHealth
+
+
+class FieldProblem(Out):
+    """What is wrong with one field, and where the field was."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    place: str = Field(alias="in")
+    field: str
+    message: str
+
+
+class ProblemDocument(Out):
+    """RFC 9457: what went wrong; the correlation id finds it in the logs."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    correlation_id: str
+    errors: list[FieldProblem] | None = None
+    documents: list[UploadedFile] | None = None

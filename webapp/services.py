@@ -1,0 +1,42 @@
+"""What the routes work with: the fleet, the database and the storage of this application, connected on first use."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from apiflask import APIFlask
+from flask import current_app
+
+from jobs.adapters import database as databases
+from jobs.adapters import storage as storages
+from jobs.adapters.database import Database
+from jobs.adapters.storage import Storage
+from jobs.engine import Fleet, connect
+from jobs.settings import Settings
+
+
+def init_app(app: APIFlask, settings: Settings) -> None:
+    """Keep the three in `app.extensions`; none of them opens a connection before it is used in a worker process."""
+    app.extensions["fleet"] = connect(settings).discover()
+    app.extensions["database"] = databases.connect(settings)
+    app.extensions["storage"] = storages.connect(settings)
+
+
+def settings() -> Settings:
+    """The running application's settings."""
+    return cast(Settings, current_app.extensions["settings"])
+
+
+def fleet() -> Fleet:
+    """The running application's fleet."""
+    return cast(Fleet, current_app.extensions["fleet"])
+
+
+def database() -> Database:
+    """The running application's database."""
+    return cast(Database, current_app.extensions["database"])
+
+
+def storage() -> Storage:
+    """The running application's object storage."""
+    return cast(Storage, current_app.extensions["storage"])
