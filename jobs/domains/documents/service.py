@@ -1,0 +1,165 @@
+"""What routes and other jobs ask of workspaces, documents and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import BinaryIO, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from jobs.adapters.database.models import Document, Source, Upload, Workspace, new_id
+from jobs.adapters.passages import Hit
+from jobs.adapters.storage import Storage
+from jobs.domains.documents import _pages, _reconcile, _sources, _versions
+from jobs.domains.documents._pages import Page
+from jobs.engine import Conflict, JobView, NotFound, current_fleet
+
+T = TypeVar("T")
+
+
+def create_workspace(session: Session, tenant: str, slug: str, name: str) -> Workspace:
+    """A new workspace. Raises Conflict when the tenant has one of that slug."""
+    workspace = Workspace(id=new_id(), tenant=tenant, slug=slug, name=name)
+    try:
+        with session.begin_nested():
+            session.add(workspace)
+    except IntegrityError:
+        raise Conflict(f"there is a workspace {slug!r} already") from None
+    return workspace
+
+
+def get_workspace(session: Session, slug: str, tenant: str) -> Workspace:
+    """The tenant's workspace of that slug. Raises NotFound."""
+    found = session.scalar(select(Workspace).where(Workspace.tenant == tenant, Workspace.slug == slug))
+    return _found(found, "workspace")
+
+
+def list_workspaces(session: Session, tenant: str) -> list[Workspace]:
+    """The tenant's workspaces, oldest first."""
+    order = (Workspace.created_at, Workspace.id)
+    return list(session.scalars(select(Workspace).where(Workspace.tenant == tenant).order_by(*order)))
+
+
+def accept(
+    session: Session,
+    workspace: Workspace,
+    name: str,
+    stream: BinaryIO | Iterable[bytes],
+    *,
+    storage: Storage,
+    limit: int | None,
+) -> Document:
+    """Store the stream and add the document's rows; call `enqueue` with it once the session is committed.
+
+    Nothing is sent to the database before the session's commit or next query, so that no transaction is open while the
+    stream is read: load the workspace in an earlier session. A crash leaves an object without rows, which is swept
+    away. Raises TooLarge past `limit` bytes.
+    """
+    key = _versions.new_storage_key()
+    stored = storage.write(key, stream, limit=limit)
+    document = _versions.new_document(workspace, name, key, stored.size, stored.sha256)
+    session.add(document)
+    session.add(Upload(tenant=workspace.tenant, storage_key=key, size=stored.size, document_id=document.id))
+    return document
+
+
+def attach(session: Session, workspace: Workspace, name: str, *, storage_key: str, size: int, sha256: str) -> Document:
+    """Make a document of an object that is stored, and of its Upload row if there is one; `enqueue` it afterwards."""
+    document = _versions.new_document(workspace, name, storage_key, size, sha256)
+    session.add(document)
+    session.flush()
+    upload = session.scalar(select(Upload).where(Upload.storage_key == storage_key))
+    if upload is None:
+        upload = Upload(tenant=workspace.tenant, storage_key=storage_key)
+        session.add(upload)
+    upload.size, upload.document_id = size, document.id
+    return document
+
+
+def enqueue(document: Document) -> JobView:
+    """Queue the ingestion of a committed document; harmless to repeat, since the document names its job.
+
+    Raises BrokerUnavailable; `documents.reconcile` then queues it later.
+    """
+    return current_fleet().enqueue("documents.ingest", _payload(document), job_id=document.job_id)
+
+
+def list_documents(
+    session: Session, workspace: Workspace, limit: int = 50, cursor: str | None = None
+) -> Page[Document]:
+    """A page of the workspace's documents, newest first. Raises InvalidPayload for a cursor that is none of ours.
+
+    A document whose job was killed shows that job's error, also before the row says so.
+    """
+    page = _pages.documents(session, workspace.id, limit, cursor)
+    _reconcile.show(page.items)
+    return page
+
+
+def get_document(session: Session, document_id: str, tenant: str, workspace: Workspace | None = None) -> Document:
+    """The tenant's document (of that workspace). Raises NotFound."""
+    found = session.scalar(select(Document).where(Document.id == document_id, Document.tenant == tenant))
+    document = _found(
+        found if workspace is None or (found and found.workspace_id == workspace.id) else None, "document"
+    )
+    _reconcile.show([document])
+    return document
+
+
+def request_delete(document: Document) -> JobView:
+    """Queue the removal of the document with all that belongs to it. Raises BrokerUnavailable."""
+    return current_fleet().enqueue("documents.delete", _payload(document))
+
+
+def request_reembed(document: Document, *, force: bool = True) -> JobView:
+    """Queue a new embedding; without `force` only when the model or the content changed. Raises BrokerUnavailable."""
+    return current_fleet().enqueue("documents.reembed", _payload(document) | {"force": force})
+
+
+def search(session: Session, workspace: Workspace, query: str, limit: int = 10) -> list[Hit]:
+    """The passages of the workspace that answer the query best, best first."""
+    from jobs.adapters import passages
+
+    return passages.search(session, tenant=workspace.tenant, workspace_id=workspace.id, query=query, limit=limit)
+
+
+def create_source(session: Session, workspace: Workspace, kind: str, location: str) -> Source:
+    """A new source: "url" with an http(s) address, or "prefix" below the tenant's own folder `sources/<tenant>/`.
+
+    Raises InvalidPayload for a location that can't be one.
+    """
+    _sources.check(kind, location, workspace.tenant)
+    source = Source(
+        id=new_id(), tenant=workspace.tenant, workspace_id=workspace.id, kind=kind, location=location, state={}
+    )
+    session.add(source)
+    return source
+
+
+def get_source(session: Session, source_id: str, tenant: str) -> Source:
+    """The tenant's source. Raises NotFound."""
+    return _found(session.scalar(select(Source).where(Source.id == source_id, Source.tenant == tenant)), "source")
+
+
+def list_sources(session: Session, workspace: Workspace) -> list[Source]:
+    """The workspace's sources, oldest first."""
+    order = (Source.created_at, Source.id)
+    return list(session.scalars(select(Source).where(Source.workspace_id == workspace.id).order_by(*order)))
+
+
+def request_sync(source: Source) -> JobView:
+    """Queue a synchronisation of the source. Raises BrokerUnavailable."""
+    payload = {"tenant_id": source.tenant, "workspace_id": source.workspace_id, "source_id": source.id}
+    return current_fleet().enqueue("documents.sync", payload)
+
+
+def _payload(document: Document) -> dict[str, str]:
+    return {"tenant_id": document.tenant, "workspace_id": document.workspace_id, "document_id": document.id}
+
+
+def _found(value: T | None, what: str) -> T:
+    if value is None:
+        raise NotFound(f"there is no such {what}")
+    return value

@@ -1,0 +1,1 @@
+"""Maintenance: keeping what lies about in bounds."""
