@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from apiflask import APIBlueprint
+from flask import Blueprint
 
 from jobs.settings import Settings
 
 
-def blueprints_of(settings: Settings) -> list[APIBlueprint]:
+def blueprints_of(settings: Settings) -> list[Blueprint]:
     """The blueprints that serve under `settings`; the development sign-in is none of production's."""
-    from webapp.blueprints import development, documents, health, jobs, sources, workspaces
+    from webapp import dashboard
+    from webapp.blueprints import admin, development, documents, health, jobs, live, page, sources, workspaces
 
-    blueprints = [health.bp, workspaces.bp, documents.bp, sources.bp, jobs.bp]
+    blueprints: list[Blueprint] = [health.bp, workspaces.bp, documents.bp, sources.bp, jobs.bp, live.bp, live.socket_bp]
+    blueprints += [page.bp, admin.bp, dashboard.blueprint()]
     if settings.environment in ("development", "test"):
         blueprints.append(development.bp)
     return blueprints

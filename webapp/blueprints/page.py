@@ -1,0 +1,65 @@
+"""The page: one workspace's documents, their live progress and the search in them."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import redirect, render_template
+from flask.typing import ResponseReturnValue
+
+from jobs.domains.documents import service
+from jobs.engine import NotFound
+from webapp import sessions
+from webapp.auth import current_user
+from webapp.services import database, settings
+
+bp = APIBlueprint("page", __name__, enable_openapi=False)
+
+DEFAULT_SLUG = "default"
+DEFAULT_NAME = "My documents"
+
+
+@bp.get("/")
+def index() -> ResponseReturnValue:
+    """The default workspace of whoever is signed in, made on the first visit; else the way to sign in."""
+    return _page(DEFAULT_SLUG)
+
+
+@bp.get("/w/<slug>")
+def workspace(slug: str) -> ResponseReturnValue:
+    """The page of another workspace; 404 when the tenant has none of that name."""
+    return _page(slug)
+
+
+@bp.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """End the session and go back to the sign-in page."""
+    current_user()
+    sessions.sign_out()
+    return redirect("/", 303)
+
+
+def _page(slug: str) -> ResponseReturnValue:
+    principal = sessions.signed_in()
+    if principal is None or not principal.may("documents:read", "jobs:read"):
+        is_admin = principal is not None and principal.may("admin")
+        return render_template("sign_in.html", development=not settings().production, is_admin=is_admin)
+    return render_template(
+        "page.html",
+        workspace=_workspace(slug, principal.tenant),
+        csrf_token=sessions.csrf_token(),
+        max_bytes=settings().upload_max_bytes,
+        is_admin=principal.may("admin"),
+    )
+
+
+def _workspace(slug: str, tenant: str) -> dict[str, str]:
+    try:
+        with database().read() as session:
+            found = service.get_workspace(session, slug, tenant)
+            return {"id": found.id, "slug": found.slug, "name": found.name}
+    except NotFound:
+        if slug != DEFAULT_SLUG:
+            raise
+    with database().begin() as session:
+        made = service.create_workspace(session, tenant, DEFAULT_SLUG, DEFAULT_NAME)
+        return {"id": made.id, "slug": made.slug, "name": made.name}

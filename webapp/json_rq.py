@@ -1,0 +1,105 @@
+"""RQ's own classes bound to JSON, for looking at what lies in Redis without ever unpickling any of it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from redis import Redis
+from rq import Queue, Worker, registry
+from rq.exceptions import NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+
+from jobs.engine import Conflict, NotFound
+from webapp.services import fleet
+
+UNREADABLE = "(not JSON, so it was not read)"
+
+
+class JsonOnly:
+    """RQ's JSON serializer; what is no JSON is shown as a note instead of failing the whole page."""
+
+    dumps = JSONSerializer.dumps
+
+    @staticmethod
+    def loads(data: bytes) -> Any:
+        """The value, or UNREADABLE."""
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            return UNREADABLE
+
+
+class JsonJob(Job):
+    """A job whose fields are read as JSON whatever the caller asks for."""
+
+    def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None) -> None:
+        super().__init__(id, connection, JsonOnly)
+
+    @property
+    def dependency_ids(self) -> list[Any]:
+        """As bytes, which is what the dashboard still expects of RQ."""
+        return [found.encode() for found in super().dependency_ids]
+
+    def delete(self, *args: Any, **kwargs: Any) -> None:
+        """Cancel it, which frees its locks and tells who watches it; then delete it, unless it is running."""
+        with suppress(Conflict, NotFound):
+            fleet().jobs.cancel(self.id)
+        if self.get_status() != JobStatus.STARTED:
+            super().delete(*args, **kwargs)
+
+
+class JsonQueue(Queue):
+    """A queue of such jobs."""
+
+    job_class = JsonJob
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"serializer": JsonOnly, "job_class": JsonJob})
+
+    def empty(self) -> int:
+        """Delete every job that waits here, one by one, each with its locks; how many there were."""
+        waiting = [job for job_id in self.get_job_ids() if (job := self.fetch_job(job_id))]
+        for job in waiting:
+            job.delete()
+        return len(waiting)
+
+    def compact(self) -> None:
+        """Drop the ids whose job is gone, in place: RQ's own way empties the list first and can lose it half-way."""
+        for job_id in self.get_job_ids():
+            if not JsonJob.exists(job_id, connection=self.connection):
+                self.connection.lrem(self.key, 0, job_id)
+
+
+class JsonWorker(Worker):
+    """A worker as the dashboard reads it."""
+
+    job_class = JsonJob
+    queue_class = JsonQueue
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"serializer": JsonOnly, "job_class": JsonJob, "queue_class": JsonQueue})
+
+    def get_current_job(self) -> Job | None:
+        """The job it runs, or None; also when the job was deleted meanwhile."""
+        try:
+            return super().get_current_job()
+        except NoSuchJobError:
+            return None
+
+
+def json_registry(kind: type[registry.BaseRegistry]) -> type[registry.BaseRegistry]:
+    """That registry class, reading its jobs as JSON."""
+
+    def __init__(self: registry.BaseRegistry, name: str = "default", connection: Any = None, **_: Any) -> None:
+        kind.__init__(self, name, connection=connection, job_class=JsonJob, serializer=JsonOnly)
+
+    return type(kind.__name__, (kind,), {"__init__": __init__})
+
+
+def requeue(job_id: str, connection: Redis, serializer: Any = None) -> None:
+    """Run an ended job again through the fleet, so that its retries, locks and events are right; others are left."""
+    with suppress(Conflict, NotFound):
+        fleet().jobs.retry(job_id)

@@ -1,0 +1,77 @@
+"""The live connections of this process: how many there may be, and closing them all when the process is to end."""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from webapp.errors import Problem
+
+MOST = 1000
+MOST_PER_TENANT = 600
+
+
+class Connections:
+    """Counts open connections by tenant and knows how to close each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closers: dict[object, Callable[[], None]] = {}
+        self._tenants: Counter[str] = Counter()
+        self._closing = False
+
+    def __len__(self) -> int:
+        return len(self._closers)
+
+    def check(self, tenant: str) -> None:
+        """Raises a 503 problem when this process holds as many as it should, or is about to end."""
+        if self._closing or len(self._closers) >= MOST or self._tenants[tenant] >= MOST_PER_TENANT:
+            raise Problem(503, "Too many live connections here; try again in a moment.", headers={"Retry-After": "5"})
+
+    @contextmanager
+    def hold(self, tenant: str, close: Callable[[], None]) -> Iterator[None]:
+        """Count a connection while it is open; `close` must be callable from any thread and not wait for long."""
+        key = object()
+        with self._lock:
+            self._closers[key] = close
+            self._tenants[tenant] += 1
+        try:
+            if self._closing:
+                close()
+            yield
+        finally:
+            with self._lock:
+                del self._closers[key]
+                self._tenants[tenant] -= 1
+                self._tenants += Counter()
+
+    def close_all(self) -> None:
+        """End every connection and take no more; clients come back to another process and resume."""
+        self._closing = True
+        with self._lock:
+            closers = list(self._closers.values())
+        for close in closers:
+            close()
+
+
+connections = Connections()
+
+
+def close_on_sigterm() -> None:
+    """Before what SIGTERM does already, close the live connections, or the server would wait for them in vain.
+
+    Call it in the main thread of each web process, once the server has set its own handlers.
+    """
+    previous = signal.getsignal(signal.SIGTERM)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        _thread.start_new_thread(connections.close_all, ())
+        if callable(previous):
+            previous(number, frame)
+
+    signal.signal(signal.SIGTERM, handle)
