@@ -55,7 +55,7 @@ def storable(text: str) -> str:
 def _folded(word: str) -> str:
     if word.isascii():
         return _singular(word.lower())[:LONGEST]
-    letters = unicodedata.normalize("NFKD", word.casefold())
+    letters = unicodedata.normalize("NFKD", word).casefold()
     plain = "".join(letter for letter in letters if letter.isalnum())
     return _singular(plain)[:LONGEST]
 
