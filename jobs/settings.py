@@ -124,6 +124,11 @@ class Settings(BaseModel):
         """Whether log lines are JSON objects (the default in production) or coloured text."""
         return self.log_format == "json" or (self.log_format is None and self.production)
 
+    def child_environment(self) -> dict[str, str]:
+        """The environment for processes that a worker starts: this one's, with numerical libraries single-threaded."""
+        threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        return {**threads, **os.environ, "TOKENIZERS_PARALLELISM": "false"}
+
     def override(self, variable: str, job_type: str | None = None) -> str | None:
         """The environment's word on one policy value, or None: `QUEUE_TIMEOUT__DOCUMENTS_INGEST=60`."""
         name = variable if job_type is None else f"{variable}__{job_type.replace('.', '_').upper()}"

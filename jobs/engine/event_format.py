@@ -49,9 +49,9 @@ def stream_suffix(tenant: str | None, topic: str) -> str:
     return f"{quote(tenant or '', safe='', errors='surrogatepass')}:{topic}"
 
 
-def job_data(job_id: str, job_type: str, attempt: int) -> str:
-    """The JSON that every event of a job holds."""
-    return json.dumps({"job_id": job_id, "type": job_type, "attempt": attempt}, separators=(",", ":"))
+def job_data(job_id: str, job_type: str, attempt: int, **extra: Any) -> str:
+    """The JSON that every event of a job holds, and what this one adds."""
+    return json.dumps({"job_id": job_id, "type": job_type, "attempt": attempt, **extra}, separators=(",", ":"))
 
 
 def event_name(name: str) -> str:

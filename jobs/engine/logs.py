@@ -50,6 +50,7 @@ _QUIET = (
 _LEVELS = {"exception": "error", "warn": "warning", "fatal": "critical", "msg": "info"}
 _STRUCTURED = ExceptionRenderer(ExceptionDictTransformer(show_locals=False, max_frames=30))
 _STACK = StackInfoRenderer()
+_ENCODER = json.JSONEncoder(allow_nan=False)
 
 
 def configure(settings: Settings, process: str, stream: TextIO | None = None) -> None:
@@ -146,7 +147,7 @@ def _factory(stream: TextIO | None) -> Callable[..., _Writer]:
 
 
 def _json(line: Fields) -> str:
-    return json.dumps(line, allow_nan=False)
+    return _ENCODER.encode(line)
 
 
 def _console(stream: TextIO | None) -> Callable[[Fields], str]:

@@ -1,0 +1,63 @@
+"""How jobs run. Declare with `job`, enqueue with the declared type, look at and steer jobs through the `Fleet`."""
+
+from jobs.engine.context import Context
+from jobs.engine.errors import (
+    BrokerUnavailable,
+    Cancelled,
+    Conflict,
+    EnqueueRefused,
+    Expired,
+    FleetError,
+    IdempotencyConflict,
+    InvalidJob,
+    InvalidPayload,
+    MissingEncryptionKey,
+    NotFound,
+    PayloadTooLarge,
+    Permanent,
+    Retryable,
+    TimedOut,
+    UnknownJob,
+    Untrusted,
+)
+from jobs.engine.events import Event
+from jobs.engine.fleet import Fleet, connect, current_fleet
+from jobs.engine.job_types import JobType, job
+from jobs.engine.payloads import Payload, Secret
+from jobs.engine.policy import Policy, Queue, Retention, Retry
+from jobs.engine.views import JobView, Progress
+
+__all__ = [
+    "BrokerUnavailable",
+    "Cancelled",
+    "Conflict",
+    "Context",
+    "EnqueueRefused",
+    "Event",
+    "Expired",
+    "Fleet",
+    "FleetError",
+    "IdempotencyConflict",
+    "InvalidJob",
+    "InvalidPayload",
+    "JobType",
+    "JobView",
+    "MissingEncryptionKey",
+    "NotFound",
+    "Payload",
+    "PayloadTooLarge",
+    "Permanent",
+    "Policy",
+    "Progress",
+    "Queue",
+    "Retention",
+    "Retry",
+    "Retryable",
+    "Secret",
+    "TimedOut",
+    "UnknownJob",
+    "Untrusted",
+    "connect",
+    "current_fleet",
+    "job",
+]

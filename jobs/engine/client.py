@@ -1,0 +1,205 @@
+"""Enqueueing: payloads are checked, signed and sent as one script call, which can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import structlog
+from rq.job import validate_job_id
+
+from jobs.engine import envelope as envelopes
+from jobs.engine import events, payloads, registry, views
+from jobs.engine.broker import translate_errors
+from jobs.engine.envelope import Envelope
+from jobs.engine.errors import IdempotencyConflict, InvalidPayload
+from jobs.engine.job_types import JobType, Options
+from jobs.engine.keys import PREFIX
+from jobs.engine.policy import Policy
+from jobs.engine.scripts import script
+from jobs.engine.views import JobView
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+
+BATCH = 250
+ACCEPTED, EXISTS, HELD = 1, 0, 2
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job that is ready to be sent: its view, and the script's arguments for it."""
+
+    view: JobView
+    arguments: list[str | bytes | float]
+    digest: str = ""
+
+
+class Client:
+    """Puts jobs on their queues for one fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def enqueue(
+        self,
+        job_type: JobType[Any],
+        values: Iterable[Any],
+        *,
+        wait: timedelta | None = None,
+        when: datetime | None = None,
+        options: Options | None = None,
+    ) -> list[JobView]:
+        """Send a batch of one type; see `JobType.enqueue` for what is returned and raised."""
+        due = _due(wait, when)
+        job_type = registry.get(job_type.name)
+        valid = [payloads.validate(job_type.payload_type, each) for each in values]
+        chosen = options or {}
+        if len(valid) > 1 and (chosen.get("job_id") or chosen.get("idempotency_key")):
+            raise InvalidPayload("a job id or idempotency key stands for one job, not for many")
+        policy = job_type.policy.with_overrides(job_type.name, self._fleet.settings)
+        return self.send([self._prepare(job_type, policy, each, due, chosen) for each in valid])
+
+    def enqueue_by_name(self, name: str, values: Any, options: Options | None = None) -> JobView:
+        """Send one job by its type's name. Raises UnknownJob besides."""
+        return self.enqueue(registry.get(name), [values], options=options)[0]
+
+    def send(self, new: Sequence[NewJob]) -> list[JobView]:
+        """Write prepared jobs in one round trip; what was there already is returned as it is."""
+        replies: list[Any] = []
+        with translate_errors():
+            for batch in _batches(new):
+                arguments = [argument for each in batch for argument in each.arguments]
+                replies += script("enqueue")(self._fleet.redis, PREFIX, *arguments)
+        return [self._answer(each, code, held.decode()) for each, (code, held) in zip(new, replies, strict=True)]
+
+    def _answer(self, new: NewJob, code: int, job_id: str) -> JobView:
+        if code == ACCEPTED:
+            return new.view
+        if code == EXISTS and new.digest:
+            with translate_errors():
+                stored = self._fleet.redis.hget(f"{PREFIX}:job:{job_id}", "digest")
+            if stored is not None and stored.decode() != new.digest:
+                raise IdempotencyConflict("this idempotency key was used before with another payload")
+        return self._fleet.jobs.get(job_id)
+
+    def _prepare(
+        self, job_type: JobType[Any], policy: Policy, payload: Any, due: datetime | None, options: Options
+    ) -> NewJob:
+        tenant = options.get("tenant") or getattr(payload, "tenant_id", None) or _context("tenant")
+        key = options.get("idempotency_key")
+        job_id = options.get("job_id") or (
+            envelopes.idempotent_job_id(tenant, job_type.name, key) if key else uuid4().hex
+        )
+        _check_id(job_id)
+        keys = self._fleet.keys
+        text = payloads.dump(payload, keys.encrypt)
+        sealed = Envelope(job_id, job_type.name, text, tenant, _context("correlation_id"))
+        unique = job_type.unique(payload) if job_type.unique else None
+        view = _view(job_type, policy, sealed, due, options)
+        digest = keys.digest(payloads.dump(payload, lambda secret: secret)) if key else ""
+        topics = [f"job:{job_id}", *(job_type.topics(payload) if job_type.topics else ())]
+        fields = _fields(view, policy, options.get("timeout"), envelopes.encode(sealed, keys.sign(sealed)))
+        fields |= {"topics": ",".join(events.stream_suffix(tenant, topic) for topic in topics)}
+        if unique:
+            fields |= {"unique_key": f"{job_type.name}:{unique}"}
+        if digest:
+            fields |= {"digest": digest}
+        return NewJob(view, _arguments(view, fields, due, bool(options.get("at_front"))), digest)
+
+
+def _view(job_type: JobType[Any], policy: Policy, sealed: Envelope, due: datetime | None, options: Options) -> JobView:
+    now = datetime.now(UTC)
+    return JobView(
+        id=sealed.job_id,
+        type=job_type.name,
+        status="queued" if due is None else "scheduled",
+        queue=str(options.get("priority") or policy.queue),
+        lane=policy.lane,
+        tenant=sealed.tenant,
+        max_retries=policy.retry.max_retries,
+        created_at=now,
+        enqueued_at=now if due is None else None,
+        scheduled_for=due,
+        deadline=_aware(options.get("deadline"), "deadline"),
+        correlation_id=sealed.correlation_id,
+    )
+
+
+def _fields(view: JobView, policy: Policy, timeout: timedelta | None, data: bytes) -> dict[str, str | bytes | float]:
+    limit = timeout or policy.timeout
+    times = {
+        name: views.rfc3339(moment)
+        for name in ("created_at", "enqueued_at", "scheduled_for", "deadline")
+        if (moment := getattr(view, name)) is not None
+    }
+    return {
+        "data": data,
+        "status": view.status,
+        "origin": view.queue,
+        "description": view.type,
+        "timeout": -1 if limit is None else max(1, round(limit.total_seconds())),
+        "result_ttl": int(policy.retention.finished.total_seconds()),
+        "failure_ttl": int(policy.retention.failed.total_seconds()),
+        "retries_left": view.max_retries,
+        "max_retries": view.max_retries,
+        "type": view.type,
+        "lane": view.lane,
+        "tenant": view.tenant,
+        "correlation_id": view.correlation_id,
+        **times,
+    }
+
+
+def _arguments(
+    view: JobView, fields: dict[str, str | bytes | float], due: datetime | None, at_front: bool
+) -> list[str | bytes | float]:
+    flat = [part for pair in fields.items() for part in pair]
+    return [
+        view.id,
+        view.queue,
+        "" if due is None else due.timestamp(),
+        "1" if at_front else "",
+        fields.get("unique_key", ""),
+        fields["topics"],
+        events.job_data(view.id, view.type, 0),
+        len(flat),
+        *flat,
+    ]
+
+
+def _due(wait: timedelta | None, when: datetime | None) -> datetime | None:
+    if wait is not None:
+        if not timedelta(0) <= wait <= timedelta(days=3660):
+            raise InvalidPayload("a job can't be delayed by less than nothing or more than ten years")
+        return datetime.now(UTC) + wait
+    return _aware(when, "enqueue_at")
+
+
+def _aware(moment: datetime | None, name: str) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise InvalidPayload(f"{name} needs a datetime with a time zone")
+    return moment
+
+
+def _check_id(job_id: str) -> None:
+    try:
+        validate_job_id(job_id)
+    except (TypeError, ValueError) as error:
+        raise InvalidPayload(str(error)) from None
+    if len(job_id) > 128:
+        raise InvalidPayload("a job id has at most 128 characters")
+
+
+def _context(name: str) -> str:
+    return str(structlog.contextvars.get_contextvars().get(name) or "")
+
+
+def _batches(new: Sequence[NewJob]) -> Iterable[list[NewJob]]:
+    rest = iter(new)
+    while batch := list(islice(rest, BATCH)):
+        yield batch

@@ -1,0 +1,91 @@
+"""What a running job is given: who it is, and how it reports, logs and learns that it should stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import structlog
+
+from jobs.engine.errors import Cancelled
+from jobs.settings import Settings
+
+LONGEST_STAGE = 100
+
+
+class Reporter(Protocol):
+    """Where a run's reports go: the worker's pipe, or Redis under a stock RQ worker."""
+
+    def report(self, kind: str, value: dict[str, Any]) -> None:
+        """Pass on a `progress` or `log` report; never raises because of where it goes."""
+
+    def cancelled(self) -> bool:
+        """Whether somebody asked this run to stop."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """One run of one job."""
+
+    job_id: str
+    execution_id: str
+    job_type: str
+    attempt: int
+    max_retries: int
+    tenant: str
+    correlation_id: str
+    settings: Settings
+    reporter: Reporter
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether an ordinary error in this run would be final."""
+        return self.attempt > self.max_retries
+
+    @property
+    def log(self) -> JobLog:
+        """A logger whose lines go to the process's log and are kept with the job."""
+        return JobLog(self.reporter)
+
+    def progress(self, stage: str, percent: float) -> None:
+        """Tell how far the job is, 0 to 100; also a `check()`. Raises Cancelled."""
+        bounded = round(min(max(float(percent), 0.0), 100.0), 1)
+        self.reporter.report("progress", {"stage": stage[:LONGEST_STAGE], "percent": bounded})
+        self.check()
+
+    def check(self) -> None:
+        """Raise Cancelled once somebody cancelled this job: call it where stopping is safe."""
+        if self.reporter.cancelled():
+            raise Cancelled("the job was cancelled")
+
+
+class JobLog:
+    """The structlog methods a job uses: an event in a few words, and named values."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._log: Any = structlog.get_logger("job")
+
+    def debug(self, event: str, **values: Any) -> None:
+        """A line for developers."""
+        self._write("debug", self._log.debug, event, values)
+
+    def info(self, event: str, **values: Any) -> None:
+        """A line that tells what happened."""
+        self._write("info", self._log.info, event, values)
+
+    def warning(self, event: str, **values: Any) -> None:
+        """A line about something that should be looked at."""
+        self._write("warning", self._log.warning, event, values)
+
+    def error(self, event: str, **values: Any) -> None:
+        """A line about something that went wrong."""
+        self._write("error", self._log.error, event, values)
+
+    def _write(self, level: str, log: Callable[..., Any], event: str, values: dict[str, Any]) -> None:
+        log(event, **values)
+        kept = {name: value if isinstance(value, int | float | bool) else str(value) for name, value in values.items()}
+        line = {"at": datetime.now(UTC).isoformat(), "level": level, "event": event, **kept}
+        self._reporter.report("log", line)

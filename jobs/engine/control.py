@@ -1,0 +1,137 @@
+"""Looking at jobs and steering them: get, cancel, retry, log, wait."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from jobs.engine import keys, registry, views
+from jobs.engine.broker import translate_errors
+from jobs.engine.errors import Conflict, NotFound, UnknownJob
+from jobs.engine.policy import Policy
+from jobs.engine.scripts import script
+from jobs.engine.views import JobView
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+
+LOOK_AGAIN = timedelta(seconds=5)
+
+
+class Jobs:
+    """The jobs of one fleet. Where a tenant is given, another tenant's job is as good as none."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def get(self, job_id: str, tenant: str | None = None) -> JobView:
+        """One job. Raises NotFound, BrokerUnavailable."""
+        view = self.get_many([job_id])[0]
+        if view is None or (tenant is not None and view.tenant != tenant):
+            raise NotFound(f"there is no job {job_id}")
+        return view
+
+    def get_many(self, job_ids: Sequence[str]) -> list[JobView | None]:
+        """Several jobs in one round trip, None for each that is unknown or has expired."""
+        with translate_errors(), self._fleet.redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hgetall(keys.job(job_id))
+                pipe.xrevrange(keys.results(job_id), count=1)
+            replies = pipe.execute(raise_on_error=False)
+        return [_view(job_id, replies[2 * n], replies[2 * n + 1]) for n, job_id in enumerate(job_ids)]
+
+    def cancel(self, job_id: str, tenant: str | None = None) -> JobView:
+        """Cancel a job: at once while it waits or is delayed, by asking its worker (then killing) while it runs.
+
+        Raises NotFound, Conflict when it has ended, BrokerUnavailable.
+        """
+        view = self.get(job_id, tenant)
+        keep = _policy(view.type).retention.finished
+        now = views.rfc3339(datetime.now(UTC))
+        with translate_errors():
+            word = script("cancel")(self._fleet.redis, keys.PREFIX, job_id, now, int(keep.total_seconds())).decode()
+        if word not in ("cancelled", "asked"):
+            raise Conflict(f"the job is {views.WORDS.get(word, word)} and can't be cancelled")
+        return self.get(job_id, tenant)
+
+    def retry(self, job_id: str, tenant: str | None = None) -> JobView:
+        """Run a failed, cancelled or quarantined job again, with all its retries.
+
+        Raises NotFound, Conflict in any other state, BrokerUnavailable.
+        """
+        view = self.get(job_id, tenant)
+        policy = _policy(view.type).with_overrides(view.type, self._fleet.settings)
+        now = views.rfc3339(datetime.now(UTC))
+        with translate_errors():
+            word = script("retry")(self._fleet.redis, keys.PREFIX, job_id, now, policy.retry.max_retries).decode()
+        if word.startswith("held:"):
+            raise Conflict(f"job {word.removeprefix('held:')} is doing the same already")
+        if word != "queued":
+            raise Conflict(f"the job is {views.WORDS.get(word, word)}; only an ended one can be run again")
+        return self.get(job_id, tenant)
+
+    def log(self, job_id: str, tenant: str | None = None, after: str | None = None) -> list[dict[str, Any]]:
+        """The lines a job logged, oldest first, each with its id; those after line `after` where that is given.
+
+        Raises NotFound, ValueError for an id that is none, BrokerUnavailable.
+        """
+        self.get(job_id, tenant)
+        start = "-" if after is None else f"({_line_id(after)}"
+        with translate_errors():
+            lines: Any = self._fleet.redis.xrange(keys.log(job_id), min=start, count=1000)
+        return [{"id": line_id.decode(), **_line(fields)} for line_id, fields in lines]
+
+    def wait(self, job_id: str, tenant: str | None, timeout: timedelta) -> JobView:
+        """The job once it has ended, or as it is when the time is up; woken by its events."""
+        view = self.get(job_id, tenant)
+        give_up = time.monotonic() + timeout.total_seconds()
+        if view.ended or timeout <= timedelta(0):
+            return view
+        with self._fleet.events.subscribe([f"job:{job_id}"], tenant=view.tenant) as subscription:
+            view = self.get(job_id, tenant)
+            while not view.ended and (left := give_up - time.monotonic()) > 0:
+                subscription.get(min(left, LOOK_AGAIN.total_seconds()))
+                view = self.get(job_id, tenant)
+        return view
+
+
+def _view(job_id: str, raw: Any, latest: Any) -> JobView | None:
+    if not isinstance(raw, Mapping) or not raw:
+        return None
+    result = None
+    if isinstance(latest, list) and latest and raw.get(b"status") == b"finished":
+        result = _result(latest[0][1])
+    return views.of_hash(job_id, raw, result)
+
+
+def _result(fields: Mapping[bytes, bytes]) -> Any:
+    try:
+        return json.loads(b64decode(fields.get(b"return_value", b"")) or b"null")
+    except ValueError:
+        return None
+
+
+def _line(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
+    try:
+        line = json.loads(fields.get(b"line", b"{}"))
+    except ValueError:
+        line = {}
+    return line if isinstance(line, dict) else {"event": line}
+
+
+def _line_id(text: str) -> str:
+    parts = text.split("-")
+    if not (1 <= len(parts) <= 2 and all(part.isdigit() and len(part) < 20 for part in parts)):
+        raise ValueError(f"{text!r} is no line id")
+    return text
+
+
+def _policy(name: str) -> Policy:
+    try:
+        return registry.get(name).policy
+    except UnknownJob:
+        return Policy()

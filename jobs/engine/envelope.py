@@ -1,0 +1,156 @@
+"""The signed envelope: what a job's `data` says in Redis, and how it is told from what others wrote there."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jobs.engine.errors import MissingEncryptionKey, Untrusted
+from jobs.settings import InvalidSettings, Settings
+
+PERFORM = "jobs.engine.execute.perform"
+VERSION = 1
+COMPRESS_OVER = 1024
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A job as it was enqueued: its type's name, the payload's JSON text, and for whom."""
+
+    job_id: str
+    name: str
+    payload: str
+    tenant: str = ""
+    correlation_id: str = ""
+
+    def signed_text(self) -> bytes:
+        """What the signature covers; JSON keeps the parts apart."""
+        parts = [VERSION, self.job_id, self.name, self.payload, self.tenant, self.correlation_id]
+        return json.dumps(parts, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A job of a plain RQ client: a function's path and its arguments."""
+
+    function: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+class Keys:
+    """The signing and encryption keys of the settings; the first signs and encrypts, all verify and decrypt."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._signing = dict(_signing_key(text) for text in settings.job_signing_keys) or {
+            "secret": hmac.digest(settings.secret_key.encode(), b"rq-fleet job signing", "sha256")
+        }
+        self._newest = next(iter(self._signing))
+
+    def sign(self, envelope: Envelope) -> dict[str, Any]:
+        """The headers that travel with the payload."""
+        signature = hmac.digest(self._signing[self._newest], envelope.signed_text(), "sha256").hex()
+        return {
+            "v": VERSION,
+            "kid": self._newest,
+            "sig": signature,
+            "tenant": envelope.tenant,
+            "cid": envelope.correlation_id,
+        }
+
+    def verify(self, job_id: str, name: Any, payload: Any, headers: Any) -> Envelope:
+        """The envelope that these arguments of `perform` are. Raises Untrusted."""
+        if not (isinstance(name, str) and isinstance(payload, str) and isinstance(headers, dict)):
+            raise Untrusted("the envelope has the wrong shape")
+        tenant, cid = headers.get("tenant", ""), headers.get("cid", "")
+        if headers.get("v") != VERSION or not isinstance(tenant, str) or not isinstance(cid, str):
+            raise Untrusted("the envelope is of an unknown version")
+        key = self._signing.get(str(headers.get("kid")))
+        envelope = Envelope(job_id, name, payload, tenant, cid)
+        if key is None:
+            raise Untrusted("the envelope is signed with an unknown key")
+        expected = hmac.digest(key, envelope.signed_text(), "sha256").hex()
+        if not hmac.compare_digest(expected.encode(), str(headers.get("sig")).encode()):
+            raise Untrusted("the envelope's signature is wrong")
+        return envelope
+
+    def digest(self, text: str) -> str:
+        """A fingerprint that only the fleet can compute: payloads are compared by it."""
+        return hmac.digest(self._signing[self._newest], text.encode(), "sha256").hex()[:32]
+
+    @cached_property
+    def encrypt(self) -> Callable[[str], str] | None:
+        """Encrypts a secret field, or None without ENCRYPTION_KEYS."""
+        fernet = self._fernet
+        return (lambda text: str(fernet.encrypt(text.encode()).decode())) if fernet else None
+
+    @cached_property
+    def decrypt(self) -> Callable[[str], str]:
+        """Decrypts a secret field. Raises MissingEncryptionKey, Untrusted."""
+
+        def decrypt(token: str) -> str:
+            from cryptography.fernet import InvalidToken
+
+            if self._fernet is None:
+                raise MissingEncryptionKey("a secret field needs ENCRYPTION_KEYS to be set")
+            try:
+                return str(self._fernet.decrypt(token.encode()).decode())
+            except InvalidToken:
+                raise Untrusted("a secret field can't be decrypted with any of ENCRYPTION_KEYS") from None
+
+        return decrypt
+
+    @cached_property
+    def _fernet(self) -> Any:
+        if not self._settings.encryption_keys:
+            return None
+        from cryptography.fernet import Fernet, MultiFernet
+
+        try:
+            return MultiFernet([Fernet(key) for key in self._settings.encryption_keys])
+        except ValueError:
+            raise InvalidSettings(
+                "ENCRYPTION_KEYS: each must be 32 url-safe base64 bytes; make one with: "
+                "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+            ) from None
+
+
+def encode(envelope: Envelope, headers: dict[str, Any]) -> bytes:
+    """RQ's `data` for its JSON serializer: [function, instance, args, kwargs]; compressed when that pays."""
+    args = [envelope.name, envelope.payload, headers]
+    data = json.dumps([PERFORM, None, args, {}], separators=(",", ":")).encode()
+    return zlib.compress(data) if len(data) > COMPRESS_OVER else data
+
+
+def decode(data: bytes) -> Call:
+    """What RQ's `data` calls, read as JSON only. Raises Untrusted for a pickle or anything else."""
+    try:
+        text = zlib.decompress(data)
+    except zlib.error:
+        text = data
+    try:
+        function, instance, args, kwargs = json.loads(text)
+    except (ValueError, RecursionError, TypeError):
+        raise Untrusted("the job's data is not RQ's JSON") from None
+    if instance is not None or not (isinstance(function, str) and isinstance(args, list) and isinstance(kwargs, dict)):
+        raise Untrusted("the job's data is not a plain function call")
+    return Call(function, args, kwargs)
+
+
+def idempotent_job_id(tenant: str, name: str, key: str) -> str:
+    """The job id that an idempotency key stands for, within its tenant and job type."""
+    return hashlib.sha256(json.dumps([tenant, name, key]).encode()).hexdigest()[:32]
+
+
+def _signing_key(text: str) -> tuple[str, bytes]:
+    kid, _, secret = text.partition(":")
+    if not kid or len(secret) < 16:
+        raise InvalidSettings("JOB_SIGNING_KEYS: write name:secret,name:secret, newest first, 16 characters or more")
+    return kid, secret.encode()

@@ -1,0 +1,106 @@
+"""Running a job: verify what Redis holds, call the function, turn what happens into an outcome."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from jobs.engine import envelope, foreign, outcome, payloads, registry
+from jobs.engine.context import Context, Reporter
+from jobs.engine.envelope import PERFORM, Call, Envelope
+from jobs.engine.errors import Untrusted
+from jobs.engine.fleet import Fleet
+from jobs.engine.job_types import JobType
+from jobs.engine.outcome import Outcome
+from jobs.engine.policy import Policy
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution as the lease hands it out."""
+
+    job_id: str
+    execution_id: str
+    data: bytes = field(repr=False)
+    attempt: int = 1
+    retries_left: int = 0
+    retry_intervals: tuple[float, ...] = ()
+    callbacks: tuple[str, ...] = ()
+    has_webhooks: bool = False
+
+
+def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
+    """Run one job to its end; never raises but for SystemExit and the like."""
+    policy = None
+    try:
+        call = envelope.decode(run.data)
+        if call.function != PERFORM:
+            return foreign.execute(run, call, fleet)
+        sealed = _verified(run, call, fleet)
+        job_type = _registered(sealed.name)
+        policy = job_type.policy.with_overrides(job_type.name, fleet.settings)
+        return outcome.of_result(_call(job_type, policy, sealed, run, fleet, reporter))
+    except Exception as error:
+        return outcome.of_error(error, policy.retry if policy else None, run.attempt)
+
+
+def perform(name: str, payload: str, headers: dict[str, Any]) -> Any:
+    """The one function that RQ's own workers run for our jobs; see `jobs.engine.stock`."""
+    from jobs.engine import stock
+
+    return stock.perform(name, payload, headers)
+
+
+def _verified(run: Run, call: Call, fleet: Fleet) -> Envelope:
+    if run.callbacks or run.has_webhooks:
+        raise Untrusted("the job has callbacks or webhooks that its type does not declare")
+    if len(call.args) != 3 or call.kwargs:
+        raise Untrusted("the envelope has the wrong shape")
+    return fleet.keys.verify(run.job_id, *call.args)
+
+
+def _registered(name: str) -> JobType[Any]:
+    try:
+        return registry.get(name)
+    except Exception:
+        raise Untrusted(f"no job type is called {name!r} in this release") from None
+
+
+def _call(job_type: JobType[Any], policy: Policy, sealed: Envelope, run: Run, fleet: Fleet, reporter: Reporter) -> Any:
+    payload = payloads.load(job_type.payload_type, sealed.payload, fleet.keys.decrypt)
+    context = Context(
+        job_id=run.job_id,
+        execution_id=run.execution_id,
+        job_type=sealed.name,
+        attempt=run.attempt,
+        max_retries=policy.retry.max_retries,
+        tenant=sealed.tenant,
+        correlation_id=sealed.correlation_id,
+        settings=fleet.settings,
+        reporter=reporter,
+    )
+    return logged(job_type.function, payload, context)
+
+
+def logged(function: Callable[[Any, Context], Any], payload: Any, context: Context) -> Any:
+    """Call the function with its job's identity on every log line, and a line at its end."""
+    with structlog.contextvars.bound_contextvars(
+        job_id=context.job_id,
+        job_type=context.job_type,
+        attempt=context.attempt,
+        tenant=context.tenant,
+        correlation_id=context.correlation_id,
+        pid=os.getpid(),
+    ):
+        log = structlog.get_logger("job")
+        try:
+            result = function(payload, context)
+        except Exception as error:
+            log.warning("job raised", error=type(error).__name__, exc_info=True)
+            raise
+        log.debug("job returned")
+        return result

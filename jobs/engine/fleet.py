@@ -1,0 +1,80 @@
+"""A fleet: the settings, the connection to Redis and what can be done with them."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import Any, Unpack
+
+import redis
+
+from jobs.engine import broker, registry
+from jobs.engine.client import Client
+from jobs.engine.control import Jobs
+from jobs.engine.envelope import Keys
+from jobs.engine.errors import FleetError
+from jobs.engine.events import EventLog
+from jobs.engine.job_types import Options
+from jobs.engine.keys import PREFIX
+from jobs.engine.payloads import Payload
+from jobs.engine.views import JobView
+from jobs.settings import InvalidSettings, Settings
+
+_current: list[Fleet] = []
+
+
+class Fleet:
+    """One fleet as this process sees it; nothing is connected before the first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.rq_key_prefix != PREFIX:
+            raise InvalidSettings("RQ_KEY_PREFIX must be in the environment before rq is imported")
+        self.settings = settings
+        self.keys = Keys(settings)
+        self.client = Client(self)
+        self.jobs = Jobs(self)
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        """The shared connection pool; usable from threads, greenlets and forked children."""
+        return broker.connect(self.settings)
+
+    @cached_property
+    def events(self) -> EventLog:
+        """The event streams of this fleet."""
+        return EventLog(self.settings, self.redis)
+
+    def discover(self) -> Fleet:
+        """Import every declared job type."""
+        registry.discover(self.settings.job_modules)
+        return self
+
+    def enqueue(self, name: str, payload: Payload | dict[str, Any], **options: Unpack[Options]) -> JobView:
+        """Put one job on its queue by its type's name; see `JobType.enqueue`."""
+        return self.client.enqueue_by_name(name, payload, options)
+
+    def ping(self) -> None:
+        """Ask Redis for a sign of life. Raises BrokerUnavailable."""
+        with broker.translate_errors():
+            self.redis.ping()
+
+    def close(self) -> None:
+        """Give up the connections."""
+        if "redis" in self.__dict__:
+            self.redis.connection_pool.disconnect()
+        if self in _current:
+            _current.remove(self)
+
+
+def connect(settings: Settings) -> Fleet:
+    """The fleet of these settings, which `job_type.enqueue(...)` uses from now on in this process."""
+    fleet = Fleet(settings)
+    _current[:] = [fleet]
+    return fleet
+
+
+def current_fleet() -> Fleet:
+    """The fleet that `connect` made last. Raises FleetError where there is none."""
+    if not _current:
+        raise FleetError(f"no fleet in process {os.getpid()}: call jobs.engine.connect(settings) first")
+    return _current[0]

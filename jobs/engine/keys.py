@@ -1,0 +1,67 @@
+"""The names of the keys in Redis: RQ's own, and ours below `PREFIX:fleet:`."""
+
+from __future__ import annotations
+
+from rq.defaults import RQ_KEY_PREFIX
+
+PREFIX = RQ_KEY_PREFIX
+
+FLEET = f"{PREFIX}:fleet"
+
+LEASES = f"{FLEET}:leases"
+WORKERS = f"{FLEET}:workers"
+REAPER = f"{FLEET}:reaper"
+FOLLOW_UPS = f"{FLEET}:follow-ups"
+FILED = f"{FLEET}:filed"
+QUARANTINE = f"{FLEET}:quarantine"
+QUARANTINE_REASONS = f"{FLEET}:quarantine:reasons"
+
+
+def job(job_id: str) -> str:
+    """RQ's hash of a job."""
+    return f"{PREFIX}:job:{job_id}"
+
+
+def queue(name: str) -> str:
+    """RQ's list of the ids waiting in a queue."""
+    return f"{PREFIX}:queue:{name}"
+
+
+def registry(kind: str, queue_name: str) -> str:
+    """RQ's sorted set of a queue's jobs in one state: wip, finished, failed, scheduled, deferred, canceled."""
+    return f"{PREFIX}:{kind}:{queue_name}"
+
+
+def results(job_id: str) -> str:
+    """RQ's stream of a job's results, newest last."""
+    return f"{PREFIX}:results:{job_id}"
+
+
+def log(job_id: str) -> str:
+    """Our stream of a job's log lines."""
+    return f"{FLEET}:log:{job_id}"
+
+
+def inbox(worker: str, queue_name: str) -> str:
+    """The list into which a worker moves ids that wake it."""
+    return f"{FLEET}:inbox:{worker}:{queue_name}"
+
+
+def overflow(queue_name: str, lane: str) -> str:
+    """The list of ids that met a full lane; read before the queue's list by workers with room."""
+    return f"{FLEET}:overflow:{queue_name}:{lane}"
+
+
+def unique(job_type: str, value: str) -> str:
+    """The lock of a unique job, holding the id of the job that has it."""
+    return f"{FLEET}:unique:{job_type}:{value}"
+
+
+def ended(job_type: str, state: str) -> str:
+    """Our sorted set of a type's ended jobs (state: finished or failed), by time: retention by count."""
+    return f"{FLEET}:ended:{state}:{job_type}"
+
+
+def commands(worker: str) -> str:
+    """RQ's pub/sub channel of commands to a worker."""
+    return f"{PREFIX}:pubsub:{worker}"

@@ -1,0 +1,39 @@
+#!lua flags=allow-oom
+-- Cancel one job: at once while it waits, by asking its worker while it runs.
+-- ARGV: prefix, id, now (RFC 3339), seconds to keep. Returns cancelled, asked, missing, or the state that forbids it.
+--include lib_events
+--include lib_execution
+local P, id, now, keep = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local key = P .. ':job:' .. id
+local seconds = tonumber(redis.call('TIME')[1])
+local status, queue, worker, topics, job_type, unique, attempts = unpack(
+  redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'topics', 'type', 'unique_key', 'attempts'))
+local LONGEST_SEARCH = 20000
+
+if not status then
+  return 'missing'
+end
+if status == 'started' then
+  redis.call('HSET', key, 'cancel_requested', now)
+  redis.call('PUBLISH', P .. ':pubsub:' .. worker, cjson.encode({command = 'cancel-job', job_id = id}))
+  return 'asked'
+end
+if status ~= 'queued' and status ~= 'scheduled' and status ~= 'deferred' and status ~= 'ready_to_enqueue' then
+  return status
+end
+if redis.call('LLEN', P .. ':queue:' .. queue) <= LONGEST_SEARCH then
+  redis.call('LREM', P .. ':queue:' .. queue, 1, id)
+end
+for _, kind in ipairs({'scheduled', 'deferred', 'ready'}) do
+  redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)
+end
+redis.call('HSET', key, 'status', 'canceled', 'ended_at', now, 'final', '1', 'error', '')
+redis.call('ZADD', P .. ':canceled:' .. queue, seconds + keep, id)
+redis.call('EXPIRE', key, keep)
+redis.call('EXPIRE', P .. ':results:' .. id, keep)
+if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
+  redis.call('DEL', P .. ':fleet:unique:' .. unique)
+end
+redis.call('HINCRBY', P .. ':fleet:counters', 'cancelled:' .. (job_type or ''), 1)
+job_event(P, id, topics, 'job:cancelled', {type = job_type or '', attempt = tonumber(attempts or '0')})
+return 'cancelled'

@@ -1,0 +1,40 @@
+-- What begins and ends a run: RQ's execution records and our lease.
+local function end_execution(P, worker, queue, id, execution)
+  local member = id .. ':' .. execution
+  redis.call('ZREM', P .. ':fleet:leases', member)
+  redis.call('ZREM', P .. ':wip:' .. queue, member)
+  redis.call('DEL', P .. ':execution:' .. member)
+  redis.call('ZREM', P .. ':executions:' .. id, execution)
+  redis.call('SREM', P .. ':worker:' .. worker .. ':executions', member)
+end
+
+-- Give a job back to the front of its queue, as if that run had never begun.
+local function give_back(P, id, queue, now)
+  local key = P .. ':job:' .. id
+  redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'worker_name', '')
+  redis.call('HINCRBY', key, 'attempts', -1)
+  redis.call('HDEL', key, 'progress')
+  redis.call('LPUSH', P .. ':queue:' .. queue, id)
+end
+
+-- Set a job aside, unread and restorable: out of every list, its hash kept as it is but for the reason.
+local function quarantine(P, id, queue, reason, seconds)
+  local key = P .. ':job:' .. id
+  redis.call('ZADD', P .. ':fleet:quarantine', seconds, id)
+  redis.call('HSET', P .. ':fleet:quarantine:reasons', id, cjson.encode({queue = queue, reason = reason}))
+  if redis.call('TYPE', key).ok == 'hash' then
+    redis.call('HSET', key, 'quarantined', reason)
+    redis.call('PERSIST', key)
+    local lock = P .. ':fleet:unique:' .. (redis.call('HGET', key, 'unique_key') or '')
+    if redis.call('GET', lock) == id then
+      redis.call('DEL', lock)
+    end
+  end
+end
+
+local function job_event(P, id, topics, name, extra)
+  if topics and topics ~= '' then
+    extra.job_id = id
+    emit(P, topics, name, cjson.encode(extra))
+  end
+end

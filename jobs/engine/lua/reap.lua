@@ -1,0 +1,61 @@
+#!lua flags=allow-oom
+-- Give back what dead workers held: runs whose lease is past, and ids left in the inboxes of workers that are gone.
+-- After an outage of this script (its own last run by Redis TIME is over 2 s ago) every lease is past although its worker
+-- may live, so then nothing is taken and every lease gets a grace instead.
+-- ARGV: prefix, now (RFC 3339), grace (ms). Returns {reaped runs {id, execution, outcome}, workers that were found dead}.
+--include lib_events
+--include lib_execution
+local P, now, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local time = redis.call('TIME')
+local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local OUTAGE_MS, POISON_DEATHS, AT_ONCE = 2000, 3, 100
+local leases, workers = P .. ':fleet:leases', P .. ':fleet:workers'
+
+local last = tonumber(redis.call('GET', P .. ':fleet:reaper') or '0')
+redis.call('SET', P .. ':fleet:reaper', ms)
+if ms - last > OUTAGE_MS then
+  for _, set in ipairs({leases, workers}) do
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', ms + grace)) do
+      redis.call('ZADD', set, 'XX', ms + grace, member)
+    end
+  end
+  return {{}, {}}
+end
+
+local function reap(member)
+  local id, execution = member:match('^(.*):([^:]*)$')
+  local key, record = P .. ':job:' .. id, P .. ':execution:' .. member
+  local worker, queue = unpack(redis.call('HMGET', record, 'worker_name', 'queue'))
+  local head = redis.pcall('HMGET', key, 'status', 'execution', 'topics', 'type', 'attempts', 'origin')
+  queue = queue or (not head.err and head[6]) or 'default'
+  end_execution(P, worker or '', queue, id, execution)
+  if head.err or head[1] ~= 'started' or head[2] ~= execution then
+    return 'dropped'
+  end
+  local about = {type = head[4] or '', attempt = tonumber(head[5] or '1'), reason = 'its worker was lost'}
+  if redis.call('HINCRBY', key, 'deaths', 1) >= POISON_DEATHS then
+    quarantine(P, id, queue, 'its worker died three times while running it', seconds)
+    about.error = {type = 'WorkerLost', message = 'its worker died three times while running it'}
+    job_event(P, id, head[3], 'job:failed', about)
+    return 'quarantined'
+  end
+  give_back(P, id, queue, now)
+  job_event(P, id, head[3], 'job:queued', about)
+  return 'requeued'
+end
+
+local reaped = {}
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
+  local id, execution = member:match('^(.*):([^:]*)$')
+  reaped[#reaped + 1] = {id, execution, reap(member)}
+end
+
+local dead = redis.call('ZRANGEBYSCORE', workers, '-inf', ms, 'LIMIT', 0, AT_ONCE)
+for _, worker in ipairs(dead) do
+  for _, queue in ipairs(cjson.decode(redis.call('HGET', P .. ':fleet:worker-queues', worker) or '[]')) do
+    while redis.call('LMOVE', P .. ':fleet:inbox:' .. worker .. ':' .. queue, P .. ':queue:' .. queue, 'RIGHT', 'LEFT') do end
+  end
+  redis.call('ZREM', workers, worker)
+  redis.call('HDEL', P .. ':fleet:worker-queues', worker)
+end
+return {reaped, dead}

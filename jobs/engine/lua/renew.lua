@@ -1,0 +1,42 @@
+#!lua flags=allow-oom
+-- Renew a worker's own life and the leases it holds.
+-- ARGV: prefix, worker, now (RFC 3339), lease (ms), RQ horizon (s), state, worker hash lifetime (s), queues (JSON list),
+--       then for each run: id, execution, queue.
+-- Returns {lost runs' executions, executions whose cancellation was asked for}.
+local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
+local lease_ms, horizon = tonumber(ARGV[4]), tonumber(ARGV[5])
+local time = redis.call('TIME')
+local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local me = P .. ':worker:' .. worker
+redis.call('ZADD', P .. ':fleet:workers', ms + lease_ms, worker)
+redis.call('HSET', P .. ':fleet:worker-queues', worker, ARGV[8])
+redis.call('HSET', me, 'last_heartbeat', now, 'state', ARGV[6], 'queues', table.concat(cjson.decode(ARGV[8]), ','))
+redis.call('SADD', P .. ':workers', me)
+redis.call('EXPIRE', me, ARGV[7])
+redis.call('EXPIRE', me .. ':executions', horizon)
+
+local lost, cancelled = {}, {}
+for at = 9, #ARGV, 3 do
+  local id, execution, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local member = id .. ':' .. execution
+  if redis.call('ZSCORE', P .. ':fleet:leases', member) then
+    redis.call('ZADD', P .. ':fleet:leases', 'XX', ms + lease_ms, member)
+    redis.call('ZADD', P .. ':wip:' .. queue, 'XX', seconds + horizon, member)
+    redis.call('ZADD', P .. ':executions:' .. id, 'XX', seconds + horizon, execution)
+    redis.call('EXPIRE', P .. ':executions:' .. id, horizon)
+    if redis.call('EXISTS', P .. ':execution:' .. member) == 1 then
+      redis.call('HSET', P .. ':execution:' .. member, 'last_heartbeat', seconds)
+      redis.call('EXPIRE', P .. ':execution:' .. member, horizon)
+    end
+    local key = P .. ':job:' .. id
+    if redis.call('EXISTS', key) == 1 then
+      redis.call('HSET', key, 'last_heartbeat', now)
+      if redis.call('HGET', key, 'cancel_requested') then
+        cancelled[#cancelled + 1] = execution
+      end
+    end
+  else
+    lost[#lost + 1] = execution
+  end
+end
+return {lost, cancelled}

@@ -1,0 +1,41 @@
+-- Run an ended job again, by hand: its attempts start anew.
+-- ARGV: prefix, id, now (RFC 3339), retries. Returns queued, missing, held:ID (its unique lock), or the state that forbids it.
+--include lib_events
+--include lib_execution
+local P, id, now = ARGV[1], ARGV[2], ARGV[3]
+local key = P .. ':job:' .. id
+local status, queue, topics, job_type, unique, quarantined = unpack(
+  redis.call('HMGET', key, 'status', 'origin', 'topics', 'type', 'unique_key', 'quarantined'))
+local ENDED = {failed = true, canceled = true, stopped = true}
+if not status then
+  return 'missing'
+end
+if not ENDED[status] and not quarantined then
+  return status
+end
+if unique and unique ~= '' then
+  local holder = redis.call('GET', P .. ':fleet:unique:' .. unique)
+  if holder and holder ~= id then
+    local state = redis.call('HGET', P .. ':job:' .. holder, 'status')
+    if state == 'queued' or state == 'started' or state == 'scheduled' or state == 'deferred' then
+      return 'held:' .. holder
+    end
+  end
+  redis.call('SET', P .. ':fleet:unique:' .. unique, id)
+end
+for _, kind in ipairs({'failed', 'canceled'}) do
+  redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)
+end
+redis.call('ZREM', P .. ':fleet:ended:failed:' .. (job_type or ''), id)
+redis.call('ZREM', P .. ':fleet:ended:cancelled:' .. (job_type or ''), id)
+redis.call('ZREM', P .. ':fleet:quarantine', id)
+redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
+redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'progress', 'exc_info', 'error', 'cancel_requested', 'quarantined',
+  'settled', 'execution', 'deadline')
+redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'ended_at', '', 'worker_name', '',
+  'retries_left', ARGV[4])
+redis.call('PERSIST', key)
+redis.call('PERSIST', P .. ':results:' .. id)
+redis.call('RPUSH', P .. ':queue:' .. queue, id)
+job_event(P, id, topics, 'job:queued', {type = job_type or '', attempt = 0})
+return 'queued'

@@ -1,0 +1,67 @@
+"""How a run ended, as a value: decided beside the job, written by the worker."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from jobs.engine.errors import Cancelled, FleetError, Permanent, Untrusted
+from jobs.engine.policy import Retry
+
+Kind = Literal["finished", "failed", "cancelled", "retry", "released", "lost", "quarantined"]
+LONGEST_TRACEBACK = 20_000
+LONGEST_MESSAGE = 1_000
+LARGEST_RESULT = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run's end. `value` is the result as JSON text, `wait` the time before a retry."""
+
+    kind: Kind
+    value: str | None = None
+    error_type: str = ""
+    message: str = ""
+    traceback: str = ""
+    wait: timedelta | None = None
+
+    @property
+    def error(self) -> dict[str, str]:
+        """What users are shown of the error."""
+        return {"type": self.error_type, "message": self.message}
+
+
+def of_result(result: Any) -> Outcome:
+    """A run that returned; a result that is no JSON, or over 1 MiB of it, is a failure that no retry mends."""
+    try:
+        text = json.dumps(result, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return of_error(Permanent(f"the job's result is no JSON: {error}"), None, 1)
+    if len(text) > LARGEST_RESULT:
+        return of_error(Permanent("the job's result is over 1 MiB: store it and return its key"), None, 1)
+    return Outcome("finished", value=text)
+
+
+def of_error(error: BaseException, retry: Retry | None, attempt: int) -> Outcome:
+    """A run that raised: cancelled, quarantined, to be run again, or failed for good, as the policy says."""
+    about = {"error_type": type(error).__name__, "message": _message(error), "traceback": _traceback(error)}
+    if isinstance(error, Cancelled):
+        return Outcome("cancelled", **about)
+    if isinstance(error, Untrusted):
+        return Outcome("quarantined", **about)
+    wait = retry.wait_after(attempt, error) if retry is not None else None
+    return Outcome("failed", **about) if wait is None else Outcome("retry", wait=wait, **about)
+
+
+def _message(error: BaseException) -> str:
+    """An error of ours says what the user may read; any other might quote anything: its text stays in the traceback."""
+    if isinstance(error, FleetError):
+        return str(error)[:LONGEST_MESSAGE] or type(error).__name__
+    return f"an unexpected {type(error).__name__}; the job's log and traceback have the details"
+
+
+def _traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]

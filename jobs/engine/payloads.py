@@ -1,0 +1,125 @@
+"""Payloads: frozen pydantic models, JSON on the wire, with fields that are encrypted there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import core_schema
+
+from jobs.engine.errors import InvalidPayload, MissingEncryptionKey, PayloadTooLarge
+
+MAX_PAYLOAD_BYTES = 1024 * 1024
+T = TypeVar("T")
+P = TypeVar("P", bound="Payload")
+Cipher = Callable[[str], str]
+
+
+class Payload(BaseModel):
+    """The arguments of a job: immutable, no unknown fields, plain JSON types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", allow_inf_nan=False)
+
+
+class Secret(Generic[T]):
+    """A field that is encrypted in Redis and never printed: `api_key: Secret[str]`, read with `.reveal()`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def reveal(self) -> T:
+        """The value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(**********)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: pydantic.GetCoreSchemaHandler) -> Any:
+        (inner,) = getattr(source, "__args__", (str,))
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(inner)
+
+        def read(value: Any, info: core_schema.ValidationInfo) -> Secret[Any]:
+            if isinstance(value, Secret):
+                return value
+            if isinstance(value, dict) and set(value) == {"$secret"}:
+                decrypt = (info.context or {}).get("decrypt")
+                if decrypt is None:
+                    raise ValueError("an encrypted value can't be read here")
+                return cls(adapter.validate_json(decrypt(value["$secret"])))
+            try:
+                return cls(adapter.validate_python(value))
+            except ValidationError:
+                raise ValueError(f"must be {getattr(inner, '__name__', inner)}") from None
+
+        def write(value: Secret[Any], info: core_schema.SerializationInfo) -> Any:
+            encrypt = (info.context or {}).get("encrypt")
+            if encrypt is None:
+                return "**********"
+            return {"$secret": encrypt(adapter.dump_json(value.reveal()).decode())}
+
+        return core_schema.with_info_plain_validator_function(
+            read,
+            serialization=core_schema.plain_serializer_function_ser_schema(write, info_arg=True),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: pydantic.GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "format": "password", "writeOnly": True}
+
+
+def dump(payload: Payload, encrypt: Cipher | None) -> str:
+    """The payload as the JSON text that is signed and stored.
+
+    Raises PayloadTooLarge over 1 MiB, MissingEncryptionKey for a secret field without a key.
+    """
+    text = payload.model_dump_json(context={"encrypt": encrypt or _no_key})
+    if len(text.encode()) > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(f"the payload is over {MAX_PAYLOAD_BYTES} bytes: store the data and pass its key")
+    return text
+
+
+def load(model: type[P], text: str, decrypt: Cipher | None) -> P:
+    """The payload of a JSON text. Raises InvalidPayload."""
+    try:
+        return model.model_validate_json(text, context={"decrypt": decrypt})
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def validate(model: type[P], values: Any) -> P:
+    """A payload from a payload or a mapping. Raises InvalidPayload."""
+    if isinstance(values, model):
+        return values
+    if isinstance(values, Payload):
+        raise InvalidPayload(f"expected {model.__name__}, got {type(values).__name__}")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> InvalidPayload:
+    """A pydantic error without the input it quotes, which may hold a secret."""
+    problems = [
+        {"field": ".".join(str(part) for part in problem["loc"]), "message": problem["msg"]}
+        for problem in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+    summary = "; ".join(f"{problem['field'] or 'payload'}: {problem['message']}" for problem in problems[:5])
+    return InvalidPayload(f"the payload does not fit: {summary}", problems)
+
+
+def _no_key(_: str) -> str:
+    raise MissingEncryptionKey("a secret field needs ENCRYPTION_KEYS to be set (Fernet keys, newest first)")

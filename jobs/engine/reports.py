@@ -1,0 +1,74 @@
+"""Progress and log lines of running jobs on their way to Redis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from jobs.engine import keys
+from jobs.engine.broker import translate_errors
+from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.scripts import script
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+
+LOG_KEPT = timedelta(days=7)
+LOG_LINES = 1000
+LONGEST_LINE = 8192
+
+
+@dataclass(frozen=True)
+class Report:
+    """One progress or log report; an empty execution id is not checked against a lease."""
+
+    kind: str
+    job_id: str
+    execution_id: str
+    job_type: str
+    attempt: int
+    value: dict[str, Any]
+
+    def text(self) -> str:
+        """The value as JSON, a log line cut to 8 KiB."""
+        text = json.dumps(self.value, separators=(",", ":"))
+        if len(text) > LONGEST_LINE:
+            cut = {name: value[:1000] if isinstance(value, str) else value for name, value in self.value.items()}
+            text = json.dumps(dict(list(cut.items())[:8]), separators=(",", ":"))
+        return text
+
+
+def write(client: redis.Redis, reports: Iterable[Report]) -> None:
+    """Store reports in one call. Raises BrokerUnavailable."""
+    arguments: list[str | int] = []
+    for each in reports:
+        arguments += [each.kind, each.job_id, each.execution_id, each.job_type, each.attempt, each.text()]
+    with translate_errors():
+        script("report")(client, keys.PREFIX, int(LOG_KEPT.total_seconds()), LOG_LINES, *arguments)
+
+
+class RedisReporter:
+    """Reports straight to Redis, for runs outside a FleetWorker."""
+
+    def __init__(self, fleet: Fleet, job_id: str, job_type: str, attempt: int) -> None:
+        self._fleet, self._job_id, self._job_type, self._attempt = fleet, job_id, job_type, attempt
+
+    def report(self, kind: str, value: dict[str, Any]) -> None:
+        """Write at once; an unreachable Redis loses the report, not the job."""
+        try:
+            write(self._fleet.redis, [Report(kind, self._job_id, "", self._job_type, self._attempt, value)])
+        except BrokerUnavailable:
+            return
+
+    def cancelled(self) -> bool:
+        """Whether the job's hash asks for it."""
+        try:
+            with translate_errors():
+                return bool(self._fleet.redis.hexists(keys.job(self._job_id), "cancel_requested"))
+        except BrokerUnavailable:
+            return False

@@ -1,0 +1,44 @@
+"""Lua scripts by name: read from lua/, sent once, called by hash, each safe to call again."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
+
+FOLDER = Path(__file__).parent / "lua"
+INCLUDE = "--include "
+
+
+class Script:
+    """One script of lua/; libraries that its `--include NAME` lines name are put in their place."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.source = _expand(FOLDER / f"{name}.lua")
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, client: redis.Redis, *args: str | bytes | float) -> Any:
+        """Run on `client`; a server that forgot the script (restart, SCRIPT FLUSH) is told it again."""
+        try:
+            return client.evalsha(self.sha, 0, *args)  # type: ignore[arg-type]
+        except NoScriptError:
+            return client.eval(self.source, 0, *args)  # type: ignore[arg-type]
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of that name, read once a process."""
+    return Script(name)
+
+
+def _expand(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "\n".join(
+        _expand(FOLDER / f"{line.removeprefix(INCLUDE).strip()}.lua") if line.startswith(INCLUDE) else line
+        for line in lines
+    )

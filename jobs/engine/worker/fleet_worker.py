@@ -1,0 +1,78 @@
+"""FleetWorker: what `rq worker -w worker.FleetWorker` and `python worker.py` run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from rq import Worker
+from rq.serializers import JSONSerializer
+
+from jobs.engine import fleet as fleets
+from jobs.engine import logs
+from jobs.engine.worker.leasing import WORKER_KEPT
+from jobs.engine.worker.loop import WorkLoop
+from jobs.settings import Settings
+
+log = structlog.get_logger("worker")
+
+
+class FleetWorker(Worker):
+    """An RQ worker that leases several jobs at once and runs them in long-lived children.
+
+    It registers like any RQ worker and obeys RQ's commands and suspension; RQ's own loop, horse and pickle are unused.
+    """
+
+    settings: Settings | None = None
+
+    def __init__(self, queues: Any, name: str | None = None, *args: Any, **kwargs: Any) -> None:
+        kwargs["serializer"] = JSONSerializer
+        kwargs.setdefault("worker_ttl", int(WORKER_KEPT.total_seconds()))
+        super().__init__(queues, name or _new_name(), *args, **kwargs)
+
+    def work(
+        self,
+        burst: bool = False,
+        logging_level: str | None = None,
+        date_format: str = "",
+        log_format: str = "",
+        max_jobs: int | None = None,
+        max_idle_time: int | None = None,
+        with_scheduler: bool = False,
+        dequeue_strategy: Any = None,
+    ) -> bool:
+        """Work until told to stop; returns whether any job was begun. The order of queues is QUEUE_ORDER's word."""
+        settings = self.settings or Settings.from_env()
+        logs.configure(settings, "worker")
+        fleets.connect(settings).discover()
+        loop = WorkLoop(settings, self.name, self.queue_names(), settings.child_environment(), burst)
+        loop.max_jobs = max_jobs
+        self.register_birth()
+        self._obey_signals(loop, settings)
+        log.info("worker started", worker=self.name, pid=os.getpid(), queues=self.queue_names())
+        try:
+            loop.run()
+        finally:
+            self.register_death()
+        return loop.begun > 0
+
+    def _obey_signals(self, loop: WorkLoop, settings: Settings) -> None:
+        """The first SIGTERM or SIGINT asks to finish within the grace; a second ends the grace."""
+        asked: list[int] = []
+
+        def stop(number: int, _: FrameType | None) -> None:
+            asked.append(number)
+            loop.stop(settings.shutdown_grace if len(asked) == 1 else timedelta(0))
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+
+
+def _new_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}".replace(":", "-")

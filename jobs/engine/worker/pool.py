@@ -1,0 +1,161 @@
+"""The children of a worker: started by the template process, given runs, listened to, killed and replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from jobs.engine.errors import FleetError
+from jobs.engine.worker import template, wire
+from jobs.engine.worker.running import Running
+
+log = structlog.get_logger("worker")
+
+
+@dataclass(eq=False)
+class Child:
+    """One child process and the run it works on."""
+
+    sock: socket.socket
+    pid: int = 0
+    run: Running | None = None
+    frames: wire.Frames = field(default_factory=wire.Frames)
+
+
+class ChildPool:
+    """Children on demand; `events` turns readiness of their sockets into what happened."""
+
+    def __init__(self, selector: selectors.BaseSelector, environ: dict[str, str]) -> None:
+        self._selector, self._environ = selector, environ
+        self._children: set[Child] = set()
+        self._idle: deque[Child] = deque()
+        self._unnamed: deque[Child] = deque()
+        self._exited: dict[int, int] = {}
+        self._template: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def start(self) -> None:
+        """Start the template and wait until it has loaded every job. Raises FleetError where it can't."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._template = subprocess.Popen(template.command(theirs), pass_fds=[theirs.fileno()], env=self._environ)
+        theirs.close()
+        if not ours.recv(4096):
+            raise FleetError("the template process ended while loading the jobs; its error is above")
+        self._control = ours
+        self._selector.register(ours, selectors.EVENT_READ, self)
+
+    @property
+    def template_pid(self) -> int:
+        """The template's process id."""
+        return self._template.pid if self._template else 0
+
+    def run(self, running: Running) -> None:
+        """Hand a run to an idle child, or to a new one. Raises FleetError when the template is gone."""
+        child = self._idle.pop() if self._idle else self._fork()
+        child.run = running
+        with contextlib.suppress(OSError):
+            child.sock.sendall(wire.pack(running.message(), running.data))
+
+    def cancel(self, running: Running) -> None:
+        """Pass on a cancellation."""
+        child = self._child_of(running)
+        if child is not None:
+            with contextlib.suppress(OSError):
+                child.sock.sendall(wire.pack({"op": "cancel", "execution_id": running.execution_id}))
+
+    def kill(self, running: Running) -> None:
+        """End the child that works on a run, at once; its end is reported like any other."""
+        child = self._child_of(running)
+        if child is not None and child.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+
+    def events(self, source: Any) -> Iterator[tuple[Running, wire.Header | None]]:
+        """What a ready socket says: (run, message), or (run, None) when its child died under it."""
+        if source is self:
+            self._hear_template()
+        elif source in self._children:
+            yield from self._hear_child(source)
+
+    def close(self) -> None:
+        """End every child and the template."""
+        for child in list(self._children):
+            self._forget(child)
+        if self._control is not None:
+            self._selector.unregister(self._control)
+            self._control.close()
+        if self._template is not None:
+            self._template.kill()
+            self._template.wait()
+
+    def _fork(self) -> Child:
+        if self._control is None:
+            raise FleetError("the template process is not running")
+        ours, theirs = socket.socketpair()
+        try:
+            socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            raise FleetError("the template process is gone") from None
+        finally:
+            theirs.close()
+        child = Child(ours)
+        self._children.add(child)
+        self._unnamed.append(child)
+        self._selector.register(ours, selectors.EVENT_READ, child)
+        return child
+
+    def _hear_template(self) -> None:
+        text = self._control.recv(4096) if self._control is not None else b""
+        if not text:
+            raise FleetError("the template process died; the worker ends so that its manager starts a new one")
+        message = json.loads(text)
+        if "pid" in message:
+            self._unnamed.popleft().pid = message["pid"]
+        elif os.WIFSIGNALED(message["status"]):
+            log.warning("child died", pid=message["exited"], signal=os.WTERMSIG(message["status"]))
+
+    def _hear_child(self, child: Child) -> Iterator[tuple[Running, wire.Header | None]]:
+        try:
+            messages = list(wire.receive(child.sock, child.frames))
+        except (EOFError, OSError, ValueError):
+            self._forget(child)
+            if child.run is not None:
+                yield child.run, None
+            return
+        for header, _ in messages:
+            running = child.run
+            if running is None or header.get("execution_id") != running.execution_id:
+                continue
+            if header["op"] == "done":
+                child.run = None
+                self._retire(child) if header["spoiled"] else self._idle.append(child)
+            yield running, header
+
+    def _retire(self, child: Child) -> None:
+        self._forget(child)
+
+    def _forget(self, child: Child) -> None:
+        self._children.discard(child)
+        with contextlib.suppress(ValueError):
+            self._idle.remove(child)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(child.sock)
+        child.sock.close()
+        if child.run is not None and child.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+
+    def _child_of(self, running: Running) -> Child | None:
+        return next((child for child in self._children if child.run is running), None)

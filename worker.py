@@ -1,0 +1,37 @@
+"""The worker process: `python worker.py` runs jobs, `python worker.py --scheduler` runs what is delayed or periodic."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from jobs.settings import InvalidSettings, Settings
+
+try:
+    SETTINGS = Settings.from_env()
+except InvalidSettings as error:
+    sys.exit(f"The environment can't be used:\n{error}")
+
+from jobs.engine import connect, logs, scheduler
+from jobs.engine.worker import FleetWorker
+
+__all__ = ["FleetWorker", "main"]
+
+
+def main() -> int:
+    """Run the process that the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("queues", nargs="*", default=list(SETTINGS.queue_weights), help="most urgent first")
+    parser.add_argument("--scheduler", action="store_true", help="run the scheduler instead")
+    parser.add_argument("--burst", action="store_true", help="end when the queues are empty")
+    options = parser.parse_args()
+    fleet = connect(SETTINGS)
+    if options.scheduler:
+        logs.configure(SETTINGS, "scheduler")
+        return scheduler.run(fleet.discover())
+    FleetWorker(options.queues, connection=fleet.redis).work(burst=options.burst)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
