@@ -42,7 +42,7 @@ class TokenVerifier:
             algorithm = str(jwt.get_unverified_header(token).get("alg"))
             claims = self._claims(token, algorithm, self._key(token, algorithm))
             return _principal_of(claims)
-        except (PyJWKClientConnectionError, PyJWKSetError) as error:
+        except (PyJWKClientConnectionError, PyJWKSetError, OSError) as error:
             raise KeysUnavailable("the signing keys can't be fetched") from error
         except jwt.ExpiredSignatureError as error:
             raise InvalidToken("the token has expired") from error

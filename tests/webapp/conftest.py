@@ -1,0 +1,73 @@
+"""The application on a migrated database, and callers with tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+
+import pytest
+from apiflask import APIFlask
+from flask.testing import FlaskClient
+
+from jobs.adapters.database import migrate
+from jobs.settings import Settings
+from webapp import create_app
+from webapp.auth import SCOPES, make_token
+
+Header = dict[str, str]
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[APIFlask]:
+    migrate(settings)
+    app = create_app(settings)
+    yield app
+    app.extensions["fleet"].close()
+    app.extensions["database"].close()
+
+
+@pytest.fixture
+def client(app: APIFlask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def bearer(settings: Settings) -> Callable[..., Header]:
+    """Headers of a caller: `bearer()` may everything in tenant "ours"; tenant and scopes can be chosen."""
+
+    def headers(tenant: str = "ours", *scopes: str) -> Header:
+        return {"Authorization": f"Bearer {make_token(settings, tenant, list(scopes or SCOPES))}"}
+
+    return headers
+
+
+@pytest.fixture
+def us(bearer: Callable[..., Header]) -> Header:
+    return bearer("ours")
+
+
+@pytest.fixture
+def them(bearer: Callable[..., Header]) -> Header:
+    return bearer("theirs")
+
+
+@pytest.fixture
+def workspace(client: FlaskClient, us: Header) -> str:
+    answer = client.post("/api/workspaces", json={"slug": "papers", "name": "Papers"}, headers=us)
+    assert answer.status_code == 201
+    return "papers"
+
+
+@pytest.fixture
+def upload(client: FlaskClient, workspace: str, us: Header) -> Callable[..., list[dict[str, Any]]]:
+    """Post (name, content) pairs to the workspace and return the entries of the 202 answer."""
+
+    def post(*files: tuple[str, bytes], **headers: str) -> list[dict[str, Any]]:
+        data = {"files": [(BytesIO(content), name) for name, content in files]}
+        answer = client.post(f"/api/workspace/{workspace}/upload", data=data, headers=us | headers)
+        assert answer.status_code == 202, answer.text
+        documents: list[dict[str, Any]] = answer.get_json()["documents"]
+        return documents
+
+    return post
