@@ -1,0 +1,1 @@
+"""Documents: uploaded files become searchable passages."""
