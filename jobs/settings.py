@@ -60,6 +60,8 @@ class Settings(BaseModel):
     jwt_audience: str = "rq-fleet"
     admin_username: str = "admin"
     admin_password_hash: str | None = Field(None, repr=False)
+    port: int = Field(8000, ge=1, le=65535)
+    web_concurrency: int = Field(2, ge=1, le=64)
     trusted_hosts: Words = ()
     trusted_proxies: int = Field(0, ge=0, le=8)
     prometheus_multiproc_dir: Path | None = None
