@@ -1,0 +1,44 @@
+"""The web server's log lines in the shape of all others; query strings stay out of them, since they may hold tokens."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from jobs.engine import logs
+from jobs.settings import Settings
+
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class WebLogger(Logger):
+    """gunicorn's logger on structlog."""
+
+    def setup(self, cfg: Config) -> None:
+        """Take over gunicorn's own lines and those of the application in every process of the server."""
+        super().setup(cfg)
+        logs.configure(Settings.from_env(), "web")
+        self._access = structlog.get_logger("web.access")
+
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
+        """One line a request when it has ended; what probes and scrapers ask is for debugging only."""
+        path = environ.get("PATH_INFO", "")
+        write = self._access.debug if path in QUIET else self._access.info
+        write(
+            "request",
+            method=environ.get("REQUEST_METHOD"),
+            path=path,
+            status=int(str(resp.status).split(maxsplit=1)[0]),
+            bytes=resp.sent,
+            seconds=round(request_time.total_seconds(), 4),
+            client=environ.get("REMOTE_ADDR"),
+            correlation_id=_header(resp.headers, "x-request-id"),
+        )
+
+
+def _header(headers: list[tuple[str, str]], wanted: str) -> str | None:
+    return next((value for name, value in headers if name.lower() == wanted), None)
