@@ -78,6 +78,7 @@ function accepted(row, { id, job_id: jobId }) {
 }
 
 function heard(event) {
+  if (event.event === "stream:gap") return refresh();
   const jobId = event.data?.job_id;
   const row = byJob.get(jobId);
   if (row) return apply(row, event);

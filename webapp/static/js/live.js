@@ -47,6 +47,8 @@ export class Live extends EventTarget {
     if (message.type === "subscribed") {
       this.#failures = 0;
       this.#tell("live", message);
+    } else if (message.type === "error") {
+      this.#socket.close();
     } else if (message.id) {
       this.#last = message.id;
       this.#tell("event", message);

@@ -81,15 +81,15 @@ function score(value) {
 // Highlights count characters as people do (code points), JavaScript's strings count UTF-16 units.
 function marked(text, highlights) {
   const characters = Array.from(text);
+  const between = (from, to) => characters.slice(from, to).join("").replace(/\n{2,}/g, "\n");
   const parts = [];
   let at = 0;
   for (const [start, end] of [...highlights].sort((a, b) => a[0] - b[0])) {
     if (start < at || end > characters.length) continue;
-    parts.push(characters.slice(at, start).join(""));
-    parts.push(element("mark", {}, characters.slice(start, end).join("")));
+    parts.push(between(at, start), element("mark", {}, between(start, end)));
     at = end;
   }
-  parts.push(characters.slice(at).join(""));
+  parts.push(between(at));
   return parts;
 }
 
