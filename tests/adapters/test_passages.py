@@ -1,0 +1,256 @@
+"""One conformance suite for search, over SQLite and PostgreSQL with and without pgvector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select, text
+
+from jobs.adapters.database import Database, migrate, vectors
+from jobs.adapters.database.models import Document, Passage, Workspace
+from jobs.adapters.embeddings import embed, model_name
+from jobs.adapters.passages import Hit, NewPassage, replace, search
+from jobs.settings import Settings
+from tests.adapters.conftest import add_document
+
+TEXTS = [
+    "Invoices must be paid within thirty days of receipt.",
+    "The cat sat on the mat and looked at the birds.",
+    "Paris is the capital of France.",
+    "Employees may take twenty-five days of annual leave.",
+]
+HOSTILE = [
+    "",
+    "   ",
+    '"',
+    '""" unbalanced "',
+    "'",
+    "a OR",
+    "AND NOT NEAR(",
+    "*",
+    "invoice*",
+    "terms:invoice",
+    "workspace : x",
+    "-invoice ^ +",
+    "(((",
+    "\x00",
+    "inv\x00oice",
+    "\ud800",
+    "😀",
+    "'; DROP TABLE passages; --",
+    "invoice & | ! <-> :*",
+    "\\",
+    "%s %(x)s :query {}",
+    "x" * 10_000,
+    "invoice " * 1_250,
+    "\u202e\u0301",
+    "二〇二六年",
+]
+
+
+@pytest.fixture
+def find(searchable: Database) -> Callable[..., list[Hit]]:
+    def find(query: str, *, tenant: str = "acme", slug: str = "default", limit: int = 10) -> list[Hit]:
+        with searchable.read() as session:
+            workspace_id = session.scalar(select(Workspace.id).filter_by(slug=slug))
+            return search(session, tenant=tenant, workspace_id=workspace_id or "", query=query, limit=limit)
+
+    return find
+
+
+def write(database: Database, document: Document, texts: list[str], page: int | None = None) -> None:
+    passages = [NewPassage(text, page, "A section", row) for text, row in zip(texts, embed(texts), strict=True)]
+    with database.begin() as session:
+        replace(session, session.get_one(Document, document.id), passages)
+
+
+def filled(database: Database, texts: list[str] = TEXTS, **which: str) -> Document:
+    document = add_document(database, **which)
+    write(database, document, texts)
+    return document
+
+
+def test_a_passage_is_found_by_its_words_in_any_form(searchable: Database, find: Callable[..., list[Hit]]) -> None:
+    filled(searchable)
+    for query in ("INVOICE", "invoices receipt", "paid", "thirty dáys"):
+        assert find(query)[0].text == TEXTS[0]
+
+
+@pytest.mark.parametrize(("query", "expected"), [("kitten", 1), ("vacation", 3), ("bill payment deadline", 0)])
+def test_a_passage_is_found_by_its_meaning(
+    searchable: Database, find: Callable[..., list[Hit]], query: str, expected: int
+) -> None:
+    filled(searchable)
+    assert find(query)[0].text == TEXTS[expected]
+
+
+def test_what_nothing_is_like_finds_nothing(searchable: Database, find: Callable[..., list[Hit]]) -> None:
+    filled(searchable)
+    assert find("qqxzzv") == []
+
+
+def test_a_hit_tells_where_it_comes_from(searchable: Database, find: Callable[..., list[Hit]]) -> None:
+    document = add_document(searchable, name="terms.pdf")
+    write(searchable, document, TEXTS, page=7)
+    hit = find("capital of France")[0]
+    assert (hit.document_id, hit.document_name, hit.page, hit.section) == (document.id, "terms.pdf", 7, "A section")
+    assert [hit.text[start:end] for start, end in hit.highlights] == ["capital", "France"]
+    assert hit.score == 1.0
+
+
+def test_what_both_rankings_find_comes_first(searchable: Database, find: Callable[..., list[Hit]]) -> None:
+    filled(searchable)
+    scores = [hit.score for hit in find("annual leave days")]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] == 1.0
+    assert 0 < scores[-1] < 1
+
+
+def test_replacing_writes_count_and_model_and_forgets_the_former_passages(
+    searchable: Database, find: Callable[..., list[Hit]]
+) -> None:
+    document = filled(searchable)
+    write(searchable, document, ["Bananas are yellow."])
+    with searchable.read() as session:
+        found = session.get_one(Document, document.id)
+    assert (found.passages, found.embedding_model) == (1, model_name())
+    assert find("invoices") == []
+    assert [hit.text for hit in find("banana")] == ["Bananas are yellow."]
+
+
+def test_more_passages_than_a_batch_keep_their_order(searchable: Database) -> None:
+    document = filled(searchable, [f"Paragraph number {number}" for number in range(1100)])
+    with searchable.read() as session:
+        rows = session.execute(select(Passage.ordinal, Passage.text).order_by(Passage.number)).all()
+    assert [tuple(row) for row in rows] == [(number, f"Paragraph number {number}") for number in range(1100)]
+    assert document.id
+
+
+@pytest.mark.parametrize("model", [Document, Workspace])
+def test_deleting_removes_every_trace_from_the_index(
+    searchable: Database, find: Callable[..., list[Hit]], model: type[Document | Workspace]
+) -> None:
+    filled(searchable)
+    with searchable.begin() as session:
+        session.delete(session.scalars(select(model)).one())
+    with searchable.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM passage_terms")) == 0
+        assert session.scalar(select(func.count()).select_from(Passage)) == 0
+    assert find("invoices") == []
+
+
+def test_only_the_workspace_and_tenant_asked_for_are_searched(
+    searchable: Database, find: Callable[..., list[Hit]]
+) -> None:
+    mine = filled(searchable, ["The secret of acme"], slug="one")
+    filled(searchable, ["The secret of acme, elsewhere"], slug="two")
+    filled(searchable, ["The secret of others"], tenant="others", slug="three")
+    for query in ("secret", "acme secrets", "others"):
+        assert {hit.document_id for hit in find(query, slug="one")} <= {mine.id}
+    assert find("secret", slug="one")[0].text == "The secret of acme"
+    assert find("secret", tenant="others", slug="one") == []
+    assert find("secret", tenant="acme", slug="three") == []
+    assert find("secret", slug="unknown") == []
+
+
+@pytest.mark.parametrize("query", HOSTILE, ids=lambda query: repr(query[:20]))
+def test_no_query_is_ever_a_syntax_error(searchable: Database, find: Callable[..., list[Hit]], query: str) -> None:
+    filled(searchable)
+    for hit in find(query):
+        assert all(0 <= start < end <= len(hit.text) for start, end in hit.highlights)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(query=st.text(st.characters(exclude_categories=[]), max_size=60))
+def test_any_text_can_be_searched_for(searchable: Database, query: str) -> None:
+    with searchable.read() as session:
+        assert search(session, tenant="acme", workspace_id="0" * 32, query=query) == []
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prose=st.text(st.characters(exclude_categories=[]), max_size=200))
+def test_any_text_can_be_a_passage(searchable: Database, prose: str) -> None:
+    document = add_document(searchable, slug="any")
+    write(searchable, document, [prose])
+    with searchable.read() as session:
+        search(session, tenant="acme", workspace_id=document.workspace_id, query=prose)
+
+
+def test_equal_passages_come_in_the_order_they_were_written(
+    searchable: Database, find: Callable[..., list[Hit]]
+) -> None:
+    documents = [filled(searchable, ["The very same words."], name=f"{number}.txt") for number in range(8)]
+    for _ in range(3):
+        assert [hit.document_id for hit in find("very same words")] == [document.id for document in documents]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(3, 3), (0, 1), (-5, 1), (10_000, 100)])
+def test_the_number_of_hits_is_bounded(
+    searchable: Database, find: Callable[..., list[Hit]], limit: int, expected: int
+) -> None:
+    filled(searchable, [f"invoice number {number}" for number in range(120)])
+    assert len(find("invoice", limit=limit)) == expected
+
+
+def test_vectors_of_another_model_are_not_compared(searchable: Database, find: Callable[..., list[Hit]]) -> None:
+    document = filled(searchable)
+    with searchable.begin() as session:
+        session.get_one(Document, document.id).embedding_model = "another"
+    assert find("kitten") == []
+    assert find("cat")[0].text == TEXTS[1]
+
+
+def test_an_embedding_of_another_size_is_refused(searchable: Database) -> None:
+    document = add_document(searchable)
+    with pytest.raises(ValueError, match="256"), searchable.begin() as session:
+        replace(session, session.get_one(Document, document.id), [NewPassage("a", None, None, np.ones(3, np.float32))])
+
+
+def test_the_nearest_are_those_of_an_exhaustive_search_also_in_a_small_workspace(searchable: Database) -> None:
+    random = np.random.default_rng(7)
+    crowd, few = unit(random, 3000), unit(random, 40)
+    for slug, rows in (("crowd", crowd), ("few", few)):
+        document = add_document(searchable, slug=slug)
+        with searchable.begin() as session:
+            passages = [NewPassage(str(number), None, None, row) for number, row in enumerate(rows)]
+            replace(session, session.get_one(Document, document.id), passages)
+        query = unit(random, 1)[0]
+        expected = {str(number) for number in np.argsort(-(rows @ query))[:10]}
+        assert len(expected & nearest_texts(searchable, document, query)) >= 9
+
+
+def unit(random: np.random.Generator, count: int) -> np.ndarray:
+    rows = random.standard_normal((count, 256)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def nearest_texts(database: Database, document: Document, query: np.ndarray) -> set[str]:
+    with database.read() as session:
+        found = vectors.nearest(
+            session,
+            tenant="acme",
+            workspace_id=document.workspace_id,
+            vector=query,
+            model=model_name(),
+            limit=10,
+        )
+        numbers = [number for number, _likeness in found]
+        return set(session.scalars(select(Passage.text).where(Passage.number.in_(numbers))))
+
+
+@pytest.mark.postgres
+def test_pgvector_that_arrives_later_is_filled_by_the_next_migration(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with database.begin() as session:
+        session.execute(text("DROP TABLE passage_vectors"))
+    document = filled(database)
+    migrate(Settings(database_url=postgres_url))
+    with database.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM passage_vectors")) == len(TEXTS)
+        hits = search(session, tenant="acme", workspace_id=document.workspace_id, query="kitten")
+    assert hits[0].text == TEXTS[1]
+    database.close()
