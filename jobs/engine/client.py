@@ -55,6 +55,18 @@ class Client:
         options: Options | None = None,
     ) -> list[JobView]:
         """Send a batch of one type; see `JobType.enqueue` for what is returned and raised."""
+        return self.send(self.prepare(job_type, values, wait=wait, when=when, options=options))
+
+    def prepare(
+        self,
+        job_type: JobType[Any],
+        values: Iterable[Any],
+        *,
+        wait: timedelta | None = None,
+        when: datetime | None = None,
+        options: Options | None = None,
+    ) -> list[NewJob]:
+        """Check and sign a batch of one type for `send` or a transaction of the caller's; nothing is written."""
         due = _due(wait, when)
         job_type = registry.get(job_type.name)
         valid = [payloads.validate(job_type.payload_type, each) for each in values]
@@ -62,7 +74,7 @@ class Client:
         if len(valid) > 1 and (chosen.get("job_id") or chosen.get("idempotency_key")):
             raise InvalidPayload("a job id or idempotency key stands for one job, not for many")
         policy = job_type.policy.with_overrides(job_type.name, self._fleet.settings)
-        return self.send([self._prepare(job_type, policy, each, due, chosen) for each in valid])
+        return [self._prepare(job_type, policy, each, due, chosen) for each in valid]
 
     def enqueue_by_name(self, name: str, values: Any, options: Options | None = None) -> JobView:
         """Send one job by its type's name. Raises UnknownJob besides."""

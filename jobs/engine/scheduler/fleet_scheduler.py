@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import redis
@@ -77,6 +77,19 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
         except LostLead:
             self.lead.leads = False
         return self._pause() if self.lead.leads else INTERVAL
+
+    def cron(self, cron_string: str, func: Any, **options: Any) -> JsonJob:
+        """Schedule a plain RQ job by a cron string, in UTC unless `use_local_timezone`; else as rq-scheduler's own."""
+        local = bool(options.pop("use_local_timezone", False))
+        meta = {**(options.pop("meta", None) or {}), "cron_string": cron_string, "use_local_timezone": local}
+        if (repeat := options.pop("repeat", None)) is not None:
+            meta["repeat"] = int(repeat)
+        first = foreign.following_cron(cron_string, datetime.now(UTC), local)
+        return cast(JsonJob, self.schedule(first, func, **{"result_ttl": -1, **options, "meta": meta}))
+
+    def enqueue_in(self, time_delta: timedelta, func: Any, *args: Any, **options: Any) -> JsonJob:
+        """Schedule a plain RQ job, not to begin before `time_delta` has passed; options as in `enqueue_at`."""
+        return cast(JsonJob, self.enqueue_at(datetime.now(UTC) + time_delta, func, *args, **options))
 
     def enqueue_jobs(self) -> list[str]:
         """Enqueue the due entries of rq-scheduler's sorted set, a hundred at most; returns their ids."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from crontab import CronTab  # type: ignore[import-untyped]
 from redis.client import Pipeline
 from rq.job import JobStatus
-from rq_scheduler.utils import get_next_scheduled_time  # type: ignore[import-untyped]
 
 from jobs.engine import keys
 from jobs.engine.scheduler import grid, names
@@ -44,6 +44,14 @@ def enqueue(lead: Leadership, job_id: str) -> None:
         set_aside(lead.connection, names.SCHEDULED_JOBS, job_id, error)
 
 
+def following_cron(cron: str, now: datetime, local: bool) -> datetime:
+    """The first time after `now` that a cron string names, in UTC or this machine's time. Raises ValueError."""
+    moment: datetime = CronTab(cron).next(
+        now=now.astimezone() if local else now, default_utc=True, return_datetime=True
+    )
+    return moment
+
+
 def _next_time(job: JsonJob, lead: Leadership) -> float | None:
     try:
         return _following(job, lead)
@@ -62,4 +70,4 @@ def _following(job: JsonJob, lead: Leadership) -> float | None:
             return None
     if interval:
         return grid.following(timedelta(seconds=int(interval)), lead.now).timestamp()
-    return float(get_next_scheduled_time(cron, use_local_timezone=job.meta.get("use_local_timezone")).timestamp())
+    return following_cron(str(cron), lead.now, bool(job.meta.get("use_local_timezone"))).timestamp()

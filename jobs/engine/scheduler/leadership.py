@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import redis
 from redis.client import Pipeline
@@ -55,10 +56,11 @@ class Leadership:
         """The clock of Redis, carried on from the last beat."""
         return self._seen + self.age
 
-    def fenced(self, write: Callable[[Pipeline], None], *watched: str) -> None:
+    def fenced(self, write: Callable[[Pipeline], None], *watched: str) -> list[Any]:
         """Run `write` as one transaction that counts only while this scheduler leads and nothing `watched` changes.
 
-        `write` reads first, then calls `multi()` and writes. Raises LostLead and writes nothing otherwise.
+        `write` reads first, then calls `multi()` and writes; the replies of what it wrote are returned. Raises LostLead
+        and writes nothing otherwise.
         """
 
         def transact(pipe: Pipeline) -> None:
@@ -66,7 +68,7 @@ class Leadership:
                 raise LostLead
             write(pipe)
 
-        self.connection.transaction(transact, names.LEAD, *watched)
+        return cast("list[Any]", self.connection.transaction(transact, names.LEAD, *watched))
 
     def release(self) -> None:
         """Give up the lead and the locks that are still ours, and sign off."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -14,11 +14,12 @@ from redis.client import Pipeline
 from rq.job import JobStatus
 
 from jobs.engine import keys
+from jobs.engine.client import ACCEPTED, NewJob
 from jobs.engine.envelope import PERFORM
-from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.scheduler import grid, names
 from jobs.engine.scheduler.json_bound import JsonJob
 from jobs.engine.scheduler.leadership import Leadership
+from jobs.engine.scripts import script
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -56,43 +57,38 @@ class Periodic:
         self.lead.fenced(self._write_differences, names.SCHEDULED_JOBS)
 
     def enqueue(self, entry_id: str, score: float) -> None:
-        """Enqueue the run of an entry that is due at `score`, then move the entry to its next time.
+        """Enqueue the run of an entry that is due at `score` and move the entry to its next time, both or neither.
 
-        A kill between the two repeats the first under the same job id, which finds the job there. However many times
-        were missed, the latest of them runs.
+        However many times were missed, the latest of them runs. The run's id follows from its time, so that a repeat
+        (Redis came back with older data) finds the job there.
         """
-        entry = self.entries[entry_id]
-        if _field(self.lead.connection, entry_id, "status") == JobStatus.CANCELED.encode():
-            self._move(entry_id, score, None)
-            return
-        now = self.lead.now
-        run_id = grid.run_id(entry_id, grid.latest(entry.every, now))
-        self._enqueue_run(entry, run_id)
-        self._move(entry_id, score, grid.following(entry.every, now))
+        entry, now = self.entries[entry_id], self.lead.now
+        following = grid.following(entry.every, now).timestamp()
+        run = self._prepare(entry, grid.run_id(entry_id, grid.latest(entry.every, now)))
 
-    def _enqueue_run(self, entry: Entry, run_id: str) -> None:
+        def enqueue_and_move(pipe: Pipeline) -> None:
+            if pipe.zscore(names.SCHEDULED_JOBS, entry_id) != score:
+                return
+            cancelled = _field(pipe, entry_id, "status") == JobStatus.CANCELED.encode()
+            pipe.multi()
+            if cancelled:
+                pipe.zrem(names.SCHEDULED_JOBS, entry_id)
+            else:
+                pipe.zadd(names.SCHEDULED_JOBS, {entry_id: following})
+            if run is not None and not cancelled:
+                pipe.eval(script("enqueue").source, 0, keys.PREFIX, *run.arguments)
+
+        _, *replies = self.lead.fenced(enqueue_and_move, names.SCHEDULED_JOBS, keys.job(entry_id)) or [None]
+        for ((code, job_id),) in replies:
+            word = "enqueued" if code == ACCEPTED else "skipped: that one is there already"
+            log.info(f"periodic run {word}", entry=entry_id, job_id=job_id.decode())
+
+    def _prepare(self, entry: Entry, run_id: str) -> NewJob | None:
         try:
-            view = self.fleet.client.enqueue(entry.job_type, [{}], options={"job_id": run_id})[0]
-        except BrokerUnavailable:
-            raise
+            return self.fleet.client.prepare(entry.job_type, [{}], options={"job_id": run_id})[0]
         except Exception:
             log.exception("periodic run refused", entry=entry.id, job_id=run_id)
-            return
-        if view.id == run_id:
-            log.info("periodic run enqueued", entry=entry.id, job_id=run_id)
-        else:
-            log.info("periodic run skipped: an earlier one is under way", entry=entry.id, job_id=view.id)
-
-    def _move(self, entry_id: str, score: float, following: datetime | None) -> None:
-        def move(pipe: Pipeline) -> None:
-            unchanged = pipe.zscore(names.SCHEDULED_JOBS, entry_id) == score
-            pipe.multi()
-            if unchanged and following is not None:
-                pipe.zadd(names.SCHEDULED_JOBS, {entry_id: following.timestamp()})
-            elif unchanged:
-                pipe.zrem(names.SCHEDULED_JOBS, entry_id)
-
-        self.lead.fenced(move, names.SCHEDULED_JOBS)
+            return None
 
     def _write_differences(self, pipe: Pipeline) -> None:
         members: list[bytes] = pipe.zrange(names.SCHEDULED_JOBS, 0, -1)  # type: ignore[assignment]

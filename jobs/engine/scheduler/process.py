@@ -41,15 +41,16 @@ def keep_running(scheduler: FleetScheduler) -> None:
     held_back = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     log.info("scheduler started", name=scheduler.name)
     try:
-        _tick_until_signalled(scheduler)
+        if _tick_until_signalled(scheduler):
+            with suppress(*AWAY):
+                scheduler.remove_lock()
     finally:
-        with suppress(*AWAY):
-            scheduler.remove_lock()
         log.info("scheduler stopped", name=scheduler.name)
         signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
 
 
-def _tick_until_signalled(scheduler: FleetScheduler) -> None:
+def _tick_until_signalled(scheduler: FleetScheduler) -> bool:
+    """Returns whether the last tick went well: if not, the locks are left to run out rather than waited for."""
     failures = 0
     wait = timedelta(0)
     while signal.sigtimedwait(SIGNALS, wait.total_seconds()) is None:
@@ -64,6 +65,7 @@ def _tick_until_signalled(scheduler: FleetScheduler) -> None:
                 report("scheduling failed, trying again", name=scheduler.name, error=repr(error))
             wait = min(FIRST_WAIT * 2 ** min(failures, 10), LONGEST_WAIT)
             failures += 1
+    return failures == 0
 
 
 def _signalled() -> bool:
