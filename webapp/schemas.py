@@ -6,7 +6,7 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 KEY = r"^[!-~]+$"
 SLUG = r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"
@@ -62,7 +62,13 @@ class WaitQuery(BaseModel):
 class IdempotencyHeaders(BaseModel):
     """A key of the client's choice: the same key and content are answered as the first time, and stored once."""
 
-    idempotency_key: str | None = Field(None, alias="Idempotency-Key", min_length=1, max_length=255, pattern=KEY)
+    idempotency_key: str | None = Field(
+        None,
+        validation_alias=AliasChoices("Idempotency-Key", "idempotency_key"),
+        min_length=1,
+        max_length=255,
+        pattern=KEY,
+    )
 
 
 class LogQuery(BaseModel):

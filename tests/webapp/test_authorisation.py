@@ -1,4 +1,4 @@
-"""Who may do what: every guarded route against nobody, too few scopes and another tenant; sessions and their CSRF token."""
+"""Who may do what: every guarded route against nobody, too few scopes and another tenant; sessions and CSRF."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from webapp.tokens import InvalidToken, KeysUnavailable, TokenVerifier, make_tok
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+SECRET = "a-secret-for-signing-tokens-" + "0123456789" * 4
 EC = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -65,9 +66,7 @@ def key_server() -> Iterator[KeyServer]:
 
 @pytest.fixture
 def own() -> Settings:
-    return Settings(
-        environment="test", jwt_secret="a-secret-for-signing-tokens-0123456789-0123456789-0123456789-0123456789"
-    )
+    return Settings(environment="test", jwt_secret=SECRET)
 
 
 @pytest.fixture
@@ -198,7 +197,7 @@ def test_another_key_kid_or_algorithm_is_refused(provider: Settings, key: Any, a
         TokenVerifier(provider).verify(token)
 
 
-@pytest.mark.parametrize("secret", [None, "a-secret-for-signing-tokens-0123456789-0123456789-0123456789-0123456789"])
+@pytest.mark.parametrize("secret", [None, SECRET])
 def test_the_providers_public_key_is_no_secret(key_server: KeyServer, secret: str | None) -> None:
     """The classic confusion: HS256, keyed with the RSA public key that everybody knows."""
     settings = Settings(environment="test", jwt_jwks_url=key_server.url, jwt_secret=secret)
