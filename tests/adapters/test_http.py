@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from website import Site
+from tests.website import Site
 
 from jobs.adapters._pinned import is_public
 from jobs.adapters.http import Fetched, NotModified, fetch

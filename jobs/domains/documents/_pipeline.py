@@ -67,7 +67,7 @@ def _index(content: Content, stages: Stages, context: Context) -> Indexed | None
         )
         pieces = list(split(extracted.sections))
         if not pieces:
-            raise Permanent("The file holds no text.")
+            raise Permanent("no text was found in the file")
         new = embed(pieces, stages)
         stages.at("indexing")
         size, sha256 = path.stat().st_size, _scratch.sha256_of(path)
@@ -81,5 +81,5 @@ def _fetch(content: Content, path: Path, context: Context) -> bool:
         now = _status.look(databases.connect(context.settings), content.document_id, content.tenant)
         if now is None or now.storage_key != content.storage_key:
             return False
-        raise Permanent("The stored file is gone; upload it again.") from None
+        raise Permanent("the stored file is gone; upload it again") from None
     return True

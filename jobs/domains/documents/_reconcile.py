@@ -68,10 +68,10 @@ def reason(view: JobView | None) -> str | None:
     if view is None or view.status not in ("failed", "cancelled", "quarantined"):
         return None
     if view.status == "cancelled":
-        return "The processing was cancelled."
+        return "the job was cancelled"
     if view.status == "quarantined":
-        return "The file could not be processed: its job was set aside."
-    return view.error.message if view.error and view.error.message else "The file could not be processed."
+        return "the file could not be processed: its job was set aside"
+    return view.error.message if view.error and view.error.message else "the file could not be processed"
 
 
 def _is_unsure(document: Document) -> bool:

@@ -99,7 +99,7 @@ def failures_shown(database: Database, content: Content, context: Context) -> It
     try:
         yield
     except MemoryError:
-        error = Permanent("Reading this file takes more memory than a file is given.")
+        error = Permanent("the file needs more memory than one file may use; split it and upload the parts")
         _fail(database, content, context, str(error))
         raise error from None
     except Exception as error:
@@ -121,7 +121,7 @@ def _fail(database: Database, content: Content, context: Context, message: str) 
 def _shown(error: Exception) -> str:
     if isinstance(error, FleetError) and str(error):
         return str(error)
-    return "The file could not be processed; the job's log says more."
+    return "the file could not be processed; the log of its job says more"
 
 
 def _of(session: Session, document_id: str, tenant: str) -> Document | None:

@@ -52,7 +52,7 @@ def _fetch(source: SourceNow, path: Path, context: Context, *, conditional: bool
         allow_private=context.settings.allow_private_http,
     )
     if isinstance(answer, Fetched) and answer.size == 0:
-        raise Permanent("The address answered with an empty file.")
+        raise Permanent("the address answered with an empty file")
     return answer
 
 

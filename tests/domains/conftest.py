@@ -1,0 +1,120 @@
+"""A migrated database, a storage, a fleet and a way to run jobs in place, as a child of a worker would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import select
+
+from jobs.adapters import database as databases
+from jobs.adapters import storage as storages
+from jobs.adapters.database import Database, migrate
+from jobs.adapters.database.models import Document, Passage, Workspace
+from jobs.adapters.storage import Storage
+from jobs.domains.documents import service
+from jobs.engine import Context, Fleet, JobView, connect, registry
+from jobs.settings import Settings
+
+POEM = b"""# Rivers
+
+The river Lena flows north through Siberia to the Laptev Sea.
+
+# Trees
+
+Larches lose their needles.
+"""
+
+
+@dataclass
+class Reports:
+    """A reporter that keeps what a run tells, and may cancel it at a stage."""
+
+    progress: list[tuple[str, float]] = field(default_factory=list)
+    cancel_at: str | None = None
+    at: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """What happens elsewhere the moment a stage is reported for the first time."""
+
+    def report(self, kind: str, value: dict[str, Any]) -> None:
+        if kind == "progress":
+            self.progress.append((value["stage"], value["percent"]))
+            self.at.pop(value["stage"], lambda: None)()
+
+    def cancelled(self) -> bool:
+        return bool(self.progress) and self.progress[-1][0] == self.cancel_at
+
+
+@dataclass
+class World:
+    """Everything a document job touches, for one tenant and workspace."""
+
+    settings: Settings
+    database: Database
+    storage: Storage
+    fleet: Fleet
+    workspace: Workspace
+
+    def add(self, name: str = "rivers.md", content: bytes = POEM) -> Document:
+        """A document as the upload route leaves it, not queued yet."""
+        with self.database.begin() as session:
+            return service.accept(session, self.workspace, name, BytesIO(content), storage=self.storage, limit=None)
+
+    def run(self, name: str, payload: dict[str, Any], reports: Reports | None = None, **context: Any) -> Any:
+        """Run a job of that type here and now."""
+        job_type = registry.get(name)
+        values: dict[str, Any] = {
+            "job_id": uuid4().hex,
+            "execution_id": uuid4().hex,
+            "job_type": name,
+            "attempt": 1,
+            "max_retries": job_type.policy.retry.max_retries,
+            "tenant": self.workspace.tenant,
+            "correlation_id": "",
+            "settings": self.settings,
+            "reporter": reports or Reports(),
+        }
+        return job_type(job_type.payload_type.model_validate(payload), Context(**{**values, **context}))
+
+    def ingest(self, document: Document, reports: Reports | None = None, **context: Any) -> Any:
+        return self.run("documents.ingest", self.payload(document), reports, **{"job_id": document.job_id, **context})
+
+    def payload(self, document: Document) -> dict[str, Any]:
+        return {"tenant_id": document.tenant, "workspace_id": document.workspace_id, "document_id": document.id}
+
+    def row(self, document: Document) -> Document | None:
+        with self.database.read() as session:
+            return session.get(Document, document.id)
+
+    def texts(self, document: Document) -> list[tuple[int, str, int | None, str | None]]:
+        columns = (Passage.ordinal, Passage.text, Passage.page, Passage.section)
+        with self.database.read() as session:
+            query = select(*columns).where(Passage.document_id == document.id).order_by(Passage.ordinal)
+            return [tuple(row) for row in session.execute(query)]
+
+    def found(self, query: str) -> list[str]:
+        """The names of the documents that a search finds."""
+        with self.database.read() as session:
+            return [hit.document_name for hit in service.search(session, self.workspace, query)]
+
+    def keys(self) -> list[str]:
+        return [each.key for each in self.storage.list("uploads/")]
+
+    def queued(self) -> list[JobView]:
+        """The jobs that wait in the default queue."""
+        ids = self.fleet.redis.lrange("rq:queue:default", 0, -1)
+        return [view for view in self.fleet.jobs.get_many([each.decode() for each in ids]) if view]
+
+
+@pytest.fixture
+def world(settings: Settings) -> Iterator[World]:
+    migrate(settings)
+    database, fleet = databases.connect(settings), connect(settings).discover()
+    with database.begin() as session:
+        workspace = service.create_workspace(session, "ours", "papers", "Papers")
+    yield World(settings, database, storages.connect(settings), fleet, workspace)
+    fleet.close()
+    database.close()
