@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics  # type: ignore[import-untyped]
-from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics  # type: ignore[import-untyped]
+from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # type: ignore[import-untyped]
 
 from jobs.engine import BrokerUnavailable, Fleet, Queue, keys
 from jobs.engine.broker import translate_errors
@@ -30,7 +30,7 @@ def init_app(app: APIFlask, settings: Settings) -> None:
     With PROMETHEUS_MULTIPROC_DIR each process writes its counts there and any of them answers for all.
     """
     shared = settings.prometheus_multiproc_dir is not None
-    kind = GunicornInternalPrometheusMetrics if shared else PrometheusMetrics
+    kind = GunicornPrometheusMetrics if shared else PrometheusMetrics
     counted = CollectorRegistry()
     app.before_request(_leave_out_made_up_methods)
     kind(app, path=None, group_by="url_rule", buckets=BUCKETS, registry=counted)
