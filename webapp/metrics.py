@@ -35,7 +35,7 @@ def init_app(app: APIFlask, settings: Settings) -> None:
     app.before_request(_leave_out_made_up_methods)
     kind(app, path=None, group_by="url_rule", buckets=BUCKETS, registry=counted)
     app.extensions["prometheus"] = None if shared else counted
-    app.add_url_rule("/metrics", "metrics", _metrics)
+    app.add_url_rule("/metrics", "metrics", app.doc(hide=True)(_metrics))
 
 
 class QueueCollector(Collector):

@@ -11,6 +11,7 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 Header = dict[str, str]
+LONG = "a" * 300
 PROBLEM = "application/problem+json"
 
 
@@ -136,7 +137,7 @@ def test_a_body_over_the_limit_is_413(client: FlaskClient, us: Header) -> None:
     "path", ["/api/workspaces", "/api/workspace/papers/documents", "/api/workspace/papers/sources"]
 )
 def test_a_strange_page_is_422(client: FlaskClient, us: Header, workspace: str, path: str, query: str) -> None:
-    answer = client.get(f"{path}?{query}", headers=us)
+    answer = client.get(f"/api/{path}?{query}", headers=us)
     assert (answer.status_code, answer.mimetype) == (422, PROBLEM), answer.text
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 from apiflask import APIFlask
+from simple_websocket import ConnectionClosed
 from simple_websocket import ConnectionError as Refused
 
 from jobs.engine import Fleet
@@ -153,17 +154,14 @@ def test_a_message_over_the_limit_ends_the_connection(connect: Callable[..., Soc
 
 def test_a_client_that_talks_without_end_is_dropped(connect: Callable[..., Socket]) -> None:
     client = connect()
-    with pytest.raises(Exception, match=r".*"):
+    with pytest.raises((ConnectionClosed, OSError)):
         for _ in range(100_000):
             client.say(action="ping")
     wait_until(lambda: not client.client.connected)
 
 
-def test_a_client_that_does_not_read_is_dropped(
-    connect: Callable[..., Socket], fleet: Fleet, app: APIFlask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The time a send may take is shortened here; nothing else differs."""
-    monkeypatch.setattr(sockets, "SLOWEST_SEND", timedelta(seconds=0.3))
+def test_a_client_that_does_not_read_is_dropped(connect: Callable[..., Socket], fleet: Fleet, app: APIFlask) -> None:
+    app.config["LIVE_SLOWEST_SEND"] = timedelta(seconds=0.3)
     client = connect()
     client.ask(action="subscribe", topic=TOPIC)
     stalled = client.client
@@ -226,7 +224,7 @@ def test_closing_all_tells_each_client_to_come_back(base: str, settings: Setting
 def test_strangers_are_refused_before_the_handshake(base: str, query: dict[str, str]) -> None:
     with pytest.raises(Refused) as refused:
         Socket(base, **query)
-    assert refused.value.args[0] in (401, "401", "Unexpected connection status: 401") or "401" in str(refused.value)
+    assert "401" in str(refused.value)
 
 
 def test_the_problem_document_of_a_refusal_does_not_hold_the_token(base: str, us: Header) -> None:
@@ -262,7 +260,8 @@ def test_a_ticket_is_kept_hashed_and_for_half_a_minute(us: Header, app: APIFlask
 def test_the_session_counts_only_for_a_page_of_our_own(
     base: str, app: APIFlask, origin: str | None, admitted: bool
 ) -> None:
-    headers = {"Cookie": session_cookie(app)} | ({"Origin": base if origin == "same" else origin} if origin else {})
+    ours = "http://127.0.0.1"  # the test's client leaves the port out of its Host header
+    headers = {"Cookie": session_cookie(app)} | ({"Origin": ours if origin == "same" else origin} if origin else {})
     if admitted:
         client = Socket(base, headers=headers)
         assert client.ask(action="ping") == {"type": "pong"}
