@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,22 @@ _MOST_ROWS = 1_048_576
 def read(path: Path, limits: Limits) -> Reading:
     """Read the values that were last calculated; formulas, styles and hidden sheets are left out."""
     inspect(path, limits, records=_RECORDS)
-    workbook = load_workbook(path, read_only=True, data_only=True, keep_links=False)
-    sheets = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
-    if len(sheets) > limits.max_pages:
-        workbook.close()
-        raise Unreadable(f"the workbook has more than {limits.max_pages:,} sheets")
-    return Reading(None, _steps(workbook, sheets, limits))
+    with ExitStack() as opened:
+        stream = opened.enter_context(path.open("rb"))  # by name, openpyxl refuses a file that is not called .xlsx
+        workbook = load_workbook(stream, read_only=True, data_only=True, keep_links=False)
+        opened.callback(workbook.close)
+        sheets = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
+        if len(sheets) > limits.max_pages:
+            raise Unreadable(f"the workbook has more than {limits.max_pages:,} sheets")
+        return Reading(None, _steps(opened.pop_all(), sheets, limits))
 
 
-def _steps(workbook: Any, sheets: list[Any], limits: Limits) -> Iterator[Step]:
-    try:
+def _steps(opened: ExitStack, sheets: list[Any], limits: Limits) -> Iterator[Step]:
+    with opened:
         for index, sheet in enumerate(sheets):
             sheet.reset_dimensions()
             for section in table_sections(_rows(sheet.iter_rows(values_only=True)), limits, title=sheet.title):
                 yield Step(index / len(sheets), section)
-    finally:
-        workbook.close()
 
 
 def _rows(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[str]]:
