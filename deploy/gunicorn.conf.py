@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from jobs.settings import Settings
 
@@ -27,15 +28,15 @@ logger_class = "deploy.web_logger.WebLogger"
 accesslog = "-"
 
 
-def post_worker_init(worker):
+def post_worker_init(worker: Any) -> None:
     """Close the live connections on SIGTERM, which would otherwise be waited for until the grace is over."""
     from webapp.live.connections import close_on_sigterm
 
     close_on_sigterm()
 
 
-def child_exit(server, worker):
+def child_exit(server: Any, worker: Any) -> None:
     """Stop counting the gauges of a process that has ended."""
     from prometheus_client import multiprocess
 
-    multiprocess.mark_process_dead(worker.pid)
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

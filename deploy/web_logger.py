@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from gunicorn.config import Config
-from gunicorn.glogging import Logger
+from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from jobs.engine import logs
 from jobs.settings import Settings
@@ -15,7 +15,7 @@ from jobs.settings import Settings
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-class WebLogger(Logger):
+class WebLogger(Logger):  # type: ignore[misc]
     """gunicorn's logger on structlog."""
 
     def setup(self, cfg: Config) -> None:

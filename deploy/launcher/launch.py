@@ -6,6 +6,7 @@ import select
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -42,8 +43,8 @@ class Launch:
         self._check_files()
         instance = Instance(self._options.data)
         try:
-            site = self._start(instance)
-            return self._use(site)
+            with closing(self._start(instance)) as site:
+                return self._use(site)
         finally:
             with hurried_by(self._processes.hurry):
                 self._output.loud = not self._options.once

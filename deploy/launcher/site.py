@@ -28,11 +28,11 @@ class Site:
 
     def __init__(self, port: int, settings: Settings) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._settings = settings
-        self._client = httpx2.Client(base_url=self.url, headers=_sign_in(settings), timeout=60, trust_env=False)
+        self._settings, self._headers = settings, _sign_in(settings)
+        self._client = httpx2.Client(base_url=self.url, headers=self._headers, timeout=60, trust_env=False)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections but that of `events`, which the page ends."""
         self._client.close()
 
     def not_ready(self) -> str | None:
@@ -81,8 +81,9 @@ class Site:
 
         Raises httpx2.HTTPError when the connection is lost.
         """
-        path = f"/api/workspace/{WORKSPACE}/events"
-        with self._client.stream("GET", path, timeout=httpx2.Timeout(60, read=None)) as answer:
+        address = f"{self.url}/api/workspace/{WORKSPACE}/events"
+        timeout = httpx2.Timeout(60, read=None)
+        with httpx2.stream("GET", address, headers=self._headers, timeout=timeout, trust_env=False) as answer:
             answer.raise_for_status()
             yield "open", {}
             yield from _events_of(answer.iter_lines())
