@@ -27,7 +27,7 @@ _SECRET_NAME = re.compile(
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 _ASSIGNED = re.compile(
     r"((?:passw(?:or)?d|secret|token|authori[sz]ation|api[_-]?key|signature|ticket|cookie)[\w-]{0,20}[\"']?\s{0,3}[=:]"
-    r"\s{0,3}[\"']?)(?:(?:bearer|basic)\s+)?(?!\d+\b)[^\s&\"',;)}\]]+",
+    r"\s{0,3}[\"'\[({]{0,3})(?:(?:bearer|basic)\s+)?(?!\d+\b)[^\s&\"',;)}\]]+",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer)\s+[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE)
