@@ -59,7 +59,7 @@ class Drain:
             due = datetime.fromtimestamp(float(following), UTC)
             self.next_due = min(due, self.next_due or due)
         if moved:
-            log.info("due jobs enqueued", queue=queue, count=moved)
+            log.debug("due jobs enqueued", queue=queue, count=moved)
         return bool(seen == BATCH)
 
     def _hand_to_rate_limit(self, queue: str, member: bytes) -> None:

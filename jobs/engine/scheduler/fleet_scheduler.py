@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
     from jobs.engine.job_types import JobType
 
-INTERVAL = timedelta(seconds=1)
+INTERVAL = timedelta(seconds=0.5)
+"""At most: it wakes earlier for what it knows to be due, so that what is new starts within a second of its time too."""
+
 RENEW_EVERY = timedelta(seconds=1)
 ENTRIES = 100
 
 
 class FleetScheduler(Scheduler):  # type: ignore[misc]
-    """One scheduler of perhaps several side by side; the one that leads does the work, a second at a time.
+    """One scheduler of perhaps several side by side; the one that leads does the work, twice a second.
 
     `declared` gives the job types whose `every=` counts, `connection` is a client that answers or fails quickly.
     """

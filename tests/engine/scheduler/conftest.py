@@ -41,7 +41,7 @@ def fleet(settings: Settings) -> Iterator[Fleet]:
 
 @pytest.fixture
 def scheduler(fleet: Fleet) -> Callable[..., FleetScheduler]:
-    """Make a scheduler for the given job types; `tick()` is one second of its work."""
+    """Make a scheduler for the given job types; `tick()` is one step of its work."""
 
     def make(*declared: JobType[Any]) -> FleetScheduler:
         return FleetScheduler(fleet, declared=lambda: declared)
