@@ -39,6 +39,7 @@ def process(
                 _look(site, transfers)
                 look_at = time.monotonic() + LOOK_EVERY
             display.show()
+    events.close()
     _complete(site, transfers)
     return transfers
 
@@ -47,12 +48,16 @@ class _Events:
     """The workspace's live events, kept until the upload's answer has told whose job they are of."""
 
     def __init__(self, site: Site) -> None:
-        self._site = site
+        self._site, self._closed = site, False
         self._queue: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         self._early: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         threading.Thread(target=self._listen, name="events", daemon=True).start()
         with contextlib.suppress(queue.Empty):
             self._queue.get(timeout=5)
+
+    def close(self) -> None:
+        """Leave at the next sign of life."""
+        self._closed = True
 
     def deliver(self, transfers: Sequence[Transfer]) -> None:
         """Wait a moment for events and give each to the transfer of its job."""
@@ -71,6 +76,8 @@ class _Events:
     def _listen(self) -> None:
         with contextlib.suppress(httpx2.HTTPError, httpx2.StreamError, ValueError):
             for event in self._site.events():
+                if self._closed:
+                    return
                 self._queue.put(event)
 
 

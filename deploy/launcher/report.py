@@ -15,6 +15,7 @@ from rich.text import Text
 from deploy.launcher.transfer import Transfer
 
 SHOWN = 300
+SAMPLE = "company-handbook.docx"
 SAMPLE_QUESTION = "From which day of illness is a doctor's note needed?"
 
 
@@ -46,7 +47,7 @@ def answer(console: Console, question: str, hits: Sequence[dict[str, Any]]) -> N
 
 def question_for(files: Sequence[Path], samples: Path) -> str:
     """What to search for when nobody said: something the samples answer, or the words of the first file's name."""
-    if files and files[0].parent == samples:
+    if samples / SAMPLE in files:
         return SAMPLE_QUESTION
     return " ".join(re.findall(r"\w+", files[0].stem.replace("_", " "))) if files else ""
 

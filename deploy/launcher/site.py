@@ -77,7 +77,7 @@ class Site:
         return hits
 
     def events(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (name, data) of all that happens in the workspace from now on; the first is ("open", {}).
+        """Yield (name, data) of all that happens in the workspace from now on, ("comment", {}) first and now and then.
 
         Raises httpx2.HTTPError when the connection is lost.
         """
@@ -85,7 +85,6 @@ class Site:
         timeout = httpx2.Timeout(60, read=None)
         with httpx2.stream("GET", address, headers=self._headers, timeout=timeout, trust_env=False) as answer:
             answer.raise_for_status()
-            yield "open", {}
             yield from _events_of(answer.iter_lines())
 
 
@@ -113,7 +112,9 @@ def _events_of(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     name, data = "message", ""
     for line in lines:
         field, _, value = line.partition(":")
-        if field == "event":
+        if line.startswith(":"):
+            yield "comment", {}
+        elif field == "event":
             name = value.strip()
         elif field == "data":
             data += value

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.conftest import ROOT, wait_until
 
 from deploy.launcher.processes import Process, Processes
+from tests.conftest import ROOT, wait_until
 
 WITH_A_CHILD = """
 import subprocess, sys, time
