@@ -1,4 +1,4 @@
-"""Fixtures every room uses: a real Redis, settings on fresh data, a fleet, worker processes and waiting on conditions."""
+"""Fixtures every room uses: a real Redis, settings on fresh data, a fleet, worker processes, waiting on conditions."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import redis
 
 os.environ.setdefault("RQ_KEY_PREFIX", "rq")
 
+from jobs.engine import Fleet, connect, keys
 from jobs.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,8 +125,30 @@ def settings(environ: dict[str, str]) -> Settings:
 
 
 @pytest.fixture
+def fleet(settings: Settings) -> Iterator[Fleet]:
+    """The fleet of this process, with every job type known."""
+    fleet = connect(settings).discover()
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def spawn_worker(fleet: Fleet, spawn: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., subprocess.Popen[bytes]]:
+    """Start a FleetWorker in a process of its own and wait until it takes jobs."""
+
+    def start(*args: str, **extra: str) -> subprocess.Popen[bytes]:
+        before = fleet.redis.zcard(keys.WORKERS)
+        process = spawn("worker.py", *args, **extra)
+        wait_until(lambda: fleet.redis.zcard(keys.WORKERS) > before or process.poll() is not None)
+        assert process.poll() is None, "the worker ended at once; its log is in the test's folder"
+        return process
+
+    return start
+
+
+@pytest.fixture
 def spawn(environ: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start `python ARGS...` from the project's root in the fleet's environment; whatever still runs is killed at the end."""
+    """Start `python ARGS...` from the project's root in the fleet's environment; what still runs at the end is killed."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*args: str, **extra: str) -> subprocess.Popen[bytes]:

@@ -26,6 +26,8 @@ class Run:
     job_id: str
     execution_id: str
     data: bytes = field(repr=False)
+    job_type: str = ""
+    tenant: str = ""
     attempt: int = 1
     retries_left: int = 0
     retry_intervals: tuple[float, ...] = ()
@@ -60,7 +62,10 @@ def _verified(run: Run, call: Call, fleet: Fleet) -> Envelope:
         raise Untrusted("the job has callbacks or webhooks that its type does not declare")
     if len(call.args) != 3 or call.kwargs:
         raise Untrusted("the envelope has the wrong shape")
-    return fleet.keys.verify(run.job_id, *call.args)
+    sealed = fleet.keys.verify(run.job_id, *call.args)
+    if (sealed.name, sealed.tenant) != (run.job_type, run.tenant):
+        raise Untrusted("the job's type or tenant in Redis is not what was signed")
+    return sealed
 
 
 def _registered(name: str) -> JobType[Any]:

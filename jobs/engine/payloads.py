@@ -7,11 +7,12 @@ from typing import Any, Generic, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import core_schema
+from pydantic_core import PydanticSerializationError, core_schema
 
 from jobs.engine.errors import InvalidPayload, MissingEncryptionKey, PayloadTooLarge
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
+NO_KEY = "a secret field needs ENCRYPTION_KEYS to be set (Fernet keys, newest first)"
 T = TypeVar("T")
 P = TypeVar("P", bound="Payload")
 Cipher = Callable[[str], str]
@@ -83,9 +84,14 @@ class Secret(Generic[T]):
 def dump(payload: Payload, encrypt: Cipher | None) -> str:
     """The payload as the JSON text that is signed and stored.
 
-    Raises PayloadTooLarge over 1 MiB, MissingEncryptionKey for a secret field without a key.
+    Raises PayloadTooLarge over 1 MiB, MissingEncryptionKey for a secret field without a key, InvalidPayload.
     """
-    text = payload.model_dump_json(context={"encrypt": encrypt or _no_key})
+    try:
+        text = payload.model_dump_json(context={"encrypt": encrypt or _no_key})
+    except PydanticSerializationError as error:
+        if MissingEncryptionKey.__name__ in str(error):
+            raise MissingEncryptionKey(NO_KEY) from None
+        raise InvalidPayload("the payload can't be written as JSON in UTF-8") from None
     if len(text.encode()) > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(f"the payload is over {MAX_PAYLOAD_BYTES} bytes: store the data and pass its key")
     return text
@@ -122,4 +128,4 @@ def invalid(error: ValidationError) -> InvalidPayload:
 
 
 def _no_key(_: str) -> str:
-    raise MissingEncryptionKey("a secret field needs ENCRYPTION_KEYS to be set (Fernet keys, newest first)")
+    raise MissingEncryptionKey(NO_KEY)

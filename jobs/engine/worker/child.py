@@ -46,6 +46,8 @@ def _run(header: wire.Header, blob: bytes, fleet: Fleet, reporter: PipeReporter)
         job_id=header["job_id"],
         execution_id=header["execution_id"],
         data=blob,
+        job_type=header["job_type"],
+        tenant=header["tenant"],
         attempt=header["attempt"],
         retries_left=header["retries_left"],
         retry_intervals=tuple(header["retry_intervals"]),

@@ -63,6 +63,8 @@ class Running:
             "op": "run",
             "job_id": self.job_id,
             "execution_id": self.execution_id,
+            "job_type": self.job_type,
+            "tenant": self.tenant,
             "attempt": self.attempt,
             "timeout": None if self.timeout is None else self.timeout.total_seconds(),
             "memory_mb": self.policy.memory_mb if self.policy else None,

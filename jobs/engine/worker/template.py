@@ -1,6 +1,6 @@
 """The template process: a fresh single-threaded interpreter with every job loaded, from which children are forked.
 
-Started as `python -m jobs.engine.worker.template FD`; FD is its end of the worker's control socket (SOCK_SEQPACKET).
+`main` gets the descriptor of its end of the worker's control socket (SOCK_SEQPACKET).
 A request is one file descriptor with the text `fork`; the answers are JSON: {"pid"} and, later, {"exited", "status"}.
 """
 
@@ -108,8 +108,5 @@ def _drain(fd: int) -> None:
 
 def command(control: socket.socket) -> list[Any]:
     """The command line that starts a template for this end of a control socket."""
-    return [sys.executable, "-m", "jobs.engine.worker.template", str(control.fileno()), str(os.getpid())]
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    start = f"from jobs.engine.worker import template; template.main({control.fileno()}, {os.getpid()})"
+    return [sys.executable, "-c", start]

@@ -1,0 +1,44 @@
+"""The engine's tests run the sample job types, in this process and in workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.engine import Fleet, JobView
+from tests.conftest import wait_until
+
+
+@pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    return {**environ, "JOB_MODULES": "tests.engine.samples", "LEASE": "3"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where sample jobs tell what they did and look for files to go on."""
+    folder = tmp_path / "told"
+    folder.mkdir()
+    return folder
+
+
+def told(folder: Path, name: str = "job") -> list[str]:
+    """The lines a sample job has told so far."""
+    path = folder / f"{name}.told"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def until_told(folder: Path, lines: int = 1, name: str = "job") -> list[str]:
+    """Wait until a sample job has told so many lines."""
+    return wait_until(lambda: found if len(found := told(folder, name)) >= lines else None)
+
+
+def until_ended(fleet: Fleet, job: JobView, timeout: float = 30.0) -> JobView:
+    """Wait until nothing more will happen to a job."""
+    return wait_until(lambda: view if (view := fleet.jobs.get(job.id)).ended else None, timeout)
+
+
+def names_of_events(fleet: Fleet, job: JobView) -> list[str]:
+    """The names of a job's events, oldest first."""
+    return [event.name for event in fleet.events.read(f"job:{job.id}", tenant=job.tenant)]

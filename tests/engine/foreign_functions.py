@@ -1,0 +1,24 @@
+"""What a plain RQ client enqueues by path: functions and callbacks outside the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def append(path: str, text: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(f"{text}\n")
+
+
+def fail(path: str) -> None:
+    append(path, "ran")
+    raise ValueError("it never works")
+
+
+def succeeded(job: Any, connection: Any, result: Any) -> None:
+    append(job.meta["path"], f"callback {result}")
