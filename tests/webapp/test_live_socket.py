@@ -251,7 +251,7 @@ def test_a_ticket_opens_one_connection_and_no_second(base: str, us: Header, flee
 def test_a_ticket_is_kept_hashed_and_for_half_a_minute(us: Header, app: APIFlask) -> None:
     ticket = app.test_client().post("/api/ws/ticket", headers=us).json["ticket"]
     redis = app.extensions["fleet"].redis
-    [key] = [key for key in redis.scan_iter("*ws-ticket*")]
+    [key] = list(redis.scan_iter("*ws-ticket*"))
     assert ticket.encode() not in key and ticket.encode() not in redis.get(key)
     assert 0 < redis.ttl(key) <= 30
 

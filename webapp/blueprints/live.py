@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import jwt
 from apiflask import APIBlueprint
-from flask import Response, g, request
+from flask import Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 from flask_sock import Sock  # type: ignore[import-untyped]
 from pydantic import Field
-from simple_websocket import Server
+from simple_websocket import Server  # type: ignore[import-untyped]
 
 from jobs.domains.documents import service
 from webapp import sessions
@@ -21,7 +21,7 @@ from webapp.auth import current_tenant, current_user, requires, verify_token
 from webapp.errors import Problem
 from webapp.live import streams, tickets
 from webapp.live.connections import connections
-from webapp.live.sockets import MESSAGE_BYTES, PING_EVERY, LiveSocket
+from webapp.live.sockets import MESSAGE_BYTES, PING_EVERY, SLOWEST_SEND, LiveSocket
 from webapp.live.topics import BadRequest, event_id_of
 from webapp.principal import Principal
 from webapp.schemas import Moment, Out
@@ -29,11 +29,9 @@ from webapp.services import database, fleet, settings
 
 bp = APIBlueprint("live", __name__, url_prefix="/api", tag="Live events")
 socket_bp = APIBlueprint("live_socket", __name__, url_prefix="/api", enable_openapi=False)
-STREAM = {
-    "200": {
-        "description": "Events, one after the other",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
+STREAM: Any = {
+    "200": {"description": "Events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    "204": {"description": "The job has ended and the client has seen how: it need not connect again."},
 }
 
 
@@ -69,7 +67,7 @@ def job_events(job_id: str, query_data: EventsQuery) -> Response:
     job, after = fleet().jobs.get(job_id, current_tenant()), _resume_after(query_data)
     if "Last-Event-ID" in request.headers and streams.nothing_left(fleet(), job, after):
         return Response(status=204)
-    return _stream(streams.follow_job(fleet(), job, after, _signed_in_until()))
+    return _stream(streams.follow_job(fleet(), job, after, _signed_in_until(), current_app.config["LIVE_KEEP_ALIVE"]))
 
 
 @bp.get("/workspace/<slug>/events")
@@ -82,7 +80,8 @@ def workspace_events(slug: str, query_data: EventsQuery) -> Response:
     connections.check(tenant)
     with database().read() as session:
         topic = f"workspace:{service.get_workspace(session, slug, tenant).id}"
-    return _stream(streams.follow_topic(fleet(), topic, tenant, _resume_after(query_data), _signed_in_until()))
+    after, pause = _resume_after(query_data), current_app.config["LIVE_KEEP_ALIVE"]
+    return _stream(streams.follow_topic(fleet(), topic, tenant, after, _signed_in_until(), pause))
 
 
 @socket_bp.before_request
@@ -93,18 +92,20 @@ def _admit() -> None:
 
 
 def _serve(server: Server) -> None:
-    LiveSocket(server, fleet().events, g.live_principal, g.live_until).run()
+    slowest = current_app.config["LIVE_SLOWEST_SEND"]
+    LiveSocket(server, fleet().events, g.live_principal, g.live_until, slowest).run()
 
 
 Sock().route("/ws", bp=socket_bp)(_serve)
 
 
 @socket_bp.record
-def _limit_messages(state: BlueprintSetupState) -> None:
-    state.app.config["SOCK_SERVER_OPTIONS"] = {
-        "ping_interval": PING_EVERY.total_seconds(),
-        "max_message_size": MESSAGE_BYTES,
-    }
+def _configure(state: BlueprintSetupState) -> None:
+    state.app.config.update(
+        SOCK_SERVER_OPTIONS={"ping_interval": PING_EVERY.total_seconds(), "max_message_size": MESSAGE_BYTES},
+        LIVE_SLOWEST_SEND=SLOWEST_SEND,
+        LIVE_KEEP_ALIVE=streams.KEEP_ALIVE,
+    )
 
 
 def _socket_caller() -> tuple[Principal, datetime]:

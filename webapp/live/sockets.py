@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from simple_websocket import ConnectionClosed, Server
+from simple_websocket import ConnectionClosed, Server  # type: ignore[import-untyped]
 
 from jobs.engine import BrokerUnavailable
 from jobs.engine.events import EventLog, Subscription
@@ -31,12 +31,19 @@ GOING_AWAY, POLICY_VIOLATION, SIGN_IN_AGAIN = 1001, 1008, 4401
 class LiveSocket:
     """Runs one connection; every topic it can name is its principal's tenant's own."""
 
-    def __init__(self, server: Server, events: EventLog, principal: Principal, until: datetime) -> None:
+    def __init__(
+        self,
+        server: Server,
+        events: EventLog,
+        principal: Principal,
+        until: datetime,
+        slowest_send: timedelta = SLOWEST_SEND,
+    ) -> None:
         self._server, self._events, self._principal, self._until = server, events, principal, until
         self._sending = threading.Lock()
         self._topics: set[str] = set()
         self._allowance, self._counted = BUCKET, time.monotonic()
-        server.sock = WholeFrames(server)
+        server.sock = WholeFrames(server, slowest_send)
 
     def run(self) -> None:
         """Serve until the client leaves, its sign-in ends, it is too slow or too greedy, or the process stops."""
@@ -121,10 +128,10 @@ class WholeFrames:
     The library calls `send` once a frame: a full buffer may take a part of it only, and pongs come from its own thread.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, slowest_send: timedelta) -> None:
         self._server, self._sock = server, server.sock
         self._sending = threading.Lock()
-        self._sock.settimeout(SLOWEST_SEND.total_seconds())
+        self._sock.settimeout(slowest_send.total_seconds())
 
     def send(self, data: bytes) -> int:
         """Send all of `data`. Raises OSError when the client does not take it in time."""

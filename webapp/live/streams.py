@@ -18,7 +18,9 @@ PAGE = 200
 LAST = frozenset({"job:completed", "job:failed", "job:cancelled", "job:quarantined"})
 
 
-def follow_job(fleet: Fleet, job: JobView, after: str | None, until: datetime) -> Iterator[str]:
+def follow_job(
+    fleet: Fleet, job: JobView, after: str | None, until: datetime, keep_alive: timedelta = KEEP_ALIVE
+) -> Iterator[str]:
     """What is kept of the job's events after the id, then what happens, up to and with the event that ends it."""
     yield OPENING
     topic = f"job:{job.id}"
@@ -26,7 +28,7 @@ def follow_job(fleet: Fleet, job: JobView, after: str | None, until: datetime) -
         yield from _kept(fleet, job, after)
         return
     with fleet.events.subscribe([topic], tenant=job.tenant, after={topic: after or "0"}) as subscription:
-        for event in _events(subscription, job.tenant, until):
+        for event in _events(subscription, job.tenant, until, keep_alive):
             if event is not None:
                 after = event.id
                 yield _written(event)
@@ -39,11 +41,13 @@ def follow_job(fleet: Fleet, job: JobView, after: str | None, until: datetime) -
                 yield COMMENT
 
 
-def follow_topic(fleet: Fleet, topic: str, tenant: str, after: str | None, until: datetime) -> Iterator[str]:
+def follow_topic(
+    fleet: Fleet, topic: str, tenant: str, after: str | None, until: datetime, keep_alive: timedelta = KEEP_ALIVE
+) -> Iterator[str]:
     """The topic's events after the id (from now on without one), for as long as the client listens."""
     with fleet.events.subscribe([topic], tenant=tenant, after={topic: after} if after else None) as subscription:
         yield OPENING
-        for event in _events(subscription, tenant, until):
+        for event in _events(subscription, tenant, until, keep_alive):
             yield COMMENT if event is None else _written(event)
 
 
@@ -52,11 +56,11 @@ def nothing_left(fleet: Fleet, job: JobView, after: str | None) -> bool:
     return after is not None and job.ended and not fleet.events.read(f"job:{job.id}", tenant=job.tenant, after=after)
 
 
-def _events(subscription: Subscription, tenant: str, until: datetime) -> Iterator[Event | None]:
+def _events(subscription: Subscription, tenant: str, until: datetime, pause: timedelta) -> Iterator[Event | None]:
     """Each event, and None whenever there was none for a while; ends with the sign-in, the process or Redis' errors."""
     with connections.hold(tenant, subscription.close):
         while not subscription.closed and datetime.now(UTC) < until:
-            event = subscription.get(KEEP_ALIVE.total_seconds())
+            event = subscription.get(pause.total_seconds())
             if not subscription.closed:
                 yield event
 
