@@ -64,6 +64,8 @@ class Jobs:
         Raises NotFound, Conflict in any other state, BrokerUnavailable.
         """
         view = self.get(job_id, tenant)
+        if not view.ended:  # the script answers "queued" both for a job that waits and for one it has put back
+            raise Conflict(f"the job is {view.status}; only an ended one can be run again")
         policy = _policy(view.type).with_overrides(view.type, self._fleet.settings)
         now = views.rfc3339(datetime.now(UTC))
         with translate_errors():
