@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -143,9 +144,11 @@ def test_a_command_without_an_answer_is_never_sent_twice(
     client.ping()
     assert own_server.process is not None
     own_server.process.send_signal(signal.SIGSTOP)
+    wakes = threading.Timer(1.5, own_server.process.send_signal, [signal.SIGCONT])
+    wakes.start()
     with pytest.raises(redis.TimeoutError):
         client.incr("sent")
-    own_server.process.send_signal(signal.SIGCONT)
+    wakes.join()
     assert wait_until(lambda: client.get("sent")) == b"1"
 
 

@@ -166,6 +166,40 @@ def test_topics_are_added_and_removed_while_a_reader_waits(log: EventLog) -> Non
         assert numbers(take(subscription, 2)) == [1, 2]
 
 
+def test_a_waiting_reader_hears_of_a_new_topic_at_once(log: EventLog, client: redis.Redis) -> None:
+    before = _pubsub_connections(client)
+    with log.subscribe([], tenant="acme") as subscription:
+        reader = threading.Thread(target=subscription.get, args=(600,))
+        reader.start()
+        wait_until(lambda: _pubsub_connections(client) == before + 1)
+        subscription.add(TOPIC)
+        channel = f"rq:events:{stream_suffix('acme', TOPIC)}"
+        wait_until(lambda: client.pubsub_numsub(channel)[0][1] == 1, timeout=8)  # the next ping would come after 10 s
+    reader.join(GUARD)
+    assert not reader.is_alive()
+
+
+def test_nothing_of_a_removed_topic_comes_any_more(log: EventLog) -> None:
+    publish(log, 1, 2, 3)
+    with log.subscribe([TOPIC], tenant="acme", after={TOPIC: "0"}) as subscription:
+        assert numbers(take(subscription, 1)) == [1]
+        subscription.remove(TOPIC)
+        assert subscription.get(0.05) is None
+        subscription.remove(TOPIC)
+
+
+def test_a_topic_that_is_left_and_followed_anew_is_replayed_in_order(log: EventLog) -> None:
+    with log.subscribe([TOPIC], tenant="acme") as subscription:
+        publish(log, 0)
+        take(subscription, 1)
+        publish(log, 1, 2, 3)
+        subscription.remove(TOPIC)
+        assert subscription.get(0) is None
+        subscription.add(TOPIC, after="0")
+        assert numbers(take(subscription, 4)) == [0, 1, 2, 3]
+        assert subscription.get(0.05) is None
+
+
 def test_two_tenants_never_see_each_other(log: EventLog) -> None:
     strange = ["acme", "acme:job", "a,b", "ac*me", "", "%61cme", "{acme}", "acme\n", "ä", "=acme"]
     with ExitStack() as stack:

@@ -97,19 +97,18 @@ def test_lines_inside_a_job_name_it(stream: io.StringIO) -> None:
     assert not job.keys() & outside.keys()
 
 
-@pytest.mark.parametrize(
-    "name", ["rq.worker", "gunicorn.error", "werkzeug", "alembic.runtime", "sqlalchemy.pool", "any"]
-)
-def test_libraries_write_the_same_lines_once(name: str) -> None:
+@pytest.mark.parametrize("name", ["rq.worker", "gunicorn.error", "werkzeug", "alembic", "sqlalchemy", "any.other"])
+def test_libraries_write_the_same_lines_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     own = logging.getLogger(name)
-    own.addHandler(logging.StreamHandler(sys.stdout))
+    if name != "any.other":
+        own.addHandler(logging.StreamHandler(sys.stdout))
     stream = io.StringIO()
     for _ in range(2):
         logs.configure(Settings(environment="test", log_format="json"), "web", stream)
     own.warning("from %s", name)
     [line] = lines(stream)
     assert (line["logger"], line["event"], line["process"]) == (name, f"from {name}", "web")
-    own.handlers.clear()
+    assert capsys.readouterr().out == ""
 
 
 def test_lines_below_the_level_are_not_written() -> None:
@@ -122,8 +121,9 @@ def test_lines_below_the_level_are_not_written() -> None:
 
 
 def _fail(password: str) -> None:
+    local = password * 2
     try:
-        {}[len(password * 2)]
+        {}[len(local)]
     except KeyError as error:
         raise ValueError(f"can't reach redis://:{CANARY}@cache/0") from error
 
