@@ -49,7 +49,7 @@ def load() -> Any:
 
 @cache
 def _model() -> Any:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
+    os.putenv("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
     root = logging.getLogger()
     silencer = logging.NullHandler()
     root.addHandler(silencer)  # wordllama calls logging.basicConfig when imported: with a handler that does nothing

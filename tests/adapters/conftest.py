@@ -49,7 +49,7 @@ def searchable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Datab
     for database in opened(request, tmp_path, kind):
         if lacks_pgvector:
             with database.begin() as session:
-                session.execute(text("DROP TABLE passage_vectors"))
+                session.execute(text("DROP TABLE IF EXISTS passage_vectors"))
         yield database
 
 

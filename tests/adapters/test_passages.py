@@ -157,21 +157,20 @@ def test_only_the_workspace_and_tenant_asked_for_are_searched(
     assert find("secret", slug="unknown") == []
 
 
-@pytest.mark.parametrize("query", HOSTILE, ids=lambda query: repr(query[:20]))
-def test_no_query_is_ever_a_syntax_error(searchable: Database, find: Callable[..., list[Hit]], query: str) -> None:
+def test_no_query_is_ever_a_syntax_error(searchable: Database, find: Callable[..., list[Hit]]) -> None:
     filled(searchable)
-    for hit in find(query):
+    for hit in [hit for query in HOSTILE for hit in find(query)]:
         assert all(0 <= start < end <= len(hit.text) for start, end in hit.highlights)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=st.text(st.characters(exclude_categories=[]), max_size=60))
 def test_any_text_can_be_searched_for(searchable: Database, query: str) -> None:
     with searchable.read() as session:
         assert search(session, tenant="acme", workspace_id="0" * 32, query=query) == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(prose=st.text(st.characters(exclude_categories=[]), max_size=200))
 def test_any_text_can_be_a_passage(searchable: Database, prose: str) -> None:
     document = add_document(searchable, slug="any")
@@ -210,42 +209,43 @@ def test_an_embedding_of_another_size_is_refused(searchable: Database) -> None:
         replace(session, session.get_one(Document, document.id), [NewPassage("a", None, None, np.ones(3, np.float32))])
 
 
-def test_the_nearest_are_those_of_an_exhaustive_search_also_in_a_small_workspace(searchable: Database) -> None:
+@pytest.mark.parametrize("exact_up_to", [0, 20_000], ids=["by index", "exactly"])
+def test_the_nearest_are_those_of_an_exhaustive_search_also_beside_a_crowd(
+    searchable: Database, exact_up_to: int
+) -> None:
     random = np.random.default_rng(7)
-    crowd, few = unit(random, 3000), unit(random, 40)
-    for slug, rows in (("crowd", crowd), ("few", few)):
+    topics = unit(random.standard_normal((20, 256)))
+    for slug, count in (("crowd", 1500), ("few", 60)):
+        rows = unit(topics[random.integers(20, size=count)] + 0.05 * random.standard_normal((count, 256)))
         document = add_document(searchable, slug=slug)
         with searchable.begin() as session:
             passages = [NewPassage(str(number), None, None, row) for number, row in enumerate(rows)]
             replace(session, session.get_one(Document, document.id), passages)
-        query = unit(random, 1)[0]
-        expected = {str(number) for number in np.argsort(-(rows @ query))[:10]}
-        assert len(expected & nearest_texts(searchable, document, query)) >= 9
+        expected = np.argsort(-(rows @ topics[0]))[:10].tolist()
+        found = nearest_ordinals(searchable, document, topics[0], exact_up_to)
+        assert len(set(expected) & set(found)) >= (10 if exact_up_to else 8)
+        assert len(found) == 10
 
 
-def unit(random: np.random.Generator, count: int) -> np.ndarray:
-    rows = random.standard_normal((count, 256)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def nearest_texts(database: Database, document: Document, query: np.ndarray) -> set[str]:
+def nearest_ordinals(database: Database, document: Document, query: np.ndarray, exact_up_to: int) -> list[int]:
+    which = {"tenant": "acme", "workspace_id": document.workspace_id, "model": model_name()}
     with database.read() as session:
-        found = vectors.nearest(
-            session,
-            tenant="acme",
-            workspace_id=document.workspace_id,
-            vector=query,
-            model=model_name(),
-            limit=10,
-        )
-        numbers = [number for number, _likeness in found]
-        return set(session.scalars(select(Passage.text).where(Passage.number.in_(numbers))))
+        found = vectors.nearest(session, vector=query, limit=10, exact_up_to=exact_up_to, **which)
+        ordinals = dict(session.execute(select(Passage.number, Passage.ordinal)).all())
+    assert [likeness for _, likeness in found] == sorted((likeness for _, likeness in found), reverse=True)
+    return [ordinals[number] for number, _likeness in found]
 
 
 @pytest.mark.postgres
 def test_pgvector_that_arrives_later_is_filled_by_the_next_migration(postgres_url: str) -> None:
     database = Database(postgres_url)
     with database.begin() as session:
+        if session.scalar(text("SELECT to_regclass('passage_vectors')")) is None:
+            pytest.skip("this server has no pgvector")
         session.execute(text("DROP TABLE passage_vectors"))
     document = filled(database)
     migrate(Settings(database_url=postgres_url))

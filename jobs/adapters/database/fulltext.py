@@ -82,11 +82,11 @@ def _joined(positions: Iterable[int]) -> str:
 
 
 def _match(workspace_id: str, words: list[str]) -> str:
-    return f'workspace : "{workspace_id}" AND terms : ({" OR ".join(_quoted(words))})'
+    return f"workspace : {_quoted(workspace_id)} AND terms : ({' OR '.join(map(_quoted, words))})"
 
 
-def _quoted(words: list[str]) -> Iterable[str]:
-    return (f'"{word}"' for word in words)
+def _quoted(word: str) -> str:
+    return '"' + word.replace('"', '""') + '"'
 
 
 def _tsquery(words: list[str]) -> str:

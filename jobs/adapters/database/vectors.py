@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Float, Select, cast, column, func, select, table, text
+from sqlalchemy import CTE, Connection, Float, Select, Subquery, cast, column, func, select, table, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.types import UserDefinedType
@@ -28,6 +28,7 @@ class _Vector(UserDefinedType[str]):
 
 DIMENSIONS = 256
 CHUNK = 4096
+EXACT_UP_TO = 20_000
 CREATE = f"""
 CREATE TABLE passage_vectors (
     number bigint PRIMARY KEY REFERENCES passages (number) ON DELETE CASCADE,
@@ -61,16 +62,30 @@ def index(session: Session, rows: Sequence[tuple[int, str, bytes]]) -> None:
 
 
 def nearest(
-    session: Session, *, tenant: str, workspace_id: str, vector: NDArray[np.float32], model: str, limit: int
+    session: Session,
+    *,
+    tenant: str,
+    workspace_id: str,
+    vector: NDArray[np.float32],
+    model: str,
+    limit: int,
+    exact_up_to: int = EXACT_UP_TO,
 ) -> list[tuple[int, float]]:
     """The `limit` passages of the workspace most like the unit vector: (number, cosine similarity), best first.
 
     Only documents embedded with `model` are looked at. Equal ones come in the order they were written.
+    With pgvector, a workspace of more than `exact_up_to` passages is searched by HNSW, which may miss some.
     """
     scope = _scope(tenant, workspace_id, model)
-    if _is_prepared(session.connection()):
-        return _nearest_by_index(session, scope.where(_indexed.c.workspace_id == workspace_id), vector, limit)
-    return _nearest_exactly(session, scope, vector, limit)
+    if not _is_prepared(session.connection()):
+        return _nearest_in_memory(session, scope, vector, limit)
+    if _size(session, workspace_id) > exact_up_to:
+        session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))  # goes on past other workspaces' rows
+        session.execute(text(f"SET LOCAL hnsw.ef_search = {min(1000, max(200, limit))}"))
+        return _nearest_by_pgvector(session, scope, _distances(workspace_id, vector).subquery(), limit)
+    return _nearest_by_pgvector(
+        session, scope, _distances(workspace_id, vector).cte().prefix_with("MATERIALIZED"), limit
+    )
 
 
 def _has_pgvector(connection: Connection) -> bool:
@@ -118,23 +133,29 @@ def _scope(tenant: str, workspace_id: str, model: str) -> Select[Any]:
     )
 
 
-def _nearest_by_index(
-    session: Session, scope: Select[Any], vector: NDArray[np.float32], limit: int
+def _size(session: Session, workspace_id: str) -> int:
+    return session.scalar(select(func.sum(Document.passages)).where(Document.workspace_id == workspace_id)) or 0
+
+
+def _distances(workspace_id: str, vector: NDArray[np.float32]) -> Select[Any]:
+    query = cast(_written(vector.astype("<f4").tobytes()), _Vector())
+    distance = _indexed.c.embedding.op("<=>", return_type=Float())(query)
+    return select(_indexed.c.number, distance.label("distance")).where(_indexed.c.workspace_id == workspace_id)
+
+
+def _nearest_by_pgvector(
+    session: Session, scope: Select[Any], distances: Subquery | CTE, limit: int
 ) -> list[tuple[int, float]]:
-    """HNSW goes on until enough rows of the workspace were found, or plans an exact scan of a small one."""
-    session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
-    session.execute(text(f"SET LOCAL hnsw.ef_search = {min(1000, max(100, limit))}"))
-    distance = _indexed.c.embedding.op("<=>", return_type=Float())(cast(_written(vector.tobytes()), _Vector()))
     found = (
-        scope.add_columns(distance.label("distance"))
-        .join(_indexed, _indexed.c.number == Passage.number)
-        .order_by(distance, Passage.number)
+        scope.add_columns(distances.c.distance)
+        .join(distances, distances.c.number == Passage.number)
+        .order_by(distances.c.distance, Passage.number)
         .limit(limit)
     )
-    return [(number, 1.0 - far) for number, far in session.execute(found)]
+    return [(number, 1.0 - distance) for number, distance in session.execute(found)]
 
 
-def _nearest_exactly(
+def _nearest_in_memory(
     session: Session, scope: Select[Any], vector: NDArray[np.float32], limit: int
 ) -> list[tuple[int, float]]:
     import numpy as np
