@@ -41,7 +41,7 @@ def _chunks(text: str) -> list[str]:
     if len(text) <= LONGEST_PIECE:
         return [text] if text else []
     even = len(text) / math.ceil(len(text) / _USUAL_PIECE)
-    return _splitter(int(even * 0.95) // 20 * 20).chunks(text)
+    return _splitter(math.ceil(even / 20) * 20).chunks(text)
 
 
 @cache

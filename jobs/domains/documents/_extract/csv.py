@@ -24,14 +24,22 @@ def read(path: Path, limits: Limits) -> Reading:
 
 
 def delimiter_of(sample: str, *, at_least: int = 1) -> str | None:
-    """The character that occurs equally often (`at_least` times) in nearly every line of the sample, or None."""
-    filled = [line for line in sample.split("\n") if line.strip()][:_SAMPLE_LINES]
-    best, columns = None, 0
+    """The character that parts nearly every line of the sample into the same number of cells, or None."""
+    filled = [line for line in sample.replace("\0", "").split("\n") if line.strip()][:_SAMPLE_LINES]
+    best, most = None, at_least
     for delimiter in _DELIMITERS:
-        count, times = Counter(line.count(delimiter) for line in filled).most_common(1)[0] if filled else (0, 0)
-        if count >= at_least and times >= len(filled) * 0.8 and count > columns:
-            best, columns = delimiter, count
+        widths = Counter(map(len, _rows(filled, delimiter)))
+        width, times = widths.most_common(1)[0] if widths else (0, 0)
+        if width > most and times >= widths.total() * 0.8:
+            best, most = delimiter, width
     return best
+
+
+def _rows(lines_of_it: list[str], delimiter: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(lines_of_it, delimiter=delimiter))
+    except csv.Error:
+        return []
 
 
 class _Table:

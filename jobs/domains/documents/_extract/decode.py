@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +26,7 @@ _WESTERN = frozenset(
     "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœ€£§©®°·«»"
     "\u00a0\u2013\u2014\u2018\u2019\u201c\u201d\u201e\u2022\u2026"
 )
+_HIGH_RUN = re.compile(rb"[\x80-\xff]{3}")
 _SAMPLE = 32 * 1024
 _BLOCK = 64 * 1024
 _LONGEST_LINE = 1024 * 1024
@@ -123,14 +125,15 @@ def _first_invalid(file: BinaryIO) -> bytes | None:
 
 
 def _likeliest(sample: bytes) -> str:
+    """Accents that stand alone are Western Europe's; statistics decide the rest, and are poor at few such letters."""
     from charset_normalizer import from_bytes
 
-    lines_of_it = b"\n".join(line for line in sample.split(b"\n") if not _is_utf8(line))
-    best = from_bytes(lines_of_it or sample, cp_isolation=_LEGACY).best()
-    if best is not None and best.encoding != "cp1250":
-        return best.encoding
-    foreign = {char for char in lines_of_it.decode("cp1252", "replace") if ord(char) > 127}
-    return "cp1252" if best is None or foreign <= _WESTERN else "cp1250"
+    foreign_lines = b"\n".join(line for line in sample.split(b"\n") if not _is_utf8(line)) or sample
+    letters = {char for char in foreign_lines.decode("cp1252", "replace") if ord(char) > 127}
+    if letters <= _WESTERN and not _HIGH_RUN.search(foreign_lines):
+        return "cp1252"
+    best = from_bytes(foreign_lines, cp_isolation=_LEGACY).best()
+    return "cp1252" if best is None else best.encoding
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -31,7 +31,7 @@ def _is_json_lines(path: Path) -> bool:
 
 def _parsed(text: str) -> Any:
     """Numbers stay the text they are written as, so that none is too large or loses digits."""
-    return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    return json.loads(text, strict=False, parse_int=str, parse_float=str, parse_constant=str)
 
 
 def _line_steps(path: Path, limits: Limits) -> Iterator[Step]:

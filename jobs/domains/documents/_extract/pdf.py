@@ -68,5 +68,7 @@ def _page_text(extract_text: object, number: int) -> str:
         return str(extract_text()) if callable(extract_text) else ""
     except (MemoryError, RecursionError):
         raise
+    except LimitReachedError as error:
+        raise Unreadable(f"page {number:,} of the PDF unpacks to too much to be read safely") from error
     except Exception as error:
         raise Unreadable(f"page {number:,} of the PDF is damaged and can't be read") from error
