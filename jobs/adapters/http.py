@@ -103,16 +103,14 @@ def _get(
     headers = {"Host": url.netloc.decode("ascii"), **headers}
     try:
         with pool.stream("GET", target, headers=headers, extensions={"timeout": timeouts}) as response:
-            return _read(url, response, into, limit, deadline)
+            return _read(url, response, into, limit)
     except httpcore2.TimeoutException:
         raise Retryable(f"{url.host} did not answer in time") from None
     except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
         raise Retryable(f"{url.host} can't be reached: {error}") from None
 
 
-def _read(
-    url: httpx2.URL, response: httpcore2.Response, into: Path, limit: int, deadline: Deadline
-) -> Fetched | NotModified | httpx2.URL:
+def _read(url: httpx2.URL, response: httpcore2.Response, into: Path, limit: int) -> Fetched | NotModified | httpx2.URL:
     headers = httpx2.Headers(response.headers)
     if response.status in REDIRECTS and "location" in headers:
         return _next_hop(url, headers["location"])
@@ -122,7 +120,7 @@ def _read(
     if int(headers.get("content-length", "0")) > limit:
         raise _too_large(limit)
     body = _decoded(response.iter_stream(), headers.get("content-encoding", "identity").strip().lower())
-    size = _save(body, into, limit, deadline)
+    size = _save(body, into, limit)
     media_type = headers.get("content-type", "").partition(";")[0].strip() or None
     return Fetched(str(url), size, headers.get("etag"), headers.get("last-modified"), media_type)
 
@@ -178,11 +176,10 @@ def _decoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         raise Retryable("the server's answer ended early")
 
 
-def _save(body: Iterable[bytes], into: Path, limit: int, deadline: Deadline) -> int:
+def _save(body: Iterable[bytes], into: Path, limit: int) -> int:
     size = 0
     with into.open("wb") as file:
         for piece in body:
-            deadline.left()
             size += len(piece)
             if size > limit:
                 raise _too_large(limit)

@@ -16,11 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.website import Site
 
 from jobs.adapters._pinned import is_public
 from jobs.adapters.http import Fetched, NotModified, fetch
 from jobs.engine import Permanent, Retryable
+from tests.website import Site
 
 MIB = 1024 * 1024
 

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from jobs.adapters.database.models import Upload
 from tests.domains.conftest import World
@@ -51,6 +51,8 @@ def test_files_without_a_row_go_after_an_hour(world: World) -> None:
 
 def test_files_of_documents_stay_however_old(world: World) -> None:
     document = world.add()
+    with world.database.begin() as session:
+        session.execute(delete(Upload))
     then = time.time() - 10**7
     os.utime(world.storage.root / document.storage_key, (then, then))
     assert world.run("maintenance.cleanup_uploads", {}) == {"uploads": 0, "files": 0}

@@ -26,7 +26,7 @@ class Ingest(Payload):
     unique=lambda p: p.document_id,
     topics=lambda p: [f"workspace:{p.workspace_id}"],
     memory_mb=1024,
-    preload=("jobs.domains.documents._pipeline",),
+    preload=("jobs.domains.documents._preload:load",),
 )
 def ingest(payload: Ingest, context: Context) -> dict[str, Any] | None:
     """Make the document searchable; its counts, or None when it was deleted meanwhile."""

@@ -27,7 +27,7 @@ class Reembed(Payload):
     unique=lambda p: p.document_id,
     topics=lambda p: [f"workspace:{p.workspace_id}"],
     memory_mb=1024,
-    preload=("jobs.domains.documents._reembed",),
+    preload=("jobs.domains.documents._preload:load",),
 )
 def reembed(payload: Reembed, context: Context) -> dict[str, Any] | None:
     """Give the document the present model's embeddings; its counts, or None when there is nothing to do."""

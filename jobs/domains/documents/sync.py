@@ -25,7 +25,7 @@ class Sync(Payload):
     unique=lambda p: p.source_id,
     topics=lambda p: [f"workspace:{p.workspace_id}"],
     memory_mb=1024,
-    preload=("jobs.domains.documents._sync",),
+    preload=("jobs.domains.documents._preload:load",),
 )
 def sync(payload: Sync, context: Context) -> dict[str, int] | None:
     """Queue what is new, changed or gone; how many of each, or None when the source was deleted."""
