@@ -94,6 +94,8 @@ def _fleet_problem(error: FleetError) -> Response:
         return problem(503, "The job queue is away for the moment; try again.", headers={"Retry-After": wait})
     if isinstance(error, StorageError) and not isinstance(error, NotFound):
         return _away("The storage is away for the moment; try again.", error)
+    if isinstance(error, InvalidPayload) and error.problems:
+        return problem(422, str(error), errors=[{"in": "request"} | each for each in error.problems])
     for kind, status, detail in FLEET_PROBLEMS:
         if isinstance(error, kind):
             return problem(status, detail or str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -36,7 +37,7 @@ def parts_of(request: Request, *, limit: int, skip: int) -> Iterator[Part]:
         raise Problem(415, "Send the files as multipart/form-data.")
     if not 1 <= len(boundary) <= 200 or not boundary.isascii():
         raise Problem(400, "The multipart boundary is missing.")
-    request.max_content_length = None  # each file has a limit of its own
+    request.max_content_length = sys.maxsize  # each file has a limit of its own; None would mean the default one
     return _Reader(request.stream, boundary.encode(), limit, skip).parts()
 
 

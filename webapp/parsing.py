@@ -9,11 +9,14 @@ from flask import Request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from webapp.bodies import GuardedBodies
+
 
 def init_app(app: APIFlask) -> None:
     """Have every body read and every answer written by the strict provider."""
     app.request_class = ApiRequest
     app.json = StrictJson(app)
+    app.wsgi_app = GuardedBodies(app.wsgi_app)  # type: ignore[method-assign]
 
 
 class StrictJson(DefaultJSONProvider):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
+PRINTABLE = r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 KEY = r"^[!-~]+$"
 SLUG = r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"
 
@@ -23,7 +24,7 @@ def _printable(text: str) -> str:
 
 
 Moment = Annotated[datetime, AfterValidator(_aware)]
-Line = Annotated[str, AfterValidator(_printable)]
+Line = Annotated[str, Field(pattern=PRINTABLE), AfterValidator(_printable)]
 Cursor = Annotated[str | None, Field(max_length=200, pattern=r"^[A-Za-z0-9_=-]*$")]
 
 
@@ -48,6 +49,8 @@ class PageQuery(BaseModel):
 
 class SearchQuery(BaseModel):
     """What to look for, and how many passages at most."""
+
+    model_config = ConfigDict(str_strip_whitespace=True)
 
     q: Line = Field(min_length=1, max_length=1000)
     limit: int = Field(10, ge=1, le=50)

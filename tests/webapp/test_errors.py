@@ -11,7 +11,6 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 Header = dict[str, str]
-LONG = "a" * 300
 PROBLEM = "application/problem+json"
 
 

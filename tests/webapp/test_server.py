@@ -1,0 +1,166 @@
+"""The application under a real gunicorn with several processes: streaming, broken bodies, metrics, outages."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.adapters import storage
+from jobs.adapters.database import migrate
+from jobs.settings import Settings
+from tests.conftest import ROOT, RedisServer, free_port, wait_until
+
+Header = dict[str, str]
+MIB = 1024 * 1024
+TYPE = {"Content-Type": "multipart/form-data; boundary=frontier"}
+HEAD = b'--frontier\r\nContent-Disposition: form-data; name="files"; filename="a.bin"\r\n\r\n'
+TAIL = b"\r\n--frontier--\r\n"
+
+
+class Server:
+    """A running gunicorn."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process, self.port = process, port
+
+    def ask(self, method: str, path: str, body: Any = None, headers: Header | None = None, **how: Any) -> Any:
+        """Status, headers and body of one request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # an answer may come before all was sent
+                connection.request(method, path, body, headers or {}, **how)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def raw(self, *pieces: bytes, finish: bool = True) -> bytes:
+        """What comes back for these bytes, until the server closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            for piece in pieces:
+                connection.sendall(piece)
+            if finish:
+                connection.shutdown(socket.SHUT_WR)
+            return connection.makefile("rb").read()
+
+    def up(self) -> bool:
+        assert self.process.poll() is None, "gunicorn ended"
+        try:
+            return bool(self.ask("GET", "/healthz")[0] == 200)
+        except OSError:
+            return False
+
+    def memory(self) -> int:
+        """The most memory that any of the processes ever had, in bytes."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return max(_peak(int(pid)) for pid in children)
+
+
+def _peak(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+
+
+@pytest.fixture
+def server(settings: Settings, spawn: Callable[..., subprocess.Popen[bytes]]) -> Iterator[Server]:
+    migrate(settings)
+    port = free_port()
+    command = ["-m", "gunicorn", "-c", str(ROOT / "deploy/gunicorn.conf.py"), "webapp:create_app()"]
+    process = spawn(*command, PORT=str(port), WEB_CONCURRENCY="2")
+    running = Server(process, port)
+    wait_until(running.up)
+    yield running
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture
+def place(server: Server, us: Header) -> str:
+    body = json.dumps({"slug": "papers", "name": "Papers"})
+    status, _, _ = server.ask("POST", "/api/workspaces", body, us | {"Content-Type": "application/json"})
+    assert status == 201
+    return "/api/workspace/papers/upload"
+
+
+def stream(size: int) -> Iterator[bytes]:
+    yield HEAD
+    for _ in range(size // MIB):
+        yield b"x" * MIB
+    yield TAIL
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_file_is_streamed_and_never_held(
+    server: Server, place: str, us: Header, settings: Settings, chunked: bool
+) -> None:
+    size, before = 96 * MIB, server.memory()
+    length = {} if chunked else {"Content-Length": str(len(HEAD) + size + len(TAIL))}
+    status, headers, body = server.ask("POST", place, stream(size), us | TYPE | length, encode_chunked=chunked)
+    assert status == 202, body
+    assert headers["Location"].startswith("/api/jobs/")
+    (stored,) = storage.connect(settings).list("uploads/")
+    assert stored.size == size
+    assert server.memory() - before < 24 * MIB
+
+
+def test_a_file_over_the_limit_is_refused_and_forgotten(
+    server: Server, place: str, us: Header, settings: Settings
+) -> None:
+    status, _, body = server.ask("POST", place, stream(101 * MIB), us | TYPE, encode_chunked=True)
+    assert status == 422
+    assert "larger" in json.loads(body)["documents"][0]["error"]
+    assert list(storage.connect(settings).list("uploads/")) == []
+
+
+BROKEN = [b"5\r\nabc", b"zz\r\nabc\r\n0\r\n\r\n", b"5\r\nabcdefgh\r\n0\r\n\r\n", b"-1\r\n\r\n", b""]
+
+
+def test_a_broken_chunked_body_is_4xx(server: Server, place: str, us: Header) -> None:
+    for path, media_type in ((place, TYPE["Content-Type"]), ("/api/workspaces", "application/json")):
+        for tail in BROKEN:
+            lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked", "Connection: close"]
+            lines += [f"Content-Type: {media_type}", f"Authorization: {us['Authorization']}", "", ""]
+            chunk = b"%x\r\n%s\r\n" % (len(HEAD), HEAD)
+            answer = server.raw("\r\n".join(lines).encode() + chunk + tail)
+            assert answer.startswith(b"HTTP/1.1 4"), (tail, answer)
+    assert server.up()
+
+
+def test_a_body_shorter_than_its_content_length_is_400(server: Server, place: str, us: Header) -> None:
+    lines = [f"POST {place} HTTP/1.1", "Host: localhost", "Content-Length: 100000", "Connection: close"]
+    lines += [f"Content-Type: {TYPE['Content-Type']}", f"Authorization: {us['Authorization']}", "", ""]
+    answer = server.raw("\r\n".join(lines).encode() + HEAD + b"words")
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+
+
+def test_every_process_counts_and_any_answers_for_all(server: Server) -> None:
+    def counted() -> float:
+        text = server.ask("GET", "/metrics")[2].decode()
+        lines = [line for line in text.splitlines() if line.startswith("flask_http_request_total")]
+        return sum(float(line.split()[-1]) for line in lines if 'status="401"' in line)
+
+    for _ in range(40):
+        server.ask("GET", "/api/workspaces")
+    assert [counted() for _ in range(8)] == [40.0] * 8
+
+
+def test_redis_going_away_and_coming_back(server: Server, place: str, us: Header, redis_server: RedisServer) -> None:
+    post = (HEAD + b"words" + TAIL, us | TYPE)
+    redis_server.stop()
+    try:
+        status, headers, _ = server.ask("POST", place, *post)
+        assert (status, headers["Content-Type"]) == (503, "application/problem+json")
+        assert server.ask("GET", "/readyz")[0] == 503
+        assert server.ask("GET", "/healthz")[0] == 200
+    finally:
+        redis_server.start()
+    wait_until(lambda: server.ask("GET", "/readyz")[0] == 200)
+    assert server.ask("POST", place, *post)[0] == 202
