@@ -81,12 +81,14 @@ class Client:
         return self.enqueue(registry.get(name), [values], options=options)[0]
 
     def send(self, new: Sequence[NewJob]) -> list[JobView]:
-        """Write prepared jobs in one round trip; what was there already is returned as it is."""
-        replies: list[Any] = []
+        """Write prepared jobs in one round trip; what was there already is returned as it is.
+
+        After BrokerUnavailable some of a large batch may have been written; sending the same prepared jobs again is safe.
+        """
+        calls = [[PREFIX, *(part for each in batch for part in each.arguments)] for batch in _batches(new)]
         with translate_errors():
-            for batch in _batches(new):
-                arguments = [argument for each in batch for argument in each.arguments]
-                replies += script("enqueue")(self._fleet.redis, PREFIX, *arguments)
+            answers = script("enqueue").many(self._fleet.redis, calls)
+        replies = [reply for answer in answers for reply in answer]
         return [self._answer(each, code, held.decode()) for each, (code, held) in zip(new, replies, strict=True)]
 
     def _answer(self, new: NewJob, code: int, job_id: str) -> JobView:
@@ -94,7 +96,7 @@ class Client:
             return new.view
         if code == EXISTS and new.digest:
             with translate_errors():
-                stored = self._fleet.redis.hget(f"{PREFIX}:job:{job_id}", "digest")
+                stored: Any = self._fleet.redis.hget(f"{PREFIX}:job:{job_id}", "digest")
             if stored is not None and stored.decode() != new.digest:
                 raise IdempotencyConflict("this idempotency key was used before with another payload")
         return self._fleet.jobs.get(job_id)

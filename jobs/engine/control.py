@@ -64,15 +64,13 @@ class Jobs:
         Raises NotFound, Conflict in any other state, BrokerUnavailable.
         """
         view = self.get(job_id, tenant)
-        if not view.ended:  # the script answers "queued" both for a job that waits and for one it has put back
-            raise Conflict(f"the job is {view.status}; only an ended one can be run again")
         policy = _policy(view.type).with_overrides(view.type, self._fleet.settings)
         now = views.rfc3339(datetime.now(UTC))
         with translate_errors():
             word = script("retry")(self._fleet.redis, keys.PREFIX, job_id, now, policy.retry.max_retries).decode()
         if word.startswith("held:"):
             raise Conflict(f"job {word.removeprefix('held:')} is doing the same already")
-        if word != "queued":
+        if word != "again":
             raise Conflict(f"the job is {views.WORDS.get(word, word)}; only an ended one can be run again")
         return self.get(job_id, tenant)
 

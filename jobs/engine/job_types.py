@@ -16,6 +16,7 @@ from jobs.engine.policy import Policy, Queue, Retention, Retry
 
 if TYPE_CHECKING:
     from jobs.engine.context import Context
+    from jobs.engine.fleet import Fleet
     from jobs.engine.views import JobView
 
 P = TypeVar("P", bound=Payload)
@@ -130,7 +131,7 @@ def _payload_type(name: str, function: Callable[..., Any]) -> type[Payload]:
     return model
 
 
-def _fleet() -> Any:
+def _fleet() -> Fleet:
     from jobs.engine.fleet import current_fleet
 
     return current_fleet()

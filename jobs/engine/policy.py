@@ -50,7 +50,7 @@ class Retry:
             return None
         if isinstance(error, Retryable) and error.after is not None:
             return max(error.after, timedelta(0))
-        factor = {"exponential": 2 ** min(attempt - 1, 30), "linear": attempt, "fixed": 1}[self.strategy]
+        factor: int = {"exponential": 2 ** min(attempt - 1, 30), "linear": attempt, "fixed": 1}[self.strategy]
         return min(self.first * factor, self.longest)
 
     def wait_after(self, attempt: int, error: BaseException, draw: float | None = None) -> timedelta | None:

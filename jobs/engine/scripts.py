@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,26 @@ class Script:
     def __call__(self, client: redis.Redis, *args: str | bytes | float) -> Any:
         """Run on `client`; a server that forgot the script (restart, SCRIPT FLUSH) is told it again."""
         try:
-            return client.evalsha(self.sha, 0, *args)  # type: ignore[arg-type]
+            return client.evalsha(self.sha, 0, *args)
         except NoScriptError:
-            return client.eval(self.source, 0, *args)  # type: ignore[arg-type]
+            return client.eval(self.source, 0, *args)
+
+    def many(self, client: redis.Redis, calls: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
+        """Several calls in one round trip; all are sent again when the server had forgotten the script."""
+        if len(calls) == 1:
+            return [self(client, *calls[0])]
+        for _ in range(2):
+            with client.pipeline(transaction=False) as pipe:
+                for each in calls:
+                    pipe.evalsha(self.sha, 0, *each)
+                replies = pipe.execute(raise_on_error=False)
+            if not any(isinstance(reply, NoScriptError) for reply in replies):
+                break
+            client.script_load(self.source)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
 
 @cache

@@ -31,7 +31,7 @@ def perform(name: str, payload: str, headers: dict[str, Any]) -> Any:
     sealed = ours.keys.verify(job.id, name, payload, headers)
     job_type = registry.get(sealed.name)
     policy = job_type.policy.with_overrides(sealed.name, ours.settings)
-    attempt = int(ours.redis.hincrby(keys.job(job.id), "attempts", 1))  # type: ignore[arg-type]
+    attempt = int(ours.redis.hincrby(keys.job(job.id), "attempts", 1))
     reporter = RedisReporter(ours, job.id, sealed.name, attempt)
     context = _context(job, sealed, policy, attempt, ours, reporter)
     _tell(ours, sealed, "job:started", attempt)
@@ -58,7 +58,7 @@ def _failed(job: Job, ended: Outcome, ours: Fleet, sealed: Envelope, attempt: in
 
 def _ended(ours: Fleet, sealed: Envelope) -> None:
     key = keys.job(sealed.job_id)
-    unique = ours.redis.hget(key, "unique_key")
+    unique: Any = ours.redis.hget(key, "unique_key")
     if unique:
         lock = keys.unique(*str(unique.decode()).split(":", 1))
         if ours.redis.get(lock) == sealed.job_id.encode():
@@ -67,7 +67,7 @@ def _ended(ours: Fleet, sealed: Envelope) -> None:
 
 
 def _tell(ours: Fleet, sealed: Envelope, name: str, attempt: int, **extra: Any) -> None:
-    topics = ours.redis.hget(keys.job(sealed.job_id), "topics")
+    topics: Any = ours.redis.hget(keys.job(sealed.job_id), "topics")
     try:
         with translate_errors():
             data = events.job_data(sealed.job_id, sealed.name, attempt, **extra)

@@ -122,6 +122,7 @@ def test_a_batch_is_one_round_trip(fleet: Fleet) -> None:
 
 
 def test_a_very_large_batch_arrives_whole_and_in_order(fleet: Fleet) -> None:
+    fleet.redis.script_flush()
     views = samples.double.enqueue_many({"value": n} for n in range(1001))
     assert fleet.redis.lrange(keys.queue("default"), 0, -1) == [view.id.encode() for view in views]
 

@@ -1,5 +1,5 @@
 -- Run an ended job again, by hand: its attempts start anew.
--- ARGV: prefix, id, now (RFC 3339), retries. Returns queued, missing, held:ID (its unique lock), or the state that forbids it.
+-- ARGV: prefix, id, now (RFC 3339), retries. Returns again, missing, held:ID (its unique lock), or the state that forbids it.
 --include lib_events
 --include lib_execution
 local P, id, now = ARGV[1], ARGV[2], ARGV[3]
@@ -38,4 +38,4 @@ redis.call('PERSIST', key)
 redis.call('PERSIST', P .. ':results:' .. id)
 redis.call('RPUSH', P .. ':queue:' .. queue, id)
 job_event(P, id, topics, 'job:queued', {type = job_type or '', attempt = 0})
-return 'queued'
+return 'again'

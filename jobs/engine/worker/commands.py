@@ -22,7 +22,7 @@ class Commands(threading.Thread):
 
     def __init__(self, settings: Settings, worker: str, handle: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(name="commands", daemon=True)
-        self._client = broker.connect(settings, purpose="commands", blocking=True)
+        self._client: Any = broker.connect(settings, purpose="commands", blocking=True)
         self._channel = keys.commands(worker)
         self._handle = handle
         self._stopping = threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import redis
 
@@ -69,7 +70,7 @@ class _Bell(threading.Thread):
         self._source, self._inbox = keys.queue(queue), keys.inbox(worker, queue)
         self._settings = settings
         self._client_id: int | None = None
-        self._pool = broker.connect(settings, purpose=f"doorbell-{queue}", blocking=True)
+        self._pool: Any = broker.connect(settings, purpose=f"doorbell-{queue}", blocking=True)
 
     def run(self) -> None:
         while not self._doorbell.stopping:

@@ -53,13 +53,13 @@ class FleetWorker(Worker):
         fleets.connect(settings).discover()
         loop = WorkLoop(settings, self.name, self.queue_names(), settings.child_environment(), burst)
         loop.max_jobs = max_jobs
-        self.register_birth()
+        self.register_birth()  # type: ignore[no-untyped-call]
         self._obey_signals(loop, settings)
         log.info("worker started", worker=self.name, pid=os.getpid(), queues=self.queue_names())
         try:
             loop.run()
         finally:
-            self.register_death()
+            self.register_death()  # type: ignore[no-untyped-call]
         return loop.begun > 0
 
     def _obey_signals(self, loop: WorkLoop, settings: Settings) -> None:

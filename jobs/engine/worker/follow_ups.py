@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import redis
 import structlog
@@ -19,7 +20,7 @@ log = structlog.get_logger("worker")
 
 def run(client: redis.Redis, older_than: float = 0.0) -> int:
     """Enqueue the dependents of ended jobs that were recorded at least so many seconds ago; returns how many jobs."""
-    due = client.zrangebyscore(keys.FOLLOW_UPS, "-inf", time.time() - older_than, start=0, num=AT_ONCE)
+    due: Any = client.zrangebyscore(keys.FOLLOW_UPS, "-inf", time.time() - older_than, start=0, num=AT_ONCE)
     for raw in due:
         job_id = raw.decode()
         try:

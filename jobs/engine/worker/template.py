@@ -53,8 +53,9 @@ def _serve(control: socket.socket, fleet: Fleet) -> None:
     os.set_blocking(wake_read, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    watched: list[Any] = [control, wake_read]
     while True:
-        ready, _, _ = select.select([control, wake_read], [], [])
+        ready = select.select(watched, [], [])[0]
         if wake_read in ready:
             _drain(wake_read)
             for pid, status in _exited():

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,28 +19,7 @@ from jobs.engine.broker_address import Address, parse
 from jobs.engine.errors import BrokerUnavailable
 from jobs.settings import InvalidSettings, Settings
 from tests.conftest import ROOT, RedisServer, free_port, redis_binary, wait_until
-from tests.engine.redis_servers import Certificates, make_certificates, running, tls_binary
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that the test may stop."""
-    server = RedisServer(tmp_path)
-    yield server
-    if server.process is not None:
-        server.stop(signal.SIGKILL)
-
-
-@pytest.fixture
-def connect() -> Iterator[Callable[..., redis.Redis]]:
-    """broker.connect to a URL; closed at the end."""
-    with ExitStack() as clients:
-
-        def to(url: str, authority: Path | None = None, **options: object) -> redis.Redis:
-            settings = Settings(environment="test", redis_url=url, redis_tls_ca=authority)
-            return clients.enter_context(broker.connect(settings, **options))  # type: ignore[arg-type]
-
-        yield to
+from tests.engine.redis_servers import running
 
 
 @pytest.mark.parametrize(
@@ -226,84 +204,3 @@ def test_a_wrong_command_is_our_own_mistake_and_not_an_outage(
 
     with pytest.raises(ResponseError, match="unknown command"):
         mistake()
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return make_certificates(tmp_path)
-
-
-def test_tls_verifies_the_certificate_and_the_name(
-    connect: Callable[..., redis.Redis], tmp_path: Path, certificates: Certificates
-) -> None:
-    port = free_port()
-    url = f"rediss://localhost:{port}"
-    arguments = ["--port", "0", "--tls-port", str(port), "--save", "", *certificates.server_options()]
-    with running(tls_binary(tmp_path), arguments, tmp_path, lambda: connect(url, certificates.authority)):
-        assert connect(url, certificates.authority).ping()
-        with pytest.raises(BrokerUnavailable), broker.translate_errors():
-            connect(url).ping()
-        with pytest.raises(BrokerUnavailable), broker.translate_errors():
-            connect(f"redis://localhost:{port}").ping()
-
-
-def test_tls_refuses_a_certificate_for_another_name(connect: Callable[..., redis.Redis], tmp_path: Path) -> None:
-    certificates = make_certificates(tmp_path, "elsewhere.example")
-    port = free_port()
-    arguments = ["--port", "0", "--tls-port", str(port), "--save", "", *certificates.server_options()]
-
-    def unverified() -> redis.Redis:
-        return redis.Redis(port=port, ssl=True, ssl_cert_reqs="none", ssl_check_hostname=False)
-
-    with running(tls_binary(tmp_path), arguments, tmp_path, unverified):
-        with pytest.raises(BrokerUnavailable) as failure, broker.translate_errors():
-            connect(f"rediss://localhost:{port}", certificates.authority).ping()
-        assert "CERTIFICATE_VERIFY_FAILED" in str(failure.value.__cause__)
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_writes_go_on_after_a_sentinel_failover(
-    connect: Callable[..., redis.Redis], tmp_path: Path, certificates: Certificates, tls: bool
-) -> None:
-    binary = tls_binary(tmp_path) if tls else redis_binary()
-    authority = certificates.authority if tls else None
-    first, second, sentinel = free_port(), free_port(), free_port()
-
-    def arguments(port: int) -> list[str]:
-        ports = ["--port", "0", "--tls-port", str(port), "--tls-replication", "yes"] if tls else ["--port", str(port)]
-        return [*ports, "--bind", "127.0.0.1", *(certificates.server_options() if tls else [])]
-
-    def node(port: int) -> redis.Redis:
-        return connect(f"{'rediss' if tls else 'redis'}://127.0.0.1:{port}", authority)
-
-    config = tmp_path / "sentinel.conf"
-    config.write_text(
-        f"sentinel monitor main 127.0.0.1 {first} 1\nsentinel down-after-milliseconds main 500\n"
-        "sentinel failover-timeout main 5000\n"
-    )
-    with ExitStack() as servers:
-
-        def start(port: int, *more: str) -> subprocess.Popen[bytes]:
-            every = [*more, *arguments(port)]
-            return servers.enter_context(running(binary, every, tmp_path / str(port), lambda: node(port)))
-
-        primary = start(first, "--save", "")
-        start(second, "--save", "", "--replicaof", "127.0.0.1", str(first))
-        start(sentinel, str(config), "--sentinel")
-        client = connect(
-            f"{'rediss' if tls else 'redis'}://127.0.0.1:{sentinel},127.0.0.1:{free_port()}/0?master=main", authority
-        )
-        client.set("before", "1")
-        wait_until(lambda: client.wait(1, 100))
-        wait_until(lambda: node(sentinel).execute_command("SENTINEL", "REPLICAS", "main"))
-        primary.kill()
-
-        def written() -> bool:
-            try:
-                with broker.translate_errors():
-                    return bool(client.set("after", "1"))
-            except BrokerUnavailable:
-                return False
-
-        wait_until(written, timeout=60)
-        assert client.mget("before", "after") == [b"1", b"1"]
