@@ -19,6 +19,9 @@ from jobs.adapters.storage import Storage
 from jobs.domains.documents import service
 from jobs.engine import Context, Fleet, JobView, connect, registry
 from jobs.settings import Settings
+from tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 POEM = b"""# Rivers
 
@@ -107,6 +110,18 @@ class World:
         """The jobs that wait in the default queue."""
         ids = self.fleet.redis.lrange("rq:queue:default", 0, -1)
         return [view for view in self.fleet.jobs.get_many([each.decode() for each in ids]) if view]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], database_kind: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    if database_kind == "postgresql":
+        return {**environ, "DATABASE_URL": request.getfixturevalue("postgres_url")}
+    return environ
 
 
 @pytest.fixture

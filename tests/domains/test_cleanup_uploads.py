@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 
 from sqlalchemy import delete, select
 
@@ -14,9 +13,10 @@ from tests.domains.conftest import World
 
 
 def store(world: World, key: str, age: timedelta) -> str:
-    world.storage.write(key, BytesIO(b"content"))
-    then = time.time() - age.total_seconds()
-    os.utime(world.storage.root / key, (then, then))
+    then, path = time.time() - age.total_seconds(), world.storage.root / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"content")
+    os.utime(path, (then, then))
     return key
 
 

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from jobs.adapters.database.models import Document
 from jobs.domains.documents import service
 from tests.conftest import wait_until
@@ -15,6 +17,11 @@ from tests.hostile import HOSTILE, Hostile
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
 ENDED = ("completed", "failed")
+
+
+@pytest.fixture
+def database_kind() -> str:
+    return "sqlite"
 
 
 def test_hostile_files_end_in_an_error_each_and_stop_nothing_else(world: World, spawn: Spawn, tmp_path: Path) -> None:
