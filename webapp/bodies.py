@@ -88,17 +88,17 @@ class Watch:
     """Looks at the bodies being read and gives up those that come so slowly that they only hold a thread."""
 
     def __init__(self, patience: timedelta, look_every: timedelta, least_rate: float = LEAST_RATE) -> None:
-        self._patience, self._look_every, self._least_rate = patience, look_every, least_rate
+        self.patience, self._look_every, self._least_rate = patience, look_every, least_rate
         self._lock = threading.Lock()
         self._bodies: set[Body] = set()
-        self._running = False
+        self.running = False
 
     def add(self, body: Body) -> None:
         """Watch `body` until it is removed."""
         with self._lock:
             self._bodies.add(body)
-            if not self._running:
-                self._running = True
+            if not self.running:
+                self.running = True
                 threading.Thread(target=self._run, name="slow-bodies", daemon=True).start()
 
     def remove(self, body: Body) -> None:
@@ -113,7 +113,7 @@ class Watch:
     def _look(self) -> bool:
         with self._lock:
             for body in self._bodies:
-                if body.lateness(self._patience, self._least_rate) > 0:
+                if body.lateness(self.patience, self._least_rate) > 0:
                     body.give_up()
-            self._running = bool(self._bodies)
-            return self._running
+            self.running = bool(self._bodies)
+            return self.running

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 
-from jobs.adapters.database import migrate
+from jobs.adapters.database import connect, migrate
 from jobs.settings import Settings
 from webapp import create_app
 from webapp.auth import SCOPES, make_token
@@ -18,9 +20,27 @@ from webapp.auth import SCOPES, make_token
 Header = dict[str, str]
 
 
-@pytest.fixture
-def app(settings: Settings) -> Iterator[APIFlask]:
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables and no rows; copying it is quicker than making the tables."""
+    path = tmp_path_factory.mktemp("migrated") / "empty.db"
+    settings = Settings(environment="test", database_url=f"sqlite:///{path}")
     migrate(settings)
+    connect(settings).close()
+    return path
+
+
+@pytest.fixture
+def tables(settings: Settings, migrated: Path) -> None:
+    """The tables, in the database of the settings."""
+    if settings.database_url.startswith("sqlite:///"):
+        shutil.copy(migrated, settings.database_url.removeprefix("sqlite:///"))
+    else:
+        migrate(settings)
+
+
+@pytest.fixture
+def app(settings: Settings, tables: None) -> Iterator[APIFlask]:
     app = create_app(settings)
     yield app
     app.extensions["fleet"].close()

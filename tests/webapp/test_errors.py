@@ -11,6 +11,7 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 Header = dict[str, str]
+LONG = "a" * 300
 PROBLEM = "application/problem+json"
 
 
@@ -120,24 +121,14 @@ def test_a_body_over_the_limit_is_413(client: FlaskClient, us: Header) -> None:
     assert (answer.status_code, answer.mimetype) == (413, PROBLEM)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "limit=0",
-        "limit=-1",
-        "limit=99999999999999999999",
-        "limit=x",
-        "cursor=%00",
-        "cursor=AAAA",
-        "cursor=" + "a" * 300,
-    ],
-)
-@pytest.mark.parametrize(
-    "path", ["/api/workspaces", "/api/workspace/papers/documents", "/api/workspace/papers/sources"]
-)
-def test_a_strange_page_is_422(client: FlaskClient, us: Header, workspace: str, path: str, query: str) -> None:
-    answer = client.get(f"/api/{path}?{query}", headers=us)
-    assert (answer.status_code, answer.mimetype) == (422, PROBLEM), answer.text
+STRANGE_PAGES = ["limit=0", "limit=-1", f"limit={10**20}", "limit=x", "cursor=%00", "cursor=AAAA", f"cursor={LONG}"]
+
+
+@pytest.mark.parametrize("path", ["workspaces", "workspace/papers/documents", "workspace/papers/sources"])
+def test_a_strange_page_is_422(client: FlaskClient, us: Header, workspace: str, path: str) -> None:
+    for query in STRANGE_PAGES:
+        answer = client.get(f"/api/{path}?{query}", headers=us)
+        assert (answer.status_code, answer.mimetype) == (422, PROBLEM), answer.text
 
 
 @pytest.mark.parametrize(
