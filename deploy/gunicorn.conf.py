@@ -28,6 +28,12 @@ logger_class = "deploy.web_logger.WebLogger"
 accesslog = "-"
 
 
+def on_starting(server: Any) -> None:
+    """Forget the counts of an earlier start, which nobody adds to any more."""
+    for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
+        file.unlink()
+
+
 def post_worker_init(worker: Any) -> None:
     """Close the live connections on SIGTERM, which would otherwise be waited for until the grace is over."""
     from webapp.live.connections import close_on_sigterm

@@ -60,7 +60,6 @@ class Launch:
         if not (variables.get("REDIS_URL") or variables.get("REDIS_HOST")):
             variables["REDIS_URL"] = self._start_redis(instance)
         settings = _settings_of(variables)
-        _empty(Path(variables["PROMETHEUS_MULTIPROC_DIR"]))
         commands = procfile.read(self._root / "Procfile")
         self._release(commands.pop(RELEASE, None), variables)
         self._output.loud = self._options.verbose or not (self._options.once or self._options.files)
@@ -177,13 +176,6 @@ def _settings_of(variables: Mapping[str, str]) -> Settings:
         return Settings.from_env(variables)
     except InvalidSettings as error:
         raise CannotStart(f"A setting can't be used:\n{error}") from None
-
-
-def _empty(folder: Path) -> None:
-    """Metrics of processes that are gone would be counted again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
-        file.unlink()
 
 
 def _how(code: int | None) -> str:
