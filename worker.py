@@ -29,6 +29,8 @@ def main() -> int:
     if options.scheduler:
         logs.configure(SETTINGS, "scheduler")
         return scheduler.run(fleet.discover())
+    logs.configure(SETTINGS, "worker")
+    fleet.wait_for_broker()
     FleetWorker(options.queues, connection=fleet.redis).work(burst=options.burst)
     return 0
 

@@ -83,7 +83,7 @@ class Client:
     def send(self, new: Sequence[NewJob]) -> list[JobView]:
         """Write prepared jobs in one round trip; what was there already is returned as it is.
 
-        After BrokerUnavailable some of a large batch may have been written; sending the same prepared jobs again is safe.
+        After BrokerUnavailable part of a large batch may have been written; sending the same jobs again is safe.
         """
         calls = [[PREFIX, *(part for each in batch for part in each.arguments)] for batch in _batches(new)]
         with translate_errors():

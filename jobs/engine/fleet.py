@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
+from datetime import timedelta
 from functools import cached_property
+from itertools import count
 from typing import Any, Unpack
 
 import redis
+import structlog
 
 from jobs.engine import broker, registry
 from jobs.engine.client import Client
 from jobs.engine.control import Jobs
 from jobs.engine.envelope import Keys
-from jobs.engine.errors import FleetError
+from jobs.engine.errors import BrokerUnavailable, FleetError
 from jobs.engine.events import EventLog
 from jobs.engine.job_types import Options
 from jobs.engine.keys import PREFIX
@@ -20,6 +24,7 @@ from jobs.engine.payloads import Payload
 from jobs.engine.views import JobView
 from jobs.settings import InvalidSettings, Settings
 
+LOOK_AGAIN = timedelta(seconds=0.5)
 _current: list[Fleet] = []
 
 
@@ -57,6 +62,18 @@ class Fleet:
         """Ask Redis for a sign of life. Raises BrokerUnavailable."""
         with broker.translate_errors():
             self.redis.ping()
+
+    def wait_for_broker(self) -> None:
+        """Return once Redis answers; says so once when it does not yet."""
+        log = structlog.get_logger("fleet")
+        for tries in count():
+            try:
+                self.ping()
+                break
+            except BrokerUnavailable as error:
+                if tries == 0:
+                    log.warning("waiting for redis", reason=str(error))
+                time.sleep(LOOK_AGAIN.total_seconds())
 
     def close(self) -> None:
         """Give up the connections."""

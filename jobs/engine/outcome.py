@@ -47,7 +47,11 @@ def of_result(result: Any) -> Outcome:
 
 def of_error(error: BaseException, retry: Retry | None, attempt: int) -> Outcome:
     """A run that raised: cancelled, quarantined, to be run again, or failed for good, as the policy says."""
-    about: dict[str, Any] = {"error_type": type(error).__name__, "message": _message(error), "traceback": _traceback(error)}
+    about: dict[str, Any] = {
+        "error_type": type(error).__name__,
+        "message": _message(error),
+        "traceback": _traceback(error),
+    }
     if isinstance(error, Cancelled):
         return Outcome("cancelled", **about)
     if isinstance(error, Untrusted):

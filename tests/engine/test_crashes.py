@@ -170,7 +170,19 @@ def test_a_dead_workers_inbox_goes_back_to_the_front(fleet: Fleet, spawn_worker:
     spawn_worker()
     assert until_ended(fleet, first).status == "completed"
     assert until_ended(fleet, second).status == "completed"
-    assert fleet.redis.zscore(keys.WORKERS, "gone") is None
+    assert fleet.redis.exists(inbox) == 0
+
+
+def test_an_id_that_a_hung_worker_still_takes_comes_back(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
+    """Its BLMOVE waits in Redis after the process stopped, and is the first that Redis serves."""
+    hung = spawn_worker()
+    wait_until(lambda: any("doorbell-default" in str(c["name"]) for c in fleet.redis.client_list(_type="normal")))
+    os.kill(hung.pid, signal.SIGSTOP)
+    job = samples.double.enqueue({})
+    wait_until(lambda: fleet.redis.keys(f"{keys.FLEET}:inbox:*") != [])
+    spawn_worker()
+    assert until_ended(fleet, job).status == "completed"
+    assert fleet.redis.keys(f"{keys.FLEET}:inbox:*") == []
 
 
 def test_a_redis_that_goes_away_and_comes_back_loses_nothing(
@@ -199,3 +211,45 @@ def test_a_redis_that_goes_away_and_comes_back_loses_nothing(
     worker.wait(20)
     fleet.close()
     server.stop()
+
+
+def test_a_worker_that_starts_before_redis_waits_for_it(environ: dict[str, str], spawn: Spawn, tmp_path: Path) -> None:
+    from jobs.engine import connect
+    from jobs.settings import Settings
+
+    server = RedisServer(tmp_path)
+    environ["REDIS_URL"] = server.url
+    server.stop()
+    spawn("worker.py")
+    wait_until(lambda: "waiting for redis" in (tmp_path / "process-0.log").read_text())
+    server.start()
+    fleet = connect(Settings.from_env(environ)).discover()
+    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
+    fleet.close()
+    server.stop()
+
+
+def test_what_a_killed_job_had_started_dies_with_it(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
+    spawn_worker(CANCEL_GRACE="0")
+    job = samples.parent.enqueue({"folder": str(folder)})
+    grandchild = int(until_told(folder)[0])
+    fleet.jobs.cancel(job.id)
+    assert until_ended(fleet, job).status == "cancelled"
+    wait_until(lambda: not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == "zombie")
+
+
+def test_a_dead_workers_follow_ups_are_finished_by_another(fleet: Fleet, spawn_worker: Spawn) -> None:
+    from rq import Queue as RQQueue
+    from rq.serializers import JSONSerializer
+
+    from tests.engine import foreign_functions
+
+    queue = RQQueue("default", connection=fleet.redis, serializer=JSONSerializer)
+    parent = samples.double.enqueue({})
+    child = queue.enqueue(foreign_functions.add, 1, 2, depends_on=parent.id)
+    fleet.redis.lrem(keys.queue("default"), 1, parent.id)
+    fleet.redis.hset(keys.job(parent.id), "status", "finished")
+    fleet.redis.zadd(keys.FOLLOW_UPS, {parent.id: 1})
+    spawn_worker(FOREIGN_JOBS="tests.engine.foreign_functions.*")
+    wait_until(lambda: child.get_status() == "finished")
+    assert fleet.redis.zcard(keys.FOLLOW_UPS) == 0

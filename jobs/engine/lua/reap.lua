@@ -8,7 +8,7 @@
 local P, now, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local OUTAGE_MS, POISON_DEATHS, AT_ONCE = 2000, 3, 100
+local OUTAGE_MS, POISON_DEATHS, AT_ONCE, FORGET_MS = 2000, 3, 100, 60000
 local leases, workers = P .. ':fleet:leases', P .. ':fleet:workers'
 
 local last = tonumber(redis.call('GET', P .. ':fleet:reaper') or '0')
@@ -16,7 +16,9 @@ redis.call('SET', P .. ':fleet:reaper', ms)
 if ms - last > OUTAGE_MS then
   for _, set in ipairs({leases, workers}) do
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', ms + grace)) do
-      redis.call('ZADD', set, 'XX', ms + grace, member)
+      if set == leases or redis.call('SISMEMBER', P .. ':fleet:dead', member) == 0 then
+        redis.call('ZADD', set, 'XX', ms + grace, member)
+      end
     end
   end
   return {{}, {}}
@@ -50,12 +52,20 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms, 'LIMIT',
   reaped[#reaped + 1] = {id, execution, reap(member)}
 end
 
-local dead = redis.call('ZRANGEBYSCORE', workers, '-inf', ms, 'LIMIT', 0, AT_ONCE)
-for _, worker in ipairs(dead) do
+-- A worker that hangs or is cut off may still have a BLMOVE waiting here, which takes one more id into its inbox: so its
+-- inboxes are looked at until the longest such wait is over.
+local found = {}
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
   for _, queue in ipairs(cjson.decode(redis.call('HGET', P .. ':fleet:worker-queues', worker) or '[]')) do
     while redis.call('LMOVE', P .. ':fleet:inbox:' .. worker .. ':' .. queue, P .. ':queue:' .. queue, 'RIGHT', 'LEFT') do end
   end
-  redis.call('ZREM', workers, worker)
-  redis.call('HDEL', P .. ':fleet:worker-queues', worker)
+  if redis.call('SADD', P .. ':fleet:dead', worker) == 1 then
+    found[#found + 1] = worker
+  end
+  if tonumber(redis.call('ZSCORE', workers, worker)) < ms - FORGET_MS then
+    redis.call('ZREM', workers, worker)
+    redis.call('SREM', P .. ':fleet:dead', worker)
+    redis.call('HDEL', P .. ':fleet:worker-queues', worker)
+  end
 end
-return {reaped, dead}
+return {reaped, found}

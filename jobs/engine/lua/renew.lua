@@ -9,6 +9,7 @@ local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local me = P .. ':worker:' .. worker
 redis.call('ZADD', P .. ':fleet:workers', ms + lease_ms, worker)
+redis.call('SREM', P .. ':fleet:dead', worker)
 redis.call('HSET', P .. ':fleet:worker-queues', worker, ARGV[8])
 redis.call('HSET', me, 'last_heartbeat', now, 'state', ARGV[6], 'queues', table.concat(cjson.decode(ARGV[8]), ','))
 redis.call('SADD', P .. ':workers', me)

@@ -14,6 +14,7 @@ from jobs.settings import Settings
 
 WAIT = broker.LONGEST_BLOCK.total_seconds()
 RETRY = 0.5
+JOIN = 2.0
 
 
 class Doorbell:
@@ -46,7 +47,7 @@ class Doorbell:
         for bell in self._bells.values():
             bell.stop()
         for bell in self._bells.values():
-            bell.join(WAIT + 5)
+            bell.join(JOIN)
 
     @property
     def stopping(self) -> bool:

@@ -11,10 +11,13 @@ import structlog
 
 from jobs.engine import broker
 from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.worker import follow_ups
 from jobs.engine.worker.leasing import Leases
 from jobs.settings import Settings
 
 REAP_EVERY = timedelta(seconds=1)
+MAINTAIN_EVERY = timedelta(seconds=15)
+FOLLOW_UPS_OF_THE_DEAD = timedelta(seconds=5)
 log = structlog.get_logger("worker")
 Held = Callable[[], Sequence[tuple[str, str, str]]]
 
@@ -31,8 +34,8 @@ class Heartbeat(threading.Thread):
         tell: Callable[[set[str], set[str]], None],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        client = broker.connect(settings, purpose="heartbeat")
-        self._leases = Leases(client, worker, queues, settings)
+        self._client = broker.connect(settings, purpose="heartbeat")
+        self._leases = Leases(self._client, worker, queues, settings)
         self._held, self._tell = held, tell
         self._renew_every = settings.lease / 3
         self._stopping = threading.Event()
@@ -40,12 +43,16 @@ class Heartbeat(threading.Thread):
         self.state = "idle"
 
     def run(self) -> None:
-        since_renewal = self._renew_every
+        since_renewal, since_maintenance = self._renew_every, timedelta(0)
         pause = min(REAP_EVERY, self._renew_every)
         while not self._stopping.is_set():
             due = since_renewal >= self._renew_every
             done = self._beat(due)
             since_renewal = timedelta(0) if due and done else since_renewal + pause
+            since_maintenance += pause
+            if done and since_maintenance >= MAINTAIN_EVERY:
+                self._maintain()
+                since_maintenance = timedelta(0)
             self._stopping.wait(pause.total_seconds())
 
     def beat_once(self) -> None:
@@ -56,6 +63,14 @@ class Heartbeat(threading.Thread):
         """End the thread."""
         self._stopping.set()
         self.join(5)
+
+    def _maintain(self) -> None:
+        """What any worker does for all: RQ's registries, and what a dead worker left undone after a job's end."""
+        try:
+            self._leases.maintain()
+            follow_ups.run(self._client, older_than=FOLLOW_UPS_OF_THE_DEAD.total_seconds())
+        except (BrokerUnavailable, redis.RedisError) as error:
+            log.warning("maintenance put off", reason=str(error))
 
     def _beat(self, renew: bool) -> bool:
         try:

@@ -74,10 +74,16 @@ class Leases:
             reaped, dead = script("reap")(self._client, PREFIX, _now(), int(GRACE_AFTER_OUTAGE.total_seconds() * 1000))
         return [(job_id.decode(), word.decode()) for job_id, _, word in reaped], [name.decode() for name in dead]
 
+    def maintain(self) -> None:
+        """Forget what has expired in RQ's registries."""
+        with translate_errors():
+            script("maintain")(self._client, PREFIX)
+
     def leave(self) -> None:
         """Say that this worker is gone: its inboxes are empty and nothing is leased."""
         with translate_errors(), self._client.pipeline() as pipe:
             pipe.zrem(f"{PREFIX}:fleet:workers", self._worker)
+            pipe.srem(f"{PREFIX}:fleet:dead", self._worker)
             pipe.hdel(f"{PREFIX}:fleet:worker-queues", self._worker)
             pipe.delete(f"{PREFIX}:fleet:lease-reply:{self._worker}")
             pipe.execute()

@@ -30,6 +30,7 @@ class Child:
     sock: socket.socket
     pid: int = 0
     run: Running | None = None
+    doomed: bool = False
     frames: wire.Frames = field(default_factory=wire.Frames)
 
 
@@ -77,9 +78,8 @@ class ChildPool:
     def kill(self, running: Running) -> None:
         """End the child that works on a run, at once; its end is reported like any other."""
         child = self._child_of(running)
-        if child is not None and child.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+        if child is not None:
+            _kill(child)
 
     def events(self, source: Any) -> Iterator[tuple[Running, wire.Header | None]]:
         """What a ready socket says: (run, message), or (run, None) when its child died under it."""
@@ -122,7 +122,10 @@ class ChildPool:
             raise FleetError("the template process died; the worker ends so that its manager starts a new one")
         message = json.loads(text)
         if "pid" in message:
-            self._unnamed.popleft().pid = message["pid"]
+            child = self._unnamed.popleft()
+            child.pid = message["pid"]
+            if child.doomed:
+                _kill(child)
         elif os.WIFSIGNALED(message["status"]):
             log.warning("child died", pid=message["exited"], signal=os.WTERMSIG(message["status"]))
 
@@ -153,9 +156,16 @@ class ChildPool:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(child.sock)
         child.sock.close()
-        if child.run is not None and child.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+        if child.run is not None:
+            _kill(child)
 
     def _child_of(self, running: Running) -> Child | None:
         return next((child for child in self._children if child.run is running), None)
+
+
+def _kill(child: Child) -> None:
+    """End a child and whatever it started; one whose process id is still on its way is ended when that arrives."""
+    child.doomed = True
+    if child.pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)

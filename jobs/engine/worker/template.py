@@ -6,6 +6,7 @@ A request is one file descriptor with the text `fork`; the answers are JSON: {"p
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -75,6 +76,7 @@ def _fork(control: socket.socket, fd: int, fleet: Fleet, inherited: tuple[int, i
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setpgid(0, 0)
             process.die_with(template)
             control.close()
             for each in inherited:
@@ -84,6 +86,8 @@ def _fork(control: socket.socket, fd: int, fleet: Fleet, inherited: tuple[int, i
         finally:
             os._exit(status)
     os.close(fd)
+    with contextlib.suppress(OSError):
+        os.setpgid(pid, pid)
     control.send(json.dumps({"pid": pid}).encode())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -157,3 +158,11 @@ def correlated(payload: Number, context: Context) -> dict[str, str]:
 def tell(payload: Told, text: str) -> None:
     with Path(payload.folder, f"{payload.name}.told").open("a") as file:
         file.write(f"{text}\n")
+
+
+@job("samples.parent")
+def parent(payload: Told, context: Context) -> None:
+    """Starts a process and waits for it."""
+    with subprocess.Popen(["sleep", "600"]) as started:
+        tell(payload, str(started.pid))
+        started.wait()
