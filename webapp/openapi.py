@@ -88,14 +88,23 @@ def _complete_operation(operation: dict[str, Any], view: Any) -> None:
     elif "requestBody" in operation:
         operation["requestBody"]["required"] = True
     for parameter in operation["parameters"]:
-        if parameter["in"] == "path":
-            parameter["required"] = True
-            parameter["schema"] = {"type": "string", "pattern": PATH_PATTERNS.get(parameter["name"], ANY_ID)}
+        _complete_parameter(parameter)
     scopes = getattr(view, "required_scopes", None)
     if scopes is not None:
         operation["security"] = [{"bearer": list(scopes)}, {"session": list(scopes)}]
     for status in sorted(_problems_of(operation, scopes is not None) - {int(code) for code in operation["responses"]}):
         operation["responses"][str(status)] = _problem_response(status)
+
+
+def _complete_parameter(parameter: dict[str, Any]) -> None:
+    if parameter["in"] == "path":
+        parameter["required"] = True
+        parameter["schema"] = {"type": "string", "pattern": PATH_PATTERNS.get(parameter["name"], ANY_ID)}
+    schema = parameter["schema"]
+    if "default" in schema and schema["default"] is None:  # a parameter is left out; it is never null
+        del schema["default"]
+        kept = [each for each in schema.pop("anyOf", ()) if each != {"type": "null"}]
+        schema |= kept[0] if len(kept) == 1 else {}
 
 
 def _problems_of(operation: dict[str, Any], guarded: bool) -> set[int]:
