@@ -53,6 +53,10 @@ class Connections:
     def close_all(self) -> None:
         """End every connection and take no more; clients come back to another process and resume."""
         self._closing = True
+        self.drop_all()
+
+    def drop_all(self) -> None:
+        """End every connection there is now."""
         with self._lock:
             closers = list(self._closers.values())
         for close in closers:

@@ -145,6 +145,7 @@ function merge(documents, began) {
   list.prepend(...newest);
   list.append(...fresh.filter((row) => !row.busy).map((row) => row.item));
   for (const document of documents) shown(byDocument.get(document.id), document, began);
+  ask(fresh.filter((row) => row.busy));
 }
 
 function listed(document) {
@@ -154,15 +155,33 @@ function listed(document) {
   return row;
 }
 
-// An answer that was on its way while an event arrived may be the older of the two.
+// An answer that was on its way while an event arrived may be the older of the two, and a document that is run again
+// reads as failed until its job begins: then the job is asked.
 function shown(row, document, began) {
   const { name, size, pages, passages, job_id: jobId } = document;
   if (jobId) byJob.set(jobId, row);
-  if (row.touched > began) return row.update({ name, size, pages, passages, jobId });
-  const settled = row.state === "cancelled" || row.state === "cancelling";
-  const state = settled && document.status !== "completed" ? row.state : document.status;
-  const percent = state === row.state ? row.percent : 0;
-  return row.update({ name, size, pages, passages, jobId, state, percent, error: document.error ?? null });
+  row.update({ name, size, pages, passages, jobId: jobId ?? row.jobId });
+  if (row.touched > began) return;
+  if (document.status === "failed" && row.state !== "failed") {
+    ask([row]);
+  } else if (row.state !== "cancelled" || document.status === "completed") {
+    row.update({ state: document.status, percent: document.status === row.state ? row.percent : 0, error: document.error });
+  }
+}
+
+async function ask(unsure) {
+  for (const row of unsure.slice(0, PAGE).filter(({ jobId }) => jobId)) {
+    const began = performance.now();
+    const job = await call(`/api/jobs/${row.jobId}`).catch(() => null);
+    if (job && row.touched < began) row.update({ error: null, ...stateOf(job) });
+  }
+}
+
+function stateOf({ status, progress, error }) {
+  if (status === "started") return { state: "processing", stage: progress?.stage, percent: progress?.percent ?? 0 };
+  if (status === "completed" || status === "cancelled") return { state: status };
+  if (status === "failed" || status === "quarantined") return { state: "failed", error: error?.message ?? null };
+  return { state: "queued", percent: 0 };
 }
 
 function soon(pause = live?.open ? WITH_EVENTS : WITHOUT_EVENTS) {
@@ -180,8 +199,8 @@ async function cancel(row) {
   const before = row.state;
   row.update({ state: "cancelling" });
   try {
-    await call(`/api/jobs/${row.jobId}`, { method: "DELETE" });
-    if (before === "queued") row.update({ state: "cancelled", touched: performance.now() });
+    const job = await call(`/api/jobs/${row.jobId}`, { method: "DELETE" });
+    if (job.status === "cancelled") row.update({ state: "cancelled", touched: performance.now() });
   } catch (error) {
     row.update({ state: before });
     failed(error);
@@ -194,12 +213,13 @@ async function retry(row) {
     addFiles([row.file]);
     return;
   }
+  row.update({ state: "queued", percent: 0, error: null, watched: true, touched: performance.now() });
   try {
     await call(`/api/jobs/${row.jobId}/retry`, { method: "POST" });
-    row.update({ state: "queued", percent: 0, error: null, watched: true, touched: performance.now() });
     soon();
   } catch (error) {
     failed(error);
+    ask([row]);
   }
 }
 

@@ -1,0 +1,136 @@
+"""A real Chromium, the application behind it and, where a test asks for one, a worker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from apiflask import APIFlask
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+
+from jobs.adapters.database import migrate
+from jobs.settings import Settings
+from tests.conftest import free_port, wait_until
+from tests.webapp.live_server import serving
+from webapp import create_app
+from webapp.sessions import make_ticket
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+GUARD = 60_000
+SpawnProcess = Callable[..., subprocess.Popen[bytes]]
+
+
+def chromium() -> str:
+    """The browser's path; without one the test is skipped, or fails where CI promises to have it."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    message = "no Chromium: install Debian's `chromium` to run the browser tests"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    opened = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser's console and its scripts complained about; a test that expects some clears the list."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
+    """A tab that lets nothing pass unseen: errors and policy violations fail the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    opened = context.new_page()
+    opened.set_default_timeout(GUARD)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[APIFlask]:
+    migrate(settings)
+    app = create_app(settings)
+    yield app
+    app.extensions["fleet"].close()
+    app.extensions["database"].close()
+
+
+@pytest.fixture
+def site(app: APIFlask) -> Iterator[str]:
+    """The application served by this process."""
+    with serving(app) as base:
+        yield base
+
+
+@pytest.fixture
+def deployed(app: APIFlask, spawn: SpawnProcess) -> str:
+    """The application as it is deployed: gunicorn and a worker, each a process of its own."""
+    port = str(free_port())
+    spawn("-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "webapp:create_app()", PORT=port, WEB_CONCURRENCY="2")
+    spawn("worker.py")
+    base = f"http://127.0.0.1:{port}"
+    wait_until(lambda: healthy(base), timeout=60)
+    return base
+
+
+def healthy(base: str) -> bool:
+    try:
+        return httpx2.get(f"{base}/healthz", timeout=5).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+@pytest.fixture
+def sign_in(page: Page, settings: Settings) -> Callable[[str], None]:
+    """Open the page of `base` with the development link."""
+
+    def sign_in(base: str) -> None:
+        page.goto(f"{base}/dev/sign-in?ticket={make_ticket(settings)}")
+        page.wait_for_selector("#connection[data-state=live]")
+
+    return sign_in
+
+
+def drop(page: Page, files: list[Path]) -> None:
+    """Drop files on the page as a person does from a file manager."""
+    contents = [{"name": file.name, "bytes": list(file.read_bytes())} for file in files]
+    transfer = page.evaluate_handle(
+        """(files) => {
+            const transfer = new DataTransfer();
+            for (const { name, bytes } of files) transfer.items.add(new File([new Uint8Array(bytes)], name));
+            return transfer;
+        }""",
+        contents,
+    )
+    page.dispatch_event("#drop", "dragenter", {"dataTransfer": transfer})
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})

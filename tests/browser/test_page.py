@@ -1,0 +1,206 @@
+"""The page in a real browser: files in, progress seen, passages found, by mouse, by keyboard and after an outage."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from apiflask import APIFlask
+from playwright.sync_api import Page, expect
+
+from jobs.engine import Fleet
+from tests.browser.conftest import GUARD, SpawnProcess, drop
+from tests.conftest import ROOT, wait_until
+from webapp.live.connections import connections
+
+pytestmark = pytest.mark.browser
+
+SAMPLES = ROOT / "docs" / "samples"
+SignIn = Callable[[str], None]
+
+
+def row(page: Page, name: str):  # type: ignore[no-untyped-def]
+    return page.locator(".document").filter(has_text=name)
+
+
+def bar_at(page: Page, percent: int):  # type: ignore[no-untyped-def]
+    return page.locator(f'[role=progressbar][aria-valuenow="{percent}"]')
+
+
+def watch_bars(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const look = () => document.querySelectorAll("[role=progressbar]").forEach(
+                (bar) => window.seen.push([bar.ariaLabel, bar.ariaValueText]));
+            new MutationObserver(look).observe(document.getElementById("documents"),
+                { subtree: true, childList: true, attributes: true });
+        }"""
+    )
+
+
+def test_two_dropped_files_reach_a_hundred_percent_and_their_passages_are_found(
+    page: Page, deployed: str, sign_in: SignIn
+) -> None:
+    sign_in(deployed)
+    watch_bars(page)
+    drop(page, [SAMPLES / "energy-report.pdf", SAMPLES / "choir-minutes.txt"])
+    expect(bar_at(page, 100)).to_have_count(2, timeout=GUARD)
+    seen = {tuple(entry) for entry in page.evaluate("window.seen")}
+    for name in ("energy-report.pdf", "choir-minutes.txt"):
+        stages = {text for label, text in seen if label == name}
+        assert any(re.search(r"· [1-9]\d? %", text) and "Uploading" not in text for text in stages), stages
+        expect(row(page, name)).to_contain_text("passage")
+
+    page.get_by_label("Search your documents").fill("heat pump electricity")
+    page.get_by_role("button", name="Search").click()
+    hit = page.locator(".hit").first
+    expect(hit).to_contain_text("energy-report.pdf")
+    expect(hit).to_contain_text("Page")
+    expect(hit.locator("mark").first).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("found")
+    keep_picture(page, deployed)
+
+
+def keep_picture(page: Page, base: str) -> None:
+    """With SAVE_PICTURE=docs/images/page.png the README's picture is made anew."""
+    if not (path := os.environ.get("SAVE_PICTURE")):
+        return
+    drop(
+        page, sorted(file for file in SAMPLES.iterdir() if file.name not in ("energy-report.pdf", "choir-minutes.txt"))
+    )
+    expect(page.locator(".document[data-state=completed]")).to_have_count(len(list(SAMPLES.iterdir())), timeout=GUARD)
+    page.get_by_role("button", name="Search").click()
+    page.locator("h1").click()
+    expect(page.locator(".hit").first).to_be_visible()
+    page.screenshot(path=ROOT / path)
+
+
+def test_everything_can_be_done_with_the_keyboard_alone(
+    page: Page, site: str, sign_in: SignIn, spawn: SpawnProcess
+) -> None:
+    spawn("worker.py")
+    sign_in(site)
+    press(page, "Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    press(page, "Enter")
+    tab_to(page, "#query")
+    tab_to(page, "#files")
+    with page.expect_file_chooser() as chooser:
+        press(page, "Enter")
+    chooser.value.set_files([SAMPLES / "choir-minutes.txt"])
+    expect(bar_at(page, 100)).to_have_count(1, timeout=GUARD)
+    expect(page.locator("#announcer")).to_have_text("choir-minutes.txt is searchable")
+
+    tab_to(page, "#query", back=True)
+    page.keyboard.type("rehearsal")
+    press(page, "Enter")
+    expect(page.locator(".hit mark").first).to_be_visible()
+
+    tab_to(page, ".document button")
+    press(page, "Enter")
+    expect(page.locator(".document button")).to_have_text("Remove?")
+    press(page, "Enter")
+    expect(page.locator(".document")).to_have_count(0)
+    expect(page.locator("#announcer")).to_have_text("choir-minutes.txt was removed")
+
+
+def press(page: Page, key: str) -> None:
+    page.keyboard.press(key)
+
+
+def tab_to(page: Page, selector: str, back: bool = False) -> None:
+    """Press Tab until the element has the focus, and see that the focus can be seen."""
+    for _ in range(30):
+        press(page, "Shift+Tab" if back else "Tab")
+        if page.evaluate("selector => document.activeElement?.matches(selector)", selector):
+            return
+    pytest.fail(f"the keyboard does not reach {selector}")
+
+
+def test_a_file_that_cannot_be_read_says_why_and_can_be_tried_again_or_removed(
+    page: Page, site: str, sign_in: SignIn, spawn: SpawnProcess, tmp_path: Path, app: APIFlask
+) -> None:
+    spawn("worker.py")
+    sign_in(site)
+    broken = tmp_path / "<img src=x onerror=alert(1)>.pdf"
+    broken.write_bytes(b"%PDF-1.7\nnot really")
+    drop(page, [broken])
+    failed = row(page, broken.name)
+    expect(failed).to_have_attribute("data-state", "failed")
+    expect(failed.locator(".error")).not_to_be_empty()
+    expect(page.locator("#announcer")).to_contain_text("failed")
+    assert page.locator(".document img").count() == 0
+    failed.get_by_role("button", name="Retry").click()
+    topic = f"job:{failed.get_attribute('data-job')}"
+    wait_until(
+        lambda: [e.name for e in app.extensions["fleet"].events.read(topic, tenant="dev")].count("job:failed") == 2
+    )
+    expect(failed).to_have_attribute("data-state", "failed")
+    failed.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Press again").click()
+    expect(failed).to_have_count(0)
+
+
+def test_a_waiting_file_can_be_cancelled_and_run_after_all(
+    page: Page, site: str, sign_in: SignIn, spawn: SpawnProcess
+) -> None:
+    """No worker runs at first, so the file waits."""
+    sign_in(site)
+    drop(page, [SAMPLES / "choir-minutes.txt"])
+    waiting = row(page, "choir-minutes.txt")
+    expect(waiting).to_have_attribute("data-state", "queued")
+    waiting.get_by_role("button", name="Cancel").click()
+    expect(waiting).to_have_attribute("data-state", "cancelled")
+    page.reload()
+    expect(waiting).to_have_attribute("data-state", re.compile("cancelled|failed"))
+    waiting.get_by_role("button", name="Retry").click()
+    spawn("worker.py")
+    expect(waiting).to_have_attribute("data-state", "completed")
+
+
+def test_a_page_that_lost_its_connection_catches_up(
+    page: Page, site: str, sign_in: SignIn, app: APIFlask, complaints: list[str]
+) -> None:
+    """While the page is offline the job's events go by; they are replayed when it is back."""
+    fleet: Fleet = app.extensions["fleet"]
+    sign_in(site)
+    drop(page, [SAMPLES / "choir-minutes.txt"])
+    waiting = row(page, "choir-minutes.txt")
+    expect(waiting.get_by_role("button", name="Cancel")).to_be_visible()
+    page.context.set_offline(True)
+    connections.drop_all()
+    expect(page.locator("#connection")).to_have_text("Reconnecting")
+    fleet.jobs.cancel(waiting.get_attribute("data-job"))
+    page.context.set_offline(False)
+    expect(waiting).to_have_attribute("data-state", re.compile("cancelled|failed"))
+    expect(page.locator("#connection")).to_have_text("Live")
+    complaints.clear()
+
+
+def test_a_file_over_the_limit_is_refused_before_it_is_sent(
+    page: Page, site: str, sign_in: SignIn, tmp_path: Path
+) -> None:
+    sign_in(site)
+    big = tmp_path / "big.txt"
+    with big.open("wb") as file:
+        file.truncate(100 * 1024 * 1024 + 1)
+    page.set_input_files("#files", big)
+    expect(row(page, "big.txt").locator(".error")).to_contain_text("larger")
+
+
+def test_a_signed_out_visitor_is_told_how_to_come_in(page: Page, site: str) -> None:
+    page.goto(site)
+    expect(page.get_by_role("heading")).to_have_text("You are signed out")
+    expect(page.locator("main")).to_contain_text("bin/run")
+
+
+def test_signing_out_ends_the_session(page: Page, site: str, sign_in: SignIn) -> None:
+    sign_in(site)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading")).to_have_text("You are signed out")
+    page.goto(site)
+    expect(page.get_by_role("heading")).to_have_text("You are signed out")
