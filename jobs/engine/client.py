@@ -118,7 +118,7 @@ class Client:
         digest = keys.digest(payloads.dump(payload, lambda secret: secret)) if key else ""
         topics = [f"job:{job_id}", *(job_type.topics(payload) if job_type.topics else ())]
         fields = _fields(view, policy, options.get("timeout"), envelopes.encode(sealed, keys.sign(sealed)))
-        fields |= {"topics": ",".join(events.stream_suffix(tenant, topic) for topic in topics)}
+        fields |= {"topics": _suffixes(tenant, topics)}
         if unique:
             fields |= {"unique_key": f"{job_type.name}:{unique}"}
         if digest:
@@ -207,6 +207,13 @@ def _check_id(job_id: str) -> None:
         raise InvalidPayload(str(error)) from None
     if len(job_id) > 128:
         raise InvalidPayload("a job id has at most 128 characters")
+
+
+def _suffixes(tenant: str, topics: Iterable[str]) -> str:
+    try:
+        return ",".join(events.stream_suffix(tenant, topic) for topic in topics)
+    except ValueError as error:
+        raise InvalidPayload(str(error)) from None
 
 
 def _context(name: str) -> str:

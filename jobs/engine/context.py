@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from jobs.engine.errors import Cancelled
+from jobs.engine.log_redaction import redact
 from jobs.settings import Settings
 
 LONGEST_STAGE = 100
@@ -88,4 +89,4 @@ class JobLog:
         log(event, **values)
         kept = {name: value if isinstance(value, int | float | bool) else str(value) for name, value in values.items()}
         line = {"at": datetime.now(UTC).isoformat(), "level": level, "event": event, **kept}
-        self._reporter.report("log", line)
+        self._reporter.report("log", dict(redact(line)))

@@ -1,7 +1,7 @@
 """What clients see of jobs: events on a tenant's topics, kept for replay and pushed live.
 
 A topic `job:ID` of a tenant is the stream and the pub/sub channel `PREFIX:events:TENANT:job:ID`. A stream keeps
-about the last 1,000 events, until 24 h after the last one.
+about the last 1,000 events, until an hour after the last one.
 """
 
 from __future__ import annotations

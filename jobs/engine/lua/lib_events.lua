@@ -6,7 +6,7 @@ local function emit(prefix, topics, name, data)
   for topic in string.gmatch(topics, '[^,]+') do
     local key = prefix .. ':events:' .. topic
     id = redis.call('XADD', key, 'MAXLEN', '~', 1000, '*', 'event', name, 'data', data)
-    redis.call('EXPIRE', key, 86400)
+    redis.call('EXPIRE', key, 3600)
     redis.call('PUBLISH', key, id .. ' ' .. name .. ' ' .. data)
   end
   return id
