@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -10,7 +11,8 @@ from typing import Any
 import structlog
 from apiflask import APIFlask, HTTPError
 from flask import Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as DatabaseTimeout
 from werkzeug.exceptions import HTTPException
 
 from jobs.adapters.storage import StorageError
@@ -62,7 +64,9 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Problem, _raised_problem)
     app.register_error_handler(FleetError, _fleet_problem)
-    app.register_error_handler(OperationalError, _database_problem)
+    for kind in (OperationalError, InterfaceError, DatabaseTimeout):
+        app.register_error_handler(kind, _database_problem)
+    app.register_error_handler(OSError, _system_problem)
     app.register_error_handler(Exception, _internal_problem)
 
 
@@ -102,8 +106,14 @@ def _fleet_problem(error: FleetError) -> Response:
     return _internal_problem(error)
 
 
-def _database_problem(error: OperationalError) -> Response:
+def _database_problem(error: Exception) -> Response:
     return _away("The database is away for the moment; try again.", error)
+
+
+def _system_problem(error: OSError) -> Response:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+        return _away("The storage is full for the moment; try again later.", error)
+    return _internal_problem(error)
 
 
 def _away(detail: str, error: Exception) -> Response:

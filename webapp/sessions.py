@@ -12,6 +12,7 @@ from apiflask import APIFlask
 from flask import Request, request, session
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from jobs.engine.broker import translate_errors
 from jobs.settings import Settings
 from webapp.principal import SCOPES, Principal
 
@@ -87,13 +88,15 @@ def make_ticket(settings: Settings) -> str:
 
 
 def use_ticket(settings: Settings, redis: Redis, ticket: str) -> Principal:
-    """The development user with every scope. Raises InvalidTicket for a forged, used or old ticket."""
+    """The development user with every scope. Raises InvalidTicket (forged, used or old) or BrokerUnavailable."""
     try:
         nonce = _signer(settings).loads(ticket, max_age=int(TICKET_LIFETIME.total_seconds()))
     except BadSignature as error:
         raise InvalidTicket("the sign-in link is not valid any more; start again for a new one") from error
     key = f"{settings.rq_key_prefix}:web:ticket:{nonce}"
-    if not redis.set(key, b"used", nx=True, ex=TICKET_LIFETIME * 2):
+    with translate_errors():
+        fresh = redis.set(key, b"used", nx=True, ex=TICKET_LIFETIME * 2)
+    if not fresh:
         raise InvalidTicket("the sign-in link was used already; start again for a new one")
     return Principal("developer", "dev", SCOPES, frozenset({"admin"}))
 

@@ -12,8 +12,7 @@ from flask import Request
 from jobs.adapters.database import Database
 from jobs.adapters.database.models import Upload, new_id
 from jobs.adapters.storage import Storage, TooLarge
-from jobs.domains.documents._names import display_name
-from jobs.domains.documents._versions import new_storage_key
+from jobs.domains.documents.service import display_name, new_storage_key
 from jobs.settings import Settings
 from webapp.errors import Problem
 from webapp.multipart import Part, parts_of

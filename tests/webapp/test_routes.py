@@ -11,7 +11,7 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 from jobs.settings import Settings
-from webapp import create_app
+from webapp import create_app, sessions
 
 Header = dict[str, str]
 Post = Callable[..., list[dict[str, Any]]]
@@ -176,7 +176,7 @@ def test_not_ready_names_the_part_that_is_away(broken: Callable[..., FlaskClient
 
 
 def test_without_redis_the_api_answers_503_and_lists_still_work(
-    broken: Callable[..., FlaskClient], us: Header, upload: Post
+    broken: Callable[..., FlaskClient], us: Header, upload: Post, settings: Settings
 ) -> None:
     document = upload(("a.txt", b"words"))[0]
     client = broken(redis_url="redis://127.0.0.1:9/0")
@@ -190,6 +190,8 @@ def test_without_redis_the_api_answers_503_and_lists_still_work(
     ):
         assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
         assert int(answer.headers["Retry-After"]) >= 1
+    ticket = {"ticket": sessions.make_ticket(settings)}
+    assert client.get("/dev/sign-in", query_string=ticket).status_code == 503
     assert client.get("/api/workspaces", headers=us).status_code == 200
     assert client.get("/api/workspace/papers/documents", headers=us).status_code == 200
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
 
@@ -222,6 +223,16 @@ def test_the_same_key_and_files_are_answered_as_the_first_time(upload: Post, app
     first = upload(("a.txt", b"words"), **{"Idempotency-Key": "k1"})
     again = upload(("a.txt", b"words"), **{"Idempotency-Key": "k1"})
     assert again == first
+    assert kept(app) == (1, 1, 1)
+
+
+def test_the_same_key_at_the_same_moment_makes_one_document(app: APIFlask, us: Header, workspace: str) -> None:
+    def post(_: int) -> Any:
+        return post_raw(app.test_client(), us | {"Idempotency-Key": "k1"}, body(part("a.txt"))).get_json()
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(post, range(12)))
+    assert answers == [answers[0]] * 12
     assert kept(app) == (1, 1, 1)
 
 

@@ -13,7 +13,9 @@ from jobs.adapters.database.models import Document, Source, Upload, Workspace, n
 from jobs.adapters.passages import Hit
 from jobs.adapters.storage import Storage
 from jobs.domains.documents import _pages, _reconcile, _sources, _versions
+from jobs.domains.documents._names import display_name as display_name
 from jobs.domains.documents._pages import Page
+from jobs.domains.documents._versions import new_storage_key as new_storage_key
 from jobs.engine import Conflict, JobView, NotFound, current_fleet
 
 T = TypeVar("T")
