@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import httpx2
 from rich.console import Console
 
 from deploy.launcher import environment, ingest, procfile, report
@@ -27,6 +29,7 @@ from jobs.settings import InvalidSettings, Settings
 
 READY_WITHIN = timedelta(seconds=90)
 RELEASE = "release"
+TICK = 0.2
 
 
 class Launch:
@@ -63,6 +66,7 @@ class Launch:
         commands = procfile.read(self._root / "Procfile")
         self._release(commands.pop(RELEASE, None), variables)
         self._output.loud = self._options.verbose or not (self._options.once or self._options.files)
+        self._console.print(f"Starting {', '.join(commands)}.", style="dim")
         for name, command in commands.items():
             self._processes.start(self._process(name, command, variables))
         self._remember(variables)
@@ -123,8 +127,9 @@ class Launch:
             if not self._options.once:
                 self._welcome(site)
             code = self._ingest(site, files) if files else 0
-        except Refused as error:
-            raise ProcessEnded(f"The page refused: {error}\n{self._where()}") from None
+        except (Refused, httpx2.HTTPError) as error:
+            self._check_alive()
+            raise ProcessEnded(f"The page does not do what it should: {error}\n{self._where()}") from None
         if not self._options.once:
             self._stay(site)
         return code
@@ -156,9 +161,7 @@ class Launch:
         self._output.loud = True
         while True:
             self._check_alive()
-            if not sys.stdin.isatty():
-                time.sleep(0.2)
-            elif select.select([sys.stdin], [], [], 0.2)[0] and sys.stdin.readline():
+            if _enter_pressed():
                 self._welcome(site)
 
     def _check_alive(self) -> None:
@@ -176,6 +179,15 @@ def _settings_of(variables: Mapping[str, str]) -> Settings:
         return Settings.from_env(variables)
     except InvalidSettings as error:
         raise CannotStart(f"A setting can't be used:\n{error}") from None
+
+
+def _enter_pressed() -> bool:
+    """Wait a moment for the Enter key; not in the background, where reading would stop the process."""
+    with suppress(OSError):
+        if sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp():
+            return bool(select.select([sys.stdin], [], [], TICK)[0]) and bool(sys.stdin.readline())
+    time.sleep(TICK)
+    return False
 
 
 def _how(code: int | None) -> str:
