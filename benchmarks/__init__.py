@@ -1,0 +1,1 @@
+"""Measurements of the running system, each beside its last result."""
