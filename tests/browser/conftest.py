@@ -29,7 +29,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-GUARD = 60_000
+GUARD = 30_000
 SpawnProcess = Callable[..., subprocess.Popen[bytes]]
 
 

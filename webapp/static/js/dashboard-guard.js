@@ -7,7 +7,7 @@
 
   _.templateSettings = {
     escape: /<%[-=]([\s\S]+?)%>/g,
-    interpolate: /(?!)/g,
+    interpolate: /(?!)()/g, // matches nothing; the empty group keeps the count of groups
     evaluate: /<%([\s\S]+?)%>/g,
   };
   _.template = function (text, settings) {
