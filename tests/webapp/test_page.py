@@ -1,0 +1,69 @@
+"""The page over HTTP: whose workspace it shows, what it may load, and that names are text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from apiflask import APIFlask
+from flask.testing import FlaskClient
+
+from webapp.sessions import make_ticket
+
+
+@pytest.fixture
+def visitor(app: APIFlask) -> FlaskClient:
+    client = app.test_client()
+    client.get("/dev/sign-in", query_string={"ticket": make_ticket(app.extensions["settings"])})
+    return client
+
+
+def csrf(client: FlaskClient) -> str:
+    with client.session_transaction() as session:
+        return str(session["csrf"])
+
+
+def test_the_default_workspace_is_made_on_the_first_visit_and_only_then(visitor: FlaskClient) -> None:
+    shown = [re.findall(r'data-workspace="(\w+)"', visitor.get("/").text) for _ in range(2)]
+    assert shown[0] == shown[1] and len(shown[0]) == 1
+    listed = visitor.get("/api/workspaces").get_json()["items"]
+    assert [workspace["slug"] for workspace in listed] == ["default"]
+
+
+def test_another_workspace_has_a_page_of_its_own_and_its_name_is_text(visitor: FlaskClient) -> None:
+    name = "<script>alert(1)</script>"
+    made = visitor.post(
+        "/api/workspaces", json={"slug": "papers", "name": name}, headers={"X-CSRF-Token": csrf(visitor)}
+    )
+    assert made.status_code == 201
+    page = visitor.get("/w/papers").text
+    assert name not in page and "&lt;script&gt;" in page
+    assert visitor.get("/w/nothing").status_code == 404
+
+
+def test_a_signed_out_visitor_gets_no_workspace(client: FlaskClient) -> None:
+    page = client.get("/").text
+    assert "You are signed out" in page and "data-workspace" not in page
+    assert "data-workspace" not in client.get("/w/default").text
+
+
+def test_the_page_runs_under_the_strict_policy_without_inline_code(visitor: FlaskClient) -> None:
+    answer = visitor.get("/")
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\son\w+=|\sstyle=|javascript:", answer.text)
+
+
+@pytest.mark.parametrize(
+    "kept", ["css/app.css", "js/main.js", "fonts/inter-latin.woff2", "fonts/LICENSE-inter.txt", "icon.svg"]
+)
+def test_what_the_page_loads_is_served_by_us(visitor: FlaskClient, kept: str) -> None:
+    assert visitor.get(f"/static/{kept}").status_code == 200
+    page = visitor.get("/").text
+    assert not re.search(r'(?:src|href)="https?:', page)
+
+
+def test_signing_out_needs_the_token(visitor: FlaskClient) -> None:
+    assert visitor.post("/sign-out").status_code == 403
+    answer = visitor.post("/sign-out", data={"csrf_token": csrf(visitor)})
+    assert (answer.status_code, answer.location) == (303, "/")
+    assert "You are signed out" in visitor.get("/").text
