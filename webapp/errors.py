@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from apiflask import APIFlask, HTTPError
 from flask import Response
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as DatabaseTimeout
 from werkzeug.exceptions import HTTPException
 
@@ -66,6 +66,7 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(FleetError, _fleet_problem)
     for kind in (OperationalError, InterfaceError, DatabaseTimeout):
         app.register_error_handler(kind, _database_problem)
+    app.register_error_handler(DataError, _unstorable_problem)
     app.register_error_handler(OSError, _system_problem)
     app.register_error_handler(Exception, _internal_problem)
 
@@ -108,6 +109,10 @@ def _fleet_problem(error: FleetError) -> Response:
 
 def _database_problem(error: Exception) -> Response:
     return _away("The database is away for the moment; try again.", error)
+
+
+def _unstorable_problem(error: DataError) -> Response:
+    return problem(400, "The request holds a value that the database can't look up.")
 
 
 def _system_problem(error: OSError) -> Response:

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.routing import Rule
 
 from webapp import sessions
-from webapp.schemas import SLUG, ProblemDocument
+from webapp.schemas import PATH_PATTERNS, ProblemDocument
 
 bp = APIBlueprint("api_docs", __name__, enable_openapi=False)
 
@@ -43,8 +43,6 @@ UPLOAD_BODY = {
         }
     },
 }
-PATH_PATTERNS = {"slug": SLUG, "job_id": "^[A-Za-z0-9_-]{1,128}$"}
-ANY_ID = "^[0-9a-f]{32}$"
 
 
 def init_app(app: APIFlask) -> None:
@@ -99,7 +97,7 @@ def _complete_operation(operation: dict[str, Any], view: Any) -> None:
 def _complete_parameter(parameter: dict[str, Any]) -> None:
     if parameter["in"] == "path":
         parameter["required"] = True
-        parameter["schema"] = {"type": "string", "pattern": PATH_PATTERNS.get(parameter["name"], ANY_ID)}
+        parameter["schema"] = {"type": "string", "pattern": PATH_PATTERNS[parameter["name"]]}
     schema = parameter["schema"]
     if "default" in schema and schema["default"] is None:  # a parameter is left out; it is never null
         del schema["default"]

@@ -12,6 +12,9 @@ PRINTABLE = r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 KEY = r"^[!-~]+$"
 SLUG = r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"
 
+ROW_ID = r"^[0-9a-f]{32}$"
+PATH_PATTERNS = {"slug": SLUG, "document_id": ROW_ID, "source_id": ROW_ID, "job_id": r"^[A-Za-z0-9_-]{1,128}$"}
+
 
 def _aware(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
