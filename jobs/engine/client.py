@@ -73,7 +73,7 @@ class Client:
         chosen = options or {}
         if len(valid) > 1 and (chosen.get("job_id") or chosen.get("idempotency_key")):
             raise InvalidPayload("a job id or idempotency key stands for one job, not for many")
-        policy = job_type.policy.with_overrides(job_type.name, self._fleet.settings)
+        policy = self._fleet.policy(job_type)
         return [self._prepare(job_type, policy, each, due, chosen) for each in valid]
 
     def enqueue_by_name(self, name: str, values: Any, options: Options | None = None) -> JobView:

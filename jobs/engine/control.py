@@ -50,7 +50,7 @@ class Jobs:
         Raises NotFound, Conflict when it has ended, BrokerUnavailable.
         """
         view = self.get(job_id, tenant)
-        keep = _policy(view.type).retention.finished
+        keep = self._policy(view.type).retention.finished
         now = views.rfc3339(datetime.now(UTC))
         with translate_errors():
             word = script("cancel")(self._fleet.redis, keys.PREFIX, job_id, now, int(keep.total_seconds())).decode()
@@ -64,7 +64,7 @@ class Jobs:
         Raises NotFound, Conflict in any other state, BrokerUnavailable.
         """
         view = self.get(job_id, tenant)
-        policy = _policy(view.type).with_overrides(view.type, self._fleet.settings)
+        policy = self._policy(view.type)
         now = views.rfc3339(datetime.now(UTC))
         with translate_errors():
             word = script("retry")(self._fleet.redis, keys.PREFIX, job_id, now, policy.retry.max_retries).decode()
@@ -98,6 +98,12 @@ class Jobs:
                 view = self.get(job_id, tenant)
         return view
 
+    def _policy(self, name: str) -> Policy:
+        try:
+            return self._fleet.policy(registry.get(name))
+        except UnknownJob:
+            return Policy()
+
 
 def _view(job_id: str, raw: Any, latest: Any) -> JobView | None:
     if not isinstance(raw, Mapping) or not raw:
@@ -128,10 +134,3 @@ def _line_id(text: str) -> str:
     if not (1 <= len(parts) <= 2 and all(part.isdigit() and len(part) < 20 for part in parts)):
         raise ValueError(f"{text!r} is no line id")
     return text
-
-
-def _policy(name: str) -> Policy:
-    try:
-        return registry.get(name).policy
-    except UnknownJob:
-        return Policy()

@@ -44,7 +44,7 @@ def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
             return foreign.execute(run, call, fleet)
         sealed = _verified(run, call, fleet)
         job_type = _registered(sealed.name)
-        policy = job_type.policy.with_overrides(job_type.name, fleet.settings)
+        policy = fleet.policy(job_type)
         return outcome.of_result(_call(job_type, policy, sealed, run, fleet, reporter))
     except Exception as error:
         return outcome.of_error(error, policy.retry if policy else None, run.attempt)

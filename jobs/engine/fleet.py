@@ -18,9 +18,10 @@ from jobs.engine.control import Jobs
 from jobs.engine.envelope import Keys
 from jobs.engine.errors import BrokerUnavailable, FleetError
 from jobs.engine.events import EventLog
-from jobs.engine.job_types import Options
+from jobs.engine.job_types import JobType, Options
 from jobs.engine.keys import PREFIX
 from jobs.engine.payloads import Payload
+from jobs.engine.policy import Policy
 from jobs.engine.views import JobView
 from jobs.settings import InvalidSettings, Settings
 
@@ -36,6 +37,7 @@ class Fleet:
             raise InvalidSettings("RQ_KEY_PREFIX must be in the environment before rq is imported")
         self.settings = settings
         self.keys = Keys(settings)
+        self._policies: dict[str, tuple[JobType[Any], Policy]] = {}
         self.client = Client(self)
         self.jobs = Jobs(self)
 
@@ -50,9 +52,19 @@ class Fleet:
         return EventLog(self.settings, self.redis)
 
     def discover(self) -> Fleet:
-        """Import every declared job type."""
+        """Import every declared job type. Raises InvalidSettings for an override that one of them can't take."""
         registry.discover(self.settings.job_modules)
+        for job_type in registry.all_types():
+            self.policy(job_type)
         return self
+
+    def policy(self, job_type: JobType[Any]) -> Policy:
+        """A type's policy as the environment changes it. Raises InvalidSettings naming the type."""
+        known = self._policies.get(job_type.name)
+        if known is None or known[0] is not job_type:
+            known = (job_type, job_type.policy.with_overrides(job_type.name, self.settings))
+            self._policies[job_type.name] = known
+        return known[1]
 
     def enqueue(self, name: str, payload: Payload | dict[str, Any], **options: Unpack[Options]) -> JobView:
         """Put one job on its queue by its type's name; see `JobType.enqueue`."""

@@ -30,7 +30,7 @@ def perform(name: str, payload: str, headers: dict[str, Any]) -> Any:
     job.retries_left = 0
     sealed = ours.keys.verify(job.id, name, payload, headers)
     job_type = registry.get(sealed.name)
-    policy = job_type.policy.with_overrides(sealed.name, ours.settings)
+    policy = ours.policy(job_type)
     attempt = int(ours.redis.hincrby(keys.job(job.id), "attempts", 1))
     reporter = RedisReporter(ours, job.id, sealed.name, attempt)
     context = _context(job, sealed, policy, attempt, ours, reporter)

@@ -19,6 +19,7 @@ from jobs.engine import (
     Retention,
     Retry,
     Retryable,
+    connect,
 )
 from jobs.settings import InvalidSettings, Settings
 
@@ -104,3 +105,9 @@ def test_an_override_that_makes_no_sense_names_the_type(value: str) -> None:
     settings = Settings.from_env({"QUEUE_MAX_RETRIES__CHAT_REPLY": value})
     with pytest.raises(InvalidSettings, match=r"chat\.reply"):
         Policy().with_overrides("chat.reply", settings)
+
+
+def test_a_fleet_does_not_start_with_an_override_it_cannot_use(environ: dict[str, str]) -> None:
+    settings = Settings.from_env({**environ, "QUEUE_TIMEOUT__SAMPLES_DOUBLE": "soon"})
+    with pytest.raises(InvalidSettings, match=r"samples\.double"):
+        connect(settings).discover()

@@ -50,8 +50,8 @@ class FleetWorker(Worker):
         """Work until told to stop; returns whether any job was begun. The order of queues is QUEUE_ORDER's word."""
         settings = self.settings or Settings.from_env()
         logs.configure(settings, "worker")
-        fleets.connect(settings).discover()
-        loop = WorkLoop(settings, self.name, self.queue_names(), settings.child_environment(), burst)
+        fleet = fleets.connect(settings).discover()
+        loop = WorkLoop(fleet, self.name, self.queue_names(), settings.child_environment(), burst)
         loop.max_jobs = max_jobs
         self.register_birth()  # type: ignore[no-untyped-call]
         self._obey_signals(loop, settings)

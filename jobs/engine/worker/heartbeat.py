@@ -11,9 +11,9 @@ import structlog
 
 from jobs.engine import broker
 from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.fleet import Fleet
 from jobs.engine.worker import follow_ups
 from jobs.engine.worker.leasing import Leases
-from jobs.settings import Settings
 
 REAP_EVERY = timedelta(seconds=1)
 MAINTAIN_EVERY = timedelta(seconds=15)
@@ -27,17 +27,17 @@ class Heartbeat(threading.Thread):
 
     def __init__(
         self,
-        settings: Settings,
+        fleet: Fleet,
         worker: str,
         queues: Sequence[str],
         held: Held,
         tell: Callable[[set[str], set[str]], None],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        self._client = broker.connect(settings, purpose="heartbeat")
-        self._leases = Leases(self._client, worker, queues, settings)
+        self._client = broker.connect(fleet.settings, purpose="heartbeat")
+        self._leases = Leases(self._client, worker, queues, fleet)
         self._held, self._tell = held, tell
-        self._renew_every = settings.lease / 3
+        self._renew_every = fleet.settings.lease / 3
         self._stopping = threading.Event()
         self._reachable = True
         self.state = "idle"

@@ -11,11 +11,11 @@ import redis
 
 from jobs.engine import views
 from jobs.engine.broker import translate_errors
+from jobs.engine.fleet import Fleet
 from jobs.engine.keys import PREFIX
 from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import script
 from jobs.engine.worker.running import Running, of_reply
-from jobs.settings import Settings
 
 HORIZON = timedelta(hours=2)
 """How far ahead RQ's own records of a run reach, so that no RQ clean-up ever takes a living run for abandoned."""
@@ -35,9 +35,9 @@ class Leased:
 class Leases:
     """The scripts' arguments and replies, for one worker on one connection."""
 
-    def __init__(self, client: redis.Redis, worker: str, queues: Sequence[str], settings: Settings) -> None:
-        self._client, self._worker, self._queues, self._settings = client, worker, list(queues), settings
-        self._lease_ms = int(settings.lease.total_seconds() * 1000)
+    def __init__(self, client: redis.Redis, worker: str, queues: Sequence[str], fleet: Fleet) -> None:
+        self._client, self._worker, self._queues, self._fleet = client, worker, list(queues), fleet
+        self._lease_ms = int(fleet.settings.lease.total_seconds() * 1000)
 
     def lease(self, request: str, picks: Sequence[int], free: Mapping[str, int]) -> Leased:
         """Take up to one run a pick; the same `request` gets the same answer. Raises BrokerUnavailable."""
@@ -48,7 +48,7 @@ class Leases:
             )  # fmt: skip
         server_time = datetime.fromtimestamp(reply[0] / 1000, UTC)
         blocked = frozenset(name for name in reply[1].decode().split(",") if name)
-        runs = [of_reply(each, server_time, self._settings) for each in reply[2]]
+        runs = [of_reply(each, server_time, self._fleet) for each in reply[2]]
         return Leased(runs, blocked, len(reply) > 3 and bool(reply[3]))
 
     def renew(self, state: str, runs: Sequence[tuple[str, str, str]]) -> tuple[set[str], set[str]]:

@@ -18,6 +18,7 @@ import structlog
 
 from jobs.engine import broker, lanes
 from jobs.engine.errors import BrokerUnavailable, Cancelled, Expired, TimedOut
+from jobs.engine.fleet import Fleet
 from jobs.engine.outcome import Outcome, of_error
 from jobs.engine.worker import wire
 from jobs.engine.worker.commands import Commands
@@ -28,7 +29,6 @@ from jobs.engine.worker.pool import ChildPool
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.settling import Settler
 from jobs.engine.worker.slots import QueueOrder, Slots
-from jobs.settings import Settings
 
 KILL_AFTER_ASKING = timedelta(seconds=2)
 LOOK_AGAIN = 1.0
@@ -41,8 +41,9 @@ class WorkLoop:
     """Runs jobs of some queues until it is told to stop (or, in burst mode, until there are none)."""
 
     def __init__(
-        self, settings: Settings, name: str, queues: Sequence[str], environ: dict[str, str], burst: bool = False
+        self, fleet: Fleet, name: str, queues: Sequence[str], environ: dict[str, str], burst: bool = False
     ) -> None:
+        settings = fleet.settings
         self._settings, self._name, self._burst = settings, name, burst
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -53,10 +54,10 @@ class WorkLoop:
         self._slots = Slots(settings.worker_concurrency, lanes.concurrency(settings))
         self._order = QueueOrder(queues, settings.queue_weights, settings.queue_order == "strict")
         client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
-        self._leases = Leases(client, name, queues, settings)
+        self._leases = Leases(client, name, queues, fleet)
         self._settler = Settler(client, self._leases, self._forget)
         self._doorbell = Doorbell(settings, name, queues, self.wake)
-        self._heartbeat = Heartbeat(settings, name, queues, self._held, self._hear_heartbeat)
+        self._heartbeat = Heartbeat(fleet, name, queues, self._held, self._hear_heartbeat)
         self._commands = Commands(settings, name, self._hear_command)
         self._running: dict[str, Running] = {}
         self._lock = threading.Lock()

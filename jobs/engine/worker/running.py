@@ -13,10 +13,10 @@ from typing import Any
 
 from jobs.engine import events, registry, views
 from jobs.engine.errors import UnknownJob
+from jobs.engine.fleet import Fleet
 from jobs.engine.foreign import KEPT
 from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy, Retention
-from jobs.settings import Settings
 
 DEFAULT_TIMEOUT = timedelta(seconds=180)
 """RQ's own, for jobs of plain clients that name none."""
@@ -146,7 +146,7 @@ FIELDS = (
 """The order of `FIELDS` in lease.lua."""
 
 
-def of_reply(reply: Sequence[Any], server_time: datetime, settings: Settings) -> Running:
+def of_reply(reply: Sequence[Any], server_time: datetime, fleet: Fleet) -> Running:
     """A run from one job of the lease script's reply."""
     job_id, execution_id, queue, lane, raw = reply
     values = {
@@ -168,14 +168,14 @@ def of_reply(reply: Sequence[Any], server_time: datetime, settings: Settings) ->
         timeout=_timeout(values.get("timeout")),
         expired=_is_past(values.get("deadline"), server_time),
         cancel_requested="cancel_requested" in values,
-        policy=_policy(name, settings),
+        policy=_policy(name, fleet),
         values=values,
     )
 
 
-def _policy(name: str, settings: Settings) -> Policy | None:
+def _policy(name: str, fleet: Fleet) -> Policy | None:
     try:
-        return registry.get(name).policy.with_overrides(name, settings) if name else None
+        return fleet.policy(registry.get(name)) if name else None
     except UnknownJob:
         return None
 
