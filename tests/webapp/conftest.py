@@ -14,10 +14,21 @@ from flask.testing import FlaskClient
 
 from jobs.adapters.database import connect, migrate
 from jobs.settings import Settings
+from tests.postgres import postgres_server, postgres_url
 from webapp import create_app
 from webapp.auth import SCOPES, make_token
 
+__all__ = ["postgres_server", "postgres_url"]
+
 Header = dict[str, str]
+
+
+@pytest.fixture
+def environ(environ: Header, request: pytest.FixtureRequest) -> Header:
+    """The environment, on the database that the test is parametrised with: SQLite unless it says otherwise."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        return environ | {"DATABASE_URL": request.getfixturevalue("postgres_url")}
+    return environ
 
 
 @pytest.fixture(scope="session")

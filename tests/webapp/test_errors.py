@@ -134,6 +134,7 @@ def test_a_strange_page_is_422(client: FlaskClient, us: Header, workspace: str, 
 @pytest.mark.parametrize(
     "name", ["%00", "a%0Ab", "..", "%2e%2e", "a%3Ab", "%ED%A0%80", "%FF", "a" * 500, "*", "🦄", "a b", "-"]
 )
+@pytest.mark.parametrize("environ", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
 def test_a_strange_id_is_404(client: FlaskClient, us: Header, workspace: str, name: str) -> None:
     for path in (f"/api/jobs/{name}", f"/api/workspace/{name}", f"/api/workspace/papers/documents/{name}"):
         answer = client.get(path, headers=us)

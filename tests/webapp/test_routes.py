@@ -13,6 +13,8 @@ from flask.testing import FlaskClient
 from jobs.settings import Settings
 from webapp import create_app, sessions
 
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+pytestmark = pytest.mark.parametrize("environ", BOTH, indirect=True)
 Header = dict[str, str]
 Post = Callable[..., list[dict[str, Any]]]
 

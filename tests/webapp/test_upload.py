@@ -16,6 +16,8 @@ from jobs.adapters.database.models import Document, Upload
 from jobs.settings import Settings
 from webapp import create_app
 
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+on_both = pytest.mark.parametrize("environ", BOTH, indirect=True)
 Header = dict[str, str]
 Post = Callable[..., list[dict[str, Any]]]
 URL = "/api/workspace/papers/upload"
@@ -52,6 +54,7 @@ def small(settings: Settings, workspace: str) -> FlaskClient:
     return create_app(settings.model_copy(update={"upload_max_bytes": 1000, "upload_max_files": 3})).test_client()
 
 
+@on_both
 def test_each_file_becomes_a_document_with_a_job(client: FlaskClient, us: Header, upload: Post, app: APIFlask) -> None:
     documents = upload(("a.txt", b"first"), ("b.txt", b"second"))
     assert [document["name"] for document in documents] == ["a.txt", "b.txt"]
@@ -111,6 +114,7 @@ def test_a_file_of_exactly_the_limit_is_accepted(small: FlaskClient, us: Header)
     assert post_raw(small, us, body(part("a.txt", b"x" * 1000))).status_code == 202
 
 
+@on_both
 @pytest.mark.parametrize(
     ("sent", "shown"),
     [
@@ -219,6 +223,7 @@ def test_an_unknown_workspace_is_404_before_anything_is_stored(client: FlaskClie
     assert kept(app) == (0, 0, 0)
 
 
+@on_both
 def test_the_same_key_and_files_are_answered_as_the_first_time(upload: Post, app: APIFlask) -> None:
     first = upload(("a.txt", b"words"), **{"Idempotency-Key": "k1"})
     again = upload(("a.txt", b"words"), **{"Idempotency-Key": "k1"})
@@ -226,6 +231,7 @@ def test_the_same_key_and_files_are_answered_as_the_first_time(upload: Post, app
     assert kept(app) == (1, 1, 1)
 
 
+@on_both
 def test_the_same_key_at_the_same_moment_makes_one_document(app: APIFlask, us: Header, workspace: str) -> None:
     def post(_: int) -> Any:
         return post_raw(app.test_client(), us | {"Idempotency-Key": "k1"}, body(part("a.txt"))).get_json()
