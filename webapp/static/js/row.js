@@ -10,6 +10,8 @@ const STATES = {
   failed: "Failed",
   cancelled: "Cancelled",
 };
+// Sending the file is the first fifth of the bar and processing it the rest, so that it never runs twice.
+const SENT = 20;
 const BUSY = new Set(["uploading", "queued", "processing", "cancelling"]);
 
 export class Row {
@@ -22,6 +24,12 @@ export class Row {
 
   get busy() {
     return BUSY.has(this.state);
+  }
+
+  get reached() {
+    if (this.state === "completed") return 100;
+    if (this.state === "uploading") return Math.round((this.percent * SENT) / 100);
+    return Math.min(99, Math.round(SENT + (this.percent * (100 - SENT)) / 100));
   }
 
   update(changes) {
@@ -62,11 +70,11 @@ export class Row {
     }
     if (!this.busy) return STATES[this.state];
     const stage = this.state === "processing" && this.stage ? capitalised(this.stage) : STATES[this.state];
-    return this.percent > 0 ? `${stage} · ${Math.round(this.percent)} %` : stage;
+    return this.percent > 0 ? `${stage} · ${this.reached} %` : stage;
   }
 
   #paintBar() {
-    const percent = this.state === "completed" ? 100 : Math.round(this.percent);
+    const percent = this.reached;
     const before = Number(this.bar.getAttribute("aria-valuenow") ?? 0);
     this.bar.hidden = !(this.busy || this.watched);
     this.bar.classList.toggle("forward", percent >= before);
@@ -111,7 +119,7 @@ export class Row {
     if (made.classList.contains("icon")) {
       made.classList.remove("icon");
       made.textContent = "Remove?";
-      made.setAttribute("aria-label", `Remove ${this.name}? Press again to remove it`);
+      made.setAttribute("aria-label", `Remove? Press again to remove ${this.name}`);
       made.addEventListener("blur", () => this.#repaintActions(), { once: true });
     } else {
       act();

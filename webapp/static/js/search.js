@@ -1,7 +1,8 @@
 // The search box: asks while one types, shows passages with the words that were found marked.
 
 import { call, workspace } from "./api.js";
-import { count, element } from "./dom.js";
+import { count } from "./dom.js";
+import { passage } from "./passage.js";
 
 const PAUSE = 350;
 
@@ -56,41 +57,6 @@ function show(text, hits, message) {
 
 function nothing(text) {
   return `Nothing found for “${text}”. Try other words, or add a document.`;
-}
-
-function passage(hit) {
-  const where = [hit.page ? `Page ${hit.page}` : null, hit.section].filter(Boolean).join(" · ");
-  return element(
-    "li",
-    { class: "hit" },
-    element(
-      "header",
-      {},
-      element("h2", {}, hit.document_name),
-      where ? element("span", { class: "where" }, where) : null,
-      element("span", { class: "score", title: "How well it matches, against the other passages" }, score(hit.score)),
-    ),
-    element("blockquote", {}, ...marked(hit.text, hit.highlights ?? [])),
-  );
-}
-
-function score(value) {
-  return `Score ${value >= 0.1 ? value.toFixed(2) : value.toFixed(4)}`;
-}
-
-// Highlights count characters as people do (code points), JavaScript's strings count UTF-16 units.
-function marked(text, highlights) {
-  const characters = Array.from(text);
-  const between = (from, to) => characters.slice(from, to).join("").replace(/\n{2,}/g, "\n");
-  const parts = [];
-  let at = 0;
-  for (const [start, end] of [...highlights].sort((a, b) => a[0] - b[0])) {
-    if (start < at || end > characters.length) continue;
-    parts.push(between(at, start), element("mark", {}, between(start, end)));
-    at = end;
-  }
-  parts.push(between(at));
-  return parts;
 }
 
 function remember(text) {
