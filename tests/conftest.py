@@ -148,7 +148,7 @@ def spawn_worker(fleet: Fleet, spawn: Callable[..., subprocess.Popen[bytes]]) ->
 
 @pytest.fixture
 def spawn(environ: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start `python ARGS...` from the project's root in the fleet's environment; what still runs at the end is killed."""
+    """Start `python ARGS...` from the project's root in the fleet's environment; what is left at the end is killed."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*args: str, **extra: str) -> subprocess.Popen[bytes]:

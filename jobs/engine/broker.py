@@ -28,9 +28,9 @@ from jobs.engine.broker_address import Address, parse
 from jobs.engine.errors import BrokerUnavailable
 from jobs.settings import InvalidSettings, Settings
 
-ANSWER_WITHIN = timedelta(seconds=1)
+ANSWER_WITHIN = timedelta(seconds=0.8)
 LONGEST_BLOCK = timedelta(seconds=5)
-CONNECT_WITHIN = timedelta(seconds=0.8)
+CONNECT_WITHIN = timedelta(seconds=0.6)
 SENTINEL_ANSWERS_WITHIN = timedelta(seconds=0.3)
 HEALTH_CHECK_EVERY = timedelta(seconds=20)
 CONNECTIONS = 100
