@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import ast
+import base64
+import os
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jobs import engine
+from jobs.engine import Context, Fleet, JobType
+from jobs.engine.context import JobLog
+from jobs.engine.control import Jobs
+from jobs.engine.events import Events, Subscription
 from jobs.settings import Settings
 from tests.conftest import ROOT
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| `([A-Z][A-Z_]+)` \| (.*?) \|", OPERATIONS, re.MULTILINE))
+TUTORIAL = (ROOT / "docs/add-a-job.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```python *(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
 
 
@@ -48,6 +62,84 @@ def test_links_to_our_own_files_lead_somewhere(page: str) -> None:
     path = ROOT / page
     broken = [target for target in LINK.findall(path.read_text(encoding="utf-8")) if not _exists(path.parent / target)]
     assert broken == []
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what a worker needs, with the files that the tutorial writes."""
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "jobs", folder / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("worker.py", "setup.cfg", "tests/conftest.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    for name, code in BLOCK.findall(TUTORIAL):
+        if name:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(code, encoding="utf-8")
+    (folder / "jobs/domains/texts/__init__.py").write_text('"""Texts."""\n', encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def processes(project: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]:
+    """A worker and a scheduler of that project; gives their environment."""
+    key = base64.urlsafe_b64encode(bytes(32)).decode()
+    env = {**os.environ, **environ, "PYTHONPATH": str(project), "ENCRYPTION_KEYS": key}
+    commands = [[sys.executable, "worker.py"], [sys.executable, "worker.py", "--scheduler"]]
+    with (project / "processes.log").open("wb") as log:
+        started = [subprocess.Popen(each, cwd=project, env=env, stdout=log, stderr=log) for each in commands]
+        yield env
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(60)
+
+
+def test_the_tutorials_code_runs_as_it_stands(project: Path, processes: dict[str, str]) -> None:
+    (project / "session.py").write_text(_session(TUTORIAL), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "session.py"], cwd=project, env=processes, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, f"line numbers are those of the page\n{done.stderr}"
+
+
+def test_the_tutorials_test_passes(project: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-c", "setup.cfg", "tests/domains"]
+    env = {**os.environ, "PYTHONPATH": str(project)}
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_the_tutorial_uses_every_public_function_of_the_engine() -> None:
+    owners = (Fleet, JobType, Jobs, Events, Subscription, Context, JobLog)
+    public = {
+        name for owner in owners for name in vars(owner) if not name.startswith("_") and callable(getattr(owner, name))
+    }
+    used = {word for _, code in BLOCK.findall(TUTORIAL) for word in _names(code)}
+    told = set(re.findall(r"`(?:[a-z.]+\.)?(\w+)", TUTORIAL))
+    assert public - used - told == set()
+    assert {name for name in engine.__all__ if name[0].islower()} - used == set()
+
+
+def _session(page: str) -> str:
+    """The blocks that are no files, each on its own lines of the page."""
+    lines = [""] * page.count("\n")
+    for match in BLOCK.finditer(page):
+        if not match[1]:
+            start = page.count("\n", 0, match.start(2))
+            code = match[2].splitlines()
+            lines[start : start + len(code)] = code
+    return "\n".join(lines)
+
+
+def _names(code: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
 
 
 def _exists(target: Path) -> bool:
