@@ -75,9 +75,12 @@ class Receiver:
         return self._store(part, file)
 
     def _store(self, part: Part, file: Received) -> Received:
-        """Write the row first, so that an object of a process that dies here is found and swept away."""
+        """Write the row first, so that an object of a process that dies here is found and swept away.
+
+        A machine that dies may lose the row; then the object is in no row, and swept away for that.
+        """
         file = replace(file, key=new_storage_key(), upload_id=new_id())
-        with self._database.begin() as session:
+        with self._database.begin(durable=False) as session:
             session.add(Upload(id=file.upload_id, tenant=self._tenant, storage_key=file.key, size=0))
         try:
             stored = self._storage.write(file.key, part.chunks, limit=self._settings.upload_max_bytes)
@@ -96,7 +99,7 @@ class Receiver:
 
     def _forget(self, file: Received) -> None:
         self._storage.delete(file.key)
-        with self._database.begin() as session:
+        with self._database.begin(durable=False) as session:
             upload = session.get(Upload, file.upload_id)
             if upload is not None:
                 session.delete(upload)

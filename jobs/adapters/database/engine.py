@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from sqlalchemy.orm import Session
 from jobs.settings import InvalidSettings
 
 BUSY = timedelta(seconds=30)
+LOOK_AGAIN = timedelta(milliseconds=1)
+"""Between two tries to become SQLite's writer. Its own waiting grows to 100 ms, and newcomers overtake who waits."""
 _open: WeakSet[Database] = WeakSet()
 _inherited: list[object] = []
 
@@ -30,6 +34,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.url = make_url(url)
         self.engine = _sqlite(self.url, pool_size) if self.is_sqlite else _postgresql(self.url, pool_size)
+        self._turn = threading.Lock()
         _open.add(self)
 
     @property
@@ -38,12 +43,15 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     @contextmanager
-    def begin(self) -> Iterator[Session]:
+    def begin(self, *, durable: bool = True) -> Iterator[Session]:
         """A write transaction, committed at the end of the block and rolled back when it raises.
 
-        SQLite has one writer at a time: do no I/O inside. Waits up to 30 s for its turn.
+        SQLite has one writer at a time: do no I/O inside. Waits up to 30 s for its turn. What is written with
+        `durable=False` does not wait for the disk: it is lost when the machine fails within moments, in order.
         """
-        with Session(self._writer(), expire_on_commit=False) as session, session.begin():
+        with self._writing(), Session(self._writer(durable), expire_on_commit=False) as session, session.begin():
+            if not (durable or self.is_sqlite):
+                session.connection().exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield session
 
     @contextmanager
@@ -61,8 +69,28 @@ class Database:
         """Close the pooled connections; the next use opens new ones."""
         self.engine.dispose()
 
-    def _writer(self) -> Engine:
-        return self.engine.execution_options(rq_fleet_writes=True)
+    def forget_inherited_connections(self) -> None:
+        """In a forked child: start with an empty pool; the parent's is kept alive, so that nothing here closes it."""
+        _inherited.append(self.engine.pool)
+        self.engine.dispose(close=False)
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let the threads of this process write one after the other, so that SQLite has one waiter a process."""
+        if not self.is_sqlite:
+            yield
+            return
+        turn = self._turn
+        ours = turn.acquire(timeout=BUSY.total_seconds())
+        try:
+            yield
+        finally:
+            if ours:
+                turn.release()
+
+    def _writer(self, durable: bool) -> Engine:
+        return self.engine.execution_options(rq_fleet_writes="FULL" if durable else "NORMAL")
 
     def _reader(self) -> Engine:
         return self.engine.execution_options(postgresql_readonly=True)
@@ -85,14 +113,11 @@ def _sqlite(url: URL, pool_size: int) -> Engine:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not begin on its own: it would begin DEFERRED
     _use_wal(connection)
-    connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _use_wal(connection: Any) -> None:
     """Switch the file to WAL; SQLite does not wait its busy timeout here when several processes switch at once."""
-    import sqlite3
-
     give_up = time.monotonic() + BUSY.total_seconds()
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
@@ -104,9 +129,32 @@ def _use_wal(connection: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("rq_fleet_writes", False)
+    writes = connection.get_execution_options().get("rq_fleet_writes")
     connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if writes:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {writes}")
+        _begin_immediate(connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Become the writer as soon as there is none; after BUSY the last try may say that there still is one."""
+    driver: Any = connection.connection.driver_connection
+    give_up = time.monotonic() + BUSY.total_seconds()
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < give_up:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+            time.sleep(LOOK_AGAIN.total_seconds())
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {BUSY // timedelta(milliseconds=1)}")
 
 
 def _postgresql(url: URL, pool_size: int) -> Engine:
@@ -122,10 +170,8 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
 
 
 def _forget_inherited_connections() -> None:
-    """In a forked child: start with empty pools; the parent's are kept alive, so that nothing here ever closes them."""
     for database in list(_open):
-        _inherited.append(database.engine.pool)
-        database.engine.dispose(close=False)
+        database.forget_inherited_connections()
 
 
 os.register_at_fork(after_in_child=_forget_inherited_connections)
