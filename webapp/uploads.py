@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from flask import Request
+from sqlalchemy import insert
 
 from jobs.adapters.database import Database
 from jobs.adapters.database.models import Upload, new_id
@@ -81,7 +82,8 @@ class Receiver:
         """
         file = replace(file, key=new_storage_key(), upload_id=new_id())
         with self._database.begin(durable=False) as session:
-            session.add(Upload(id=file.upload_id, tenant=self._tenant, storage_key=file.key, size=0))
+            row = {"id": file.upload_id, "tenant": self._tenant, "storage_key": file.key, "size": 0}
+            session.connection().execute(insert(Upload), row)
         try:
             stored = self._storage.write(file.key, part.chunks, limit=self._settings.upload_max_bytes)
         except TooLarge:

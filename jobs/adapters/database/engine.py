@@ -34,6 +34,9 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.url = make_url(url)
         self.engine = _sqlite(self.url, pool_size) if self.is_sqlite else _postgresql(self.url, pool_size)
+        self._durable = self.engine.execution_options(rq_fleet_writes="FULL")
+        self._lazy = self.engine.execution_options(rq_fleet_writes="NORMAL")
+        self._reader = self.engine.execution_options(postgresql_readonly=True)
         self._turn = threading.Lock()
         _open.add(self)
 
@@ -49,7 +52,8 @@ class Database:
         SQLite has one writer at a time: do no I/O inside. Waits up to 30 s for its turn. What is written with
         `durable=False` does not wait for the disk: it is lost when the machine fails within moments, in order.
         """
-        with self._writing(), Session(self._writer(durable), expire_on_commit=False) as session, session.begin():
+        writer = self._durable if durable else self._lazy
+        with self._writing(), Session(writer, expire_on_commit=False) as session, session.begin():
             if not (durable or self.is_sqlite):
                 session.connection().exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield session
@@ -57,7 +61,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A read-only transaction on one snapshot of the data (PostgreSQL: of each statement)."""
-        with Session(self._reader(), expire_on_commit=False) as session, session.begin():
+        with Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
     def ping(self) -> None:
@@ -88,12 +92,6 @@ class Database:
         finally:
             if ours:
                 turn.release()
-
-    def _writer(self, durable: bool) -> Engine:
-        return self.engine.execution_options(rq_fleet_writes="FULL" if durable else "NORMAL")
-
-    def _reader(self) -> Engine:
-        return self.engine.execution_options(postgresql_readonly=True)
 
 
 def _sqlite(url: URL, pool_size: int) -> Engine:

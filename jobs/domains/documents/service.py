@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import BinaryIO, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -72,11 +72,9 @@ def attach(session: Session, workspace: Workspace, name: str, *, storage_key: st
     document = _versions.new_document(workspace, name, storage_key, size, sha256)
     session.add(document)
     session.flush()
-    upload = session.scalar(select(Upload).where(Upload.storage_key == storage_key))
-    if upload is None:
-        upload = Upload(tenant=workspace.tenant, storage_key=storage_key)
-        session.add(upload)
-    upload.size, upload.document_id = size, document.id
+    known = update(Upload).where(Upload.storage_key == storage_key).values(size=size, document_id=document.id)
+    if session.connection().execute(known).rowcount == 0:
+        session.add(Upload(tenant=workspace.tenant, storage_key=storage_key, size=size, document_id=document.id))
     return document
 
 
