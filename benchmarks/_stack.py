@@ -98,14 +98,19 @@ class Stack:
         headers = {"Authorization": f"Bearer {token}"}
         return httpx2.Client(base_url=address, headers=headers, timeout=60, trust_env=False)
 
-    def wait(self, condition: Callable[[], object], within: timedelta = READY_WITHIN) -> None:
+    def wait(
+        self,
+        condition: Callable[[], object],
+        within: timedelta = READY_WITHIN,
+        every: timedelta = timedelta(seconds=0.02),
+    ) -> None:
         """Until the condition holds. Raises RuntimeError when a process ends or time is up."""
         give_up = time.monotonic() + within.total_seconds()
         while not condition():
             ended = [process.args for process in self.processes if process.poll() is not None]
             if ended or time.monotonic() > give_up:
                 raise RuntimeError(f"{'these ended: ' + str(ended) if ended else 'time is up'}\n{self._last_lines()}")
-            time.sleep(0.02)
+            time.sleep(every.total_seconds())
 
     def _start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         with (self.data / f"process-{len(list(self.data.glob('*.log')))}.log").open("wb") as log:
