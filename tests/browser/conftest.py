@@ -57,14 +57,23 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     opened.close()
 
 
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the browser's console and its scripts complained about; a test that expects some clears the list."""
-    return []
+class Complaints(list[str]):
+    """What the browser's console and scripts complained about; a test may expect those about the network."""
+
+    network_expected = False
+
+    def unexpected(self) -> list[str]:
+        network = ("Failed to load resource", "WebSocket connection to")
+        return [each for each in self if not (self.network_expected and each.startswith(network))]
 
 
 @pytest.fixture
-def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
+def complaints() -> Complaints:
+    return Complaints()
+
+
+@pytest.fixture
+def page(browser: Browser, complaints: Complaints) -> Iterator[Page]:
     """A tab that lets nothing pass unseen: errors and policy violations fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     opened = context.new_page()
@@ -73,7 +82,7 @@ def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     yield opened
     context.close()
-    assert complaints == []
+    assert complaints.unexpected() == []
 
 
 @pytest.fixture

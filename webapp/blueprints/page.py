@@ -32,9 +32,10 @@ def workspace(slug: str) -> ResponseReturnValue:
 
 @bp.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """End the session and go back to the sign-in page."""
-    current_user()
-    sessions.sign_out()
+    """End the session, if there is one, and go back to the sign-in page."""
+    if sessions.signed_in() is not None:
+        current_user()
+        sessions.sign_out()
     return redirect("/", 303)
 
 
@@ -42,7 +43,10 @@ def _page(slug: str) -> ResponseReturnValue:
     principal = sessions.signed_in()
     if principal is None or not principal.may("documents:read", "jobs:read"):
         is_admin = principal is not None and principal.may("admin")
-        return render_template("sign_in.html", development=not settings().production, is_admin=is_admin)
+        csrf_token = sessions.csrf_token() if is_admin else ""
+        return render_template(
+            "sign_in.html", development=not settings().production, is_admin=is_admin, csrf_token=csrf_token
+        )
     return render_template(
         "page.html",
         workspace=_workspace(slug, principal.tenant),

@@ -19,6 +19,7 @@ const rows = new Set();
 const byDocument = new Map();
 const byJob = new Map();
 const early = new Map();
+const removed = new Set();
 
 let live = null;
 let cursor = null;
@@ -119,6 +120,7 @@ async function refresh() {
   try {
     const page = await call(`${workspace.path}/documents?limit=${PAGE}`);
     merge(page.items, began);
+    if (!page.next_cursor) dropMissing(page.items, began);
     if (cursor === null) cursor = page.next_cursor ?? null;
     notice("");
   } catch (error) {
@@ -139,13 +141,20 @@ async function showMore() {
   counted();
 }
 
-function merge(documents, began) {
+function merge(answered, began) {
+  const documents = answered.filter(({ id }) => !removed.has(id));
   const fresh = documents.filter((document) => !byDocument.has(document.id)).map((document) => listed(document));
   const newest = fresh.filter((row) => row.busy).map((row) => row.item);
   list.prepend(...newest);
   list.append(...fresh.filter((row) => !row.busy).map((row) => row.item));
   for (const document of documents) shown(byDocument.get(document.id), document, began);
   ask(fresh.filter((row) => row.busy));
+}
+
+// What somebody else removed; asked of a complete list only.
+function dropMissing(documents, began) {
+  const present = new Set(documents.map(({ id }) => id));
+  for (const row of [...rows]) if (row.id && !present.has(row.id) && row.touched < began) forget(row);
 }
 
 function listed(document) {
@@ -226,6 +235,7 @@ async function retry(row) {
 async function remove(row) {
   try {
     if (row.id) await call(`${workspace.path}/documents/${row.id}`, { method: "DELETE" });
+    removed.add(row.id);
     forget(row);
     announce(`${row.name} was removed`);
     document.getElementById("main").focus();

@@ -12,14 +12,14 @@ export function passage(hit) {
   // Highlights count characters as people do (code points), JavaScript's strings count UTF-16 units.
   const characters = unwrapped(Array.from(hit.text));
   const marks = [...(hit.highlights ?? [])].sort((a, b) => a[0] - b[0]);
-  const quote = element("blockquote", {});
+  const quote = element("blockquote", { dir: "auto" });
   const item = element(
     "li",
     { class: "hit" },
     element(
       "header",
       {},
-      element("h2", {}, hit.document_name),
+      element("h2", { dir: "auto" }, hit.document_name),
       where ? element("span", { class: "where" }, where) : null,
       element("span", { class: "score", title: "How well it matches, against the other passages" }, score(hit.score)),
     ),

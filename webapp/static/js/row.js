@@ -39,12 +39,12 @@ export class Row {
 
   #build() {
     this.kind = element("span", { class: "kind", "aria-hidden": "true" });
-    this.title = element("p", { class: "name" });
+    this.title = element("p", { class: "name", dir: "auto" });
     this.facts = element("p", { class: "facts" });
     this.actions = element("div", { class: "actions" });
     this.fill = element("span");
     this.bar = element("div", { class: "progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, this.fill);
-    this.message = element("p", { class: "error", hidden: true });
+    this.message = element("p", { class: "error", dir: "auto", hidden: true });
     this.item = element("li", { class: "document" }, this.kind, element("div", {}, this.title, this.facts), this.actions);
     this.item.append(this.bar, this.message);
   }

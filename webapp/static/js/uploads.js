@@ -5,6 +5,8 @@ import { refusal, Refused, unsafeHeaders, workspace } from "./api.js";
 const AT_ONCE = 3;
 const BATCH_FILES = 8;
 const BATCH_BYTES = 8_000_000;
+const PAUSES = [1_000, 4_000];
+const PASSING = new Set([0, 429, 502, 503, 504]);
 
 const waiting = [];
 let running = 0;
@@ -43,7 +45,7 @@ function next() {
 
 async function send(batch) {
   try {
-    const documents = await post(batch);
+    const documents = await insist(batch);
     batch.entries.forEach((entry, index) => {
       const document = documents[index];
       if (document?.id) entry.done(document);
@@ -52,6 +54,19 @@ async function send(batch) {
   } catch (error) {
     batch.entries.forEach((entry) => entry.failed(error));
   }
+}
+
+// What failed in passing is sent again under the same key, so that it never makes a document twice.
+async function insist(batch) {
+  for (const pause of PAUSES) {
+    try {
+      return await post(batch);
+    } catch (error) {
+      if (!PASSING.has(error.status)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+  return post(batch);
 }
 
 function post(batch) {
@@ -66,7 +81,7 @@ function post(batch) {
     request.upload.addEventListener("progress", ({ loaded, total }) => spread(batch, loaded, total));
     request.addEventListener("load", () => {
       const documents = request.response?.documents;
-      if (Array.isArray(documents)) resolve(documents);
+      if (Array.isArray(documents) && request.status < 500) resolve(documents);
       else reject(refusal(request.status, request.response));
     });
     request.addEventListener("error", () => reject(new Refused(0, "The upload was interrupted. Try this file again.")));
