@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,19 @@ LEAST_LIKENESS = 0.15  # cosine; measured: texts that have nothing to do with ea
 
 @dataclass(frozen=True, slots=True)
 class NewPassage:
-    """A passage to be written; `embedding` is its row of `embeddings.embed`."""
+    """A passage to be written; `embedding` is its row of `embeddings.embed`.
+
+    Its words are folded when it is made, since that takes longer than writing them: before the transaction begins.
+    """
 
     text: str
     page: int | None
     section: str | None
     embedding: NDArray[np.float32]
+    words: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", fulltext.words_of(storable(self.text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,8 @@ class Hit:
 def replace(session: Session, document: Document, passages: Iterable[NewPassage]) -> int:
     """Put these passages, in their order, in place of all the document had; returns how many.
 
-    Sets the document's `passages` and `embedding_model`. Embed before the transaction begins: it keeps out others.
+    Sets the document's `passages` and `embedding_model`. Make the passages before the transaction begins: it keeps out
+    others.
     """
     session.flush()
     session.execute(delete(Passage).where(Passage.document_id == document.id))
@@ -91,7 +99,7 @@ def _write(session: Session, document: Document, first: int, batch: Sequence[New
     statement = insert(Passage).returning(Passage.number, sort_by_parameter_order=True)
     numbers = session.scalars(statement, rows).all()
     workspace = document.workspace_id
-    fulltext.index(session, [(number, workspace, row["text"]) for number, row in zip(numbers, rows, strict=True)])
+    fulltext.index(session, [(number, workspace, new.words) for number, new in zip(numbers, batch, strict=True)])
     vectors.index(session, [(number, workspace, row["embedding"]) for number, row in zip(numbers, rows, strict=True)])
 
 

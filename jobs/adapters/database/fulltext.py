@@ -14,15 +14,22 @@ MAX_POSITIONS = 255
 
 
 def index(session: Session, rows: Sequence[tuple[int, str, str]]) -> None:
-    """Add passages, each (number, workspace id, text). Deleting a passage removes its entry by itself."""
+    """Add passages: number, workspace id and `words_of` the text. Deleting a passage removes its entry by itself."""
     if not rows:
         return
     sqlite = session.get_bind().dialect.name == "sqlite"
-    form = _words if sqlite else _lexemes
     session.connection().execute(
         text(SQLITE_INSERT if sqlite else POSTGRESQL_INSERT),
-        [{"number": number, "workspace": workspace, "terms": form(prose)} for number, workspace, prose in rows],
+        [
+            {"number": number, "workspace": workspace, "terms": words if sqlite else _lexemes(words)}
+            for number, workspace, words in rows
+        ],
     )
+
+
+def words_of(prose: str) -> str:
+    """The folded words of a text in their order, with spaces between them."""
+    return " ".join(term for term, _start, _end in terms(prose))
 
 
 def search(session: Session, *, tenant: str, workspace_id: str, words: list[str], limit: int) -> list[int]:
@@ -65,14 +72,10 @@ ORDER BY found.rank DESC, found.number
 LIMIT :limit"""  # noqa: S608  made of constants
 
 
-def _words(prose: str) -> str:
-    return " ".join(term for term, _start, _end in terms(prose))
-
-
-def _lexemes(prose: str) -> str:
+def _lexemes(words: str) -> str:
     """A tsvector literal; terms hold only letters and digits, so that quoting them is enough."""
     places: dict[str, list[int]] = {}
-    for position, (term, _start, _end) in enumerate(terms(prose), 1):
+    for position, term in enumerate(words.split(" ") if words else (), 1):
         places.setdefault(term, []).append(min(position, MAX_POSITION))
     return " ".join(f"'{term}':{_joined(sorted(set(found))[:MAX_POSITIONS])}" for term, found in places.items())
 
