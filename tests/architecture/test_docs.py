@@ -123,6 +123,20 @@ def test_the_tutorial_uses_every_public_function_of_the_engine() -> None:
     assert {name for name in engine.__all__ if name[0].islower()} - used == set()
 
 
+def test_the_tests_that_security_names_exist() -> None:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    named = [entry for entry in re.findall(r"`([^`]*?test_[^`]+)`", page) if not entry.endswith("/")]
+    assert len(named) > 50
+    file, missing = "", []
+    for entry in named:
+        path, _, test = entry.rpartition(":")
+        file = path or file
+        source = ROOT / "tests" / file
+        if not source.is_file() or f"def {test.strip()}(" not in source.read_text(encoding="utf-8"):
+            missing.append(f"{file}: {test.strip()}")
+    assert missing == []
+
+
 def _session(page: str) -> str:
     """The blocks that are no files, each on its own lines of the page."""
     lines = [""] * page.count("\n")
