@@ -157,6 +157,24 @@ def test_malformed_jobs_are_set_aside_and_no_worker_ends(fleet: Fleet, spawn_wor
     assert worker.poll() is None
 
 
+@pytest.mark.parametrize("field", ["attempts", "deaths", "retries_left", "deadline", "timeout", "topics", "unique_key"])
+def test_nonsense_in_a_field_neither_stops_the_worker_nor_loses_the_job(
+    fleet: Fleet, spawn_worker: Spawn, folder: Path, field: str
+) -> None:
+    worker = spawn_worker()
+    fleet.redis.set("rq:events::nonsense:1", "no stream")
+    fleet.redis.rpush(keys.FLEET + ":unique:nonsense:1", "no string")
+    jobs = [samples.flaky.enqueue({"folder": str(folder), "name": f"n{n}"}) for n in range(2)]
+    dying = samples.dies.enqueue({"folder": str(folder), "name": "dies"})
+    for job in (*jobs, dying):
+        fleet.redis.hset(keys.job(job.id), field, "nonsense:1")
+    for job in (*jobs, dying):
+        assert until_ended(fleet, job).status in ("completed", "quarantined")
+    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
+    assert worker.poll() is None
+    assert fleet.redis.zcard(keys.LEASES) == 0
+
+
 def test_foreign_jobs_run_only_where_a_pattern_admits_them(fleet: Fleet, spawn_worker: Spawn, tmp_path: Path) -> None:
     spawn_worker(FOREIGN_JOBS="tests.engine.foreign_functions.*")
     queue = RQQueue("default", connection=fleet.redis, serializer=JSONSerializer)

@@ -135,7 +135,10 @@ local function take_from(queue)
     if not id then
       return false
     end
-    if consider(id, queue) then
+    local ok, taken = pcall(consider, id, queue)
+    if not ok then
+      pcall(quarantine, P, id, queue, 'it could not be leased: ' .. tostring(taken), seconds)
+    elseif taken then
       return true
     end
   end

@@ -8,11 +8,18 @@ local function end_execution(P, worker, queue, id, execution)
   redis.call('SREM', P .. ':worker:' .. worker .. ':executions', member)
 end
 
+-- HINCRBY for a field that anybody may have filled with anything; returns the new number.
+local function add(key, field, by)
+  local sum = (tonumber(redis.call('HGET', key, field) or '0') or 0) + by
+  redis.call('HSET', key, field, string.format('%d', sum))
+  return sum
+end
+
 -- Give a job back to the front of its queue, as if that run had never begun.
 local function give_back(P, id, queue, now)
   local key = P .. ':job:' .. id
   redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'worker_name', '')
-  redis.call('HINCRBY', key, 'attempts', -1)
+  add(key, 'attempts', -1)
   redis.call('HDEL', key, 'progress')
   redis.call('LPUSH', P .. ':queue:' .. queue, id)
 end
@@ -35,6 +42,6 @@ end
 local function job_event(P, id, topics, name, extra)
   if topics and topics ~= '' then
     extra.job_id = id
-    emit(P, topics, name, cjson.encode(extra))
+    pcall(emit, P, topics, name, cjson.encode(extra))
   end
 end

@@ -35,7 +35,7 @@ local function reap(member)
     return 'dropped'
   end
   local about = {type = head[4] or '', attempt = tonumber(head[5] or '1'), reason = 'its worker was lost'}
-  if redis.call('HINCRBY', key, 'deaths', 1) >= POISON_DEATHS then
+  if add(key, 'deaths', 1) >= POISON_DEATHS then
     quarantine(P, id, queue, 'its worker died three times while running it', seconds)
     about.error = {type = 'WorkerLost', message = 'its worker died three times while running it'}
     job_event(P, id, head[3], 'job:failed', about)
@@ -49,7 +49,12 @@ end
 local reaped = {}
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
   local id, execution = member:match('^(.*):([^:]*)$')
-  reaped[#reaped + 1] = {id, execution, reap(member)}
+  local ok, word = pcall(reap, member)
+  if not ok then
+    redis.call('ZREM', leases, member)
+    pcall(quarantine, P, id, 'default', 'it could not be given back: ' .. tostring(word), seconds)
+  end
+  reaped[#reaped + 1] = {id, execution, ok and word or 'quarantined'}
 end
 
 -- A worker that hangs or is cut off may still have a BLMOVE waiting here, which takes one more id into its inbox: so its

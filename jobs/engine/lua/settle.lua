@@ -4,7 +4,7 @@
 -- ARGV: prefix, worker, now (RFC 3339), then 16 a run: id, execution, queue, kind, type, return value (base64) or '',
 --       traceback (zlib, base64) or '', traceback (zlib) or '', seconds to keep, how many of the type to keep,
 --       due (epoch seconds) or '', begun (epoch s), ended (epoch s), event, event data (JSON object), reason.
--- Kinds: finished, failed, cancelled, retry, released, lost, quarantined. Returns a word a run: ok, again or stale.
+-- Kinds: finished, failed, cancelled, retry, released, lost, quarantined. Returns a word a run: ok, again, stale or refused.
 --include lib_events
 --include lib_execution
 local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
@@ -94,7 +94,7 @@ local function retry(run, key)
   record_result(run)
   redis.call('HSET', key, 'settled', run.execution, 'started_at', '', 'worker_name', '', 'error', run.reason)
   redis.call('HDEL', key, 'progress')
-  redis.call('HINCRBY', key, 'retries_left', -1)
+  add(key, 'retries_left', -1)
   if run.due ~= '' then
     redis.call('HSET', key, 'status', 'scheduled')
     redis.call('ZADD', P .. ':scheduled:' .. run.queue, run.due, run.id)
@@ -107,7 +107,7 @@ end
 -- The child died under the job: no charge, but the third such death quarantines it.
 local function lost(run, key)
   redis.call('HSET', key, 'settled', run.execution)
-  if redis.call('HINCRBY', key, 'deaths', 1) >= POISON_DEATHS then
+  if add(key, 'deaths', 1) >= POISON_DEATHS then
     quarantine(P, run.id, run.queue, run.reason, seconds)
     run.event, run.data = 'job:failed', run.data
   else
@@ -116,7 +116,7 @@ local function lost(run, key)
   end
 end
 
-local function settle(run)
+local function write(run)
   local key, member = P .. ':job:' .. run.id, run.id .. ':' .. run.execution
   if not redis.call('ZSCORE', P .. ':fleet:leases', member) then
     return redis.call('HGET', key, 'settled') == run.execution and 'again' or 'stale'
@@ -140,13 +140,23 @@ local function settle(run)
     quarantine(P, run.id, run.queue, run.reason, seconds)
   end
   if topics and topics ~= '' and run.event ~= '' then
-    emit(P, topics, run.event, run.data)
+    pcall(emit, P, topics, run.event, run.data)
   end
   redis.call('HINCRBY', P .. ':fleet:counters', run.kind .. ':' .. run.type, 1)
   succeeded = succeeded + (run.kind == 'finished' and 1 or 0)
   failed = failed + ((run.kind == 'failed' or run.kind == 'retry') and 1 or 0)
   worked = worked + tonumber(run.ended) - tonumber(run.begun)
   return 'ok'
+end
+
+-- One outcome that can't be written must not keep the others from being written: its job is set aside.
+local function settle(run)
+  local ok, answer = pcall(write, run)
+  if not ok then
+    pcall(quarantine, P, run.id, run.queue, 'its outcome could not be written: ' .. tostring(answer), seconds)
+    return 'refused'
+  end
+  return answer
 end
 
 local out = {}

@@ -93,7 +93,9 @@ def _log(running: Running, outcome: Outcome, ended: float, word: str) -> None:
         "attempt": running.attempt,
         "seconds": round(ended - running.begun, 3),
     }
-    if word == "stale":
+    if word == "refused":
+        log.error("outcome could not be written: the job is quarantined", kind=outcome.kind, **about)
+    elif word == "stale":
         log.warning("outcome refused: the lease was lost", kind=outcome.kind, **about)
     elif outcome.kind == "finished":
         log.info("job finished", **about)
