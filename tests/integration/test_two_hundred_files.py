@@ -141,7 +141,7 @@ def test_each_file_ends_completed_and_found_or_failed_and_explained_and_none_run
     assert {view.id: counted(fleet, view) for view in views} == {view.id: once(view) for view in views}
     assert len({view.worker for view in views}) == 2
     assert_written_once(settings, [entry["id"] for entry in entries if entry["id"]])
-    assert_nothing_left(fleet)
+    assert_all_ended(fleet, jobs=len(views))
     found = dict(searched(site, [file.word for file, _ in pairs if file.word]))
     assert found == {file.word: {entry["id"]} for file, entry in pairs if file.word}
     assert [process.poll() for process in processes] == [None] * len(processes)
@@ -165,7 +165,7 @@ def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(
     }
     assert {document["status"] for document in site.documents()} == {"completed"}
     assert_written_once(settings, [entry["id"] for entry in entries])
-    assert_nothing_left(fleet)
+    assert_all_ended(fleet, jobs=30)
 
 
 def until_all_ended(fleet: Fleet, ids: Sequence[str]) -> list[JobView]:
@@ -228,8 +228,10 @@ def assert_written_once(settings: Settings, document_ids: Sequence[str]) -> None
     assert sorted(map(tuple, rows)) == sorted(expected)
 
 
-def assert_nothing_left(fleet: Fleet) -> None:
-    """Nothing waits, is leased or is quarantined."""
+def assert_all_ended(fleet: Fleet, jobs: int) -> None:
+    """Nothing waits, is leased or is quarantined, and so many jobs have ended, not one more."""
+    ended = [fleet.redis.zcard(keys.registry(kind, "default")) for kind in ("finished", "failed")]
+    assert sum(ended) == jobs
     assert [fleet.redis.llen(keys.queue(name)) for name in ("critical", "default", "low")] == [0, 0, 0]
     assert fleet.redis.keys(f"{keys.FLEET}:inbox:*") == []
     assert (fleet.redis.zcard(keys.LEASES), fleet.redis.zcard(keys.QUARANTINE)) == (0, 0)
