@@ -116,6 +116,18 @@ def test_a_block_that_raises_leaves_nothing_behind(database: Database) -> None:
         assert session.scalars(select(Workspace)).all() == []
 
 
+def test_only_a_transaction_that_says_so_does_not_wait_for_the_disk(database: Database) -> None:
+    asked = "PRAGMA synchronous" if database.is_sqlite else "SHOW synchronous_commit"
+    found = []
+    for durable in (True, False, True):
+        with database.begin(durable=durable) as session:
+            session.add(Workspace(tenant="ours", slug=f"slug-{len(found)}", name="A name"))
+            found.append(session.scalar(text(asked)))
+    assert found == ([2, 1, 2] if database.is_sqlite else ["on", "off", "on"])
+    with database.read() as session:
+        assert len(session.scalars(select(Workspace).where(Workspace.slug.startswith("slug-"))).all()) == 3
+
+
 def test_a_reading_transaction_refuses_to_write(database: Database) -> None:
     with pytest.raises(DBAPIError), database.read() as session:
         session.add(Workspace(tenant="acme", slug="a", name="A"))
