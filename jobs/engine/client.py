@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 from uuid import uuid4
 
 import structlog
@@ -19,7 +20,7 @@ from jobs.engine.envelope import Envelope
 from jobs.engine.errors import IdempotencyConflict, InvalidPayload
 from jobs.engine.job_types import JobType, Options
 from jobs.engine.keys import PREFIX
-from jobs.engine.policy import Policy
+from jobs.engine.policy import Policy, Queue
 from jobs.engine.scripts import script
 from jobs.engine.views import JobView
 
@@ -30,13 +31,20 @@ BATCH = 250
 ACCEPTED, EXISTS, HELD = 1, 0, 2
 
 
+class Due(NamedTuple):
+    """When a job may begin: as its view shows it, and as the script is told (a wait counts on Redis' clock)."""
+
+    at: datetime | None
+    argument: str | float
+
+
 @dataclass(frozen=True)
 class NewJob:
     """A job that is ready to be sent: its view, and the script's arguments for it."""
 
     view: JobView
     arguments: list[str | bytes | float]
-    digest: str = ""
+    digests: tuple[str, ...] = ()
 
 
 class Client:
@@ -94,16 +102,17 @@ class Client:
     def _answer(self, new: NewJob, code: int, job_id: str) -> JobView:
         if code == ACCEPTED:
             return new.view
-        if code == EXISTS and new.digest:
+        if code == EXISTS and new.digests:
             with translate_errors():
                 stored: Any = self._fleet.redis.hget(f"{PREFIX}:job:{job_id}", "digest")
-            if stored is not None and stored.decode() != new.digest:
+            if stored is not None and stored.decode() not in new.digests:
                 raise IdempotencyConflict("this idempotency key was used before with another payload")
-        return self._fleet.jobs.get(job_id)
+        known = self._fleet.jobs.get(job_id)
+        if known.tenant != new.view.tenant:
+            raise IdempotencyConflict("this job id is taken")
+        return known
 
-    def _prepare(
-        self, job_type: JobType[Any], policy: Policy, payload: Any, due: datetime | None, options: Options
-    ) -> NewJob:
+    def _prepare(self, job_type: JobType[Any], policy: Policy, payload: Any, due: Due, options: Options) -> NewJob:
         tenant = options.get("tenant") or getattr(payload, "tenant_id", None) or _context("tenant")
         key = options.get("idempotency_key")
         job_id = options.get("job_id") or (
@@ -114,16 +123,16 @@ class Client:
         text = payloads.dump(payload, keys.encrypt)
         sealed = Envelope(job_id, job_type.name, text, tenant, _context("correlation_id"))
         unique = job_type.unique(payload) if job_type.unique else None
-        view = _view(job_type, policy, sealed, due, options)
-        digest = keys.digest(payloads.dump(payload, lambda secret: secret)) if key else ""
+        view = _view(job_type, policy, sealed, due.at, options)
+        digests = keys.digests(payloads.dump(payload, lambda secret: secret)) if key else ()
         topics = [f"job:{job_id}", *(job_type.topics(payload) if job_type.topics else ())]
         fields = _fields(view, policy, options.get("timeout"), envelopes.encode(sealed, keys.sign(sealed)))
         fields |= {"topics": _suffixes(tenant, topics)}
         if unique:
-            fields |= {"unique_key": f"{job_type.name}:{unique}"}
-        if digest:
-            fields |= {"digest": digest}
-        return NewJob(view, _arguments(view, fields, due, bool(options.get("at_front"))), digest)
+            fields |= {"unique_key": f"{job_type.name}:{quote(tenant, safe='')}:{unique}"}
+        if digests:
+            fields |= {"digest": digests[0]}
+        return NewJob(view, _arguments(view, fields, due.argument, bool(options.get("at_front"))), digests)
 
 
 def _view(job_type: JobType[Any], policy: Policy, sealed: Envelope, due: datetime | None, options: Options) -> JobView:
@@ -132,7 +141,7 @@ def _view(job_type: JobType[Any], policy: Policy, sealed: Envelope, due: datetim
         id=sealed.job_id,
         type=job_type.name,
         status="queued" if due is None else "scheduled",
-        queue=str(options.get("priority") or policy.queue),
+        queue=_queue(options.get("priority")) or policy.queue.value,
         lane=policy.lane,
         tenant=sealed.tenant,
         max_retries=policy.retry.max_retries,
@@ -170,13 +179,13 @@ def _fields(view: JobView, policy: Policy, timeout: timedelta | None, data: byte
 
 
 def _arguments(
-    view: JobView, fields: dict[str, str | bytes | float], due: datetime | None, at_front: bool
+    view: JobView, fields: dict[str, str | bytes | float], due: str | float, at_front: bool
 ) -> list[str | bytes | float]:
     flat = [part for pair in fields.items() for part in pair]
     return [
         view.id,
         view.queue,
-        "" if due is None else due.timestamp(),
+        due,
         "1" if at_front else "",
         fields.get("unique_key", ""),
         fields["topics"],
@@ -186,12 +195,20 @@ def _arguments(
     ]
 
 
-def _due(wait: timedelta | None, when: datetime | None) -> datetime | None:
+def _due(wait: timedelta | None, when: datetime | None) -> Due:
     if wait is not None:
         if not timedelta(0) <= wait <= timedelta(days=3660):
             raise InvalidPayload("a job can't be delayed by less than nothing or more than ten years")
-        return datetime.now(UTC) + wait
-    return _aware(when, "enqueue_at")
+        return Due(datetime.now(UTC) + wait, f"+{wait.total_seconds()}")
+    at = _aware(when, "enqueue_at")
+    return Due(at, "" if at is None else at.timestamp())
+
+
+def _queue(priority: Queue | None) -> str | None:
+    try:
+        return None if priority is None else Queue(priority).value
+    except ValueError:
+        raise InvalidPayload(f"priority is one of {', '.join(Queue)}, not {priority!r}") from None
 
 
 def _aware(moment: datetime | None, name: str) -> datetime | None:

@@ -17,6 +17,7 @@ from jobs.settings import InvalidSettings, Settings
 PERFORM = "jobs.engine.execute.perform"
 VERSION = 1
 COMPRESS_OVER = 1024
+LARGEST_DATA = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ class Keys:
             raise Untrusted("the envelope's signature is wrong")
         return envelope
 
-    def digest(self, text: str) -> str:
-        """A fingerprint that only the fleet can compute: payloads are compared by it."""
-        return hmac.digest(self._signing[self._newest], text.encode(), "sha256").hex()[:32]
+    def digests(self, text: str) -> tuple[str, ...]:
+        """Fingerprints that only the fleet can compute, by each key, the newest first, to compare payloads by."""
+        return tuple(hmac.digest(key, text.encode(), "sha256").hex()[:32] for key in self._signing.values())
 
     @cached_property
     def encrypt(self) -> Callable[[str], str] | None:
@@ -131,10 +132,7 @@ def encode(envelope: Envelope, headers: dict[str, Any]) -> bytes:
 
 def decode(data: bytes) -> Call:
     """What RQ's `data` calls, read as JSON only. Raises Untrusted for a pickle or anything else."""
-    try:
-        text = zlib.decompress(data)
-    except zlib.error:
-        text = data
+    text = _decompressed(data)
     try:
         function, instance, args, kwargs = json.loads(text)
     except (ValueError, RecursionError, TypeError):
@@ -142,6 +140,17 @@ def decode(data: bytes) -> Call:
     if instance is not None or not (isinstance(function, str) and isinstance(args, list) and isinstance(kwargs, dict)):
         raise Untrusted("the job's data is not a plain function call")
     return Call(function, args, kwargs)
+
+
+def _decompressed(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(data, LARGEST_DATA)
+    except zlib.error:
+        return data
+    if unpacker.unconsumed_tail:
+        raise Untrusted(f"the job's data is over {LARGEST_DATA} bytes")
+    return text
 
 
 def idempotent_job_id(tenant: str, name: str, key: str) -> str:

@@ -36,7 +36,7 @@ class Run:
 
 
 def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
-    """Run one job to its end; never raises but for SystemExit and the like."""
+    """Run one job to its end; whatever it raises, SystemExit too, becomes its outcome."""
     policy = None
     try:
         call = envelope.decode(run.data)
@@ -46,7 +46,7 @@ def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
         job_type = _registered(sealed.name)
         policy = fleet.policy(job_type)
         return outcome.of_result(_call(job_type, policy, sealed, run, fleet, reporter))
-    except Exception as error:
+    except BaseException as error:
         return outcome.of_error(error, policy.retry if policy else None, run.attempt)
 
 
@@ -104,7 +104,7 @@ def logged(function: Callable[[Any, Context], Any], payload: Any, context: Conte
         log = structlog.get_logger("job")
         try:
             result = function(payload, context)
-        except Exception as error:
+        except BaseException as error:
             log.warning("job raised", error=type(error).__name__, exc_info=True)
             raise
         log.debug("job returned")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from jobs.engine.execute import Run
     from jobs.engine.fleet import Fleet
 
+LONGEST = timedelta(days=366)
 KEPT = timedelta(seconds=500)
 """How long RQ itself keeps a result unless told otherwise."""
 
@@ -27,39 +29,54 @@ KEPT = timedelta(seconds=500)
 def execute(run: Run, call: Call, fleet: Fleet) -> Outcome:
     """Run an admitted job with its callbacks. Raises Untrusted for what FOREIGN_JOBS does not name."""
     patterns = fleet.settings.foreign_jobs
-    for name in (call.function, *run.callbacks):
-        if name and not any(fnmatchcase(name, pattern) for pattern in patterns):
-            raise Untrusted(f"{name!r} is no job type of ours and FOREIGN_JOBS does not admit it")
+    function = _admitted(call.function, patterns)
+    for name in run.callbacks:
+        _admitted(name, patterns)
     job = Job.fetch(run.job_id, connection=fleet.redis, serializer=JSONSerializer)
+    if {job._success_callback_name, job._failure_callback_name} - {None, "", *run.callbacks}:
+        raise Untrusted("the job's callbacks changed after it was leased")
     token = _current_job.set(job)
     try:
-        result = import_attribute(call.function)(*call.args, **call.kwargs)
+        result = function(*call.args, **call.kwargs)
         ended = outcome.of_result(result)
         if ended.kind == "finished" and job.success_callback:
             job.success_callback(job, fleet.redis, result)
         return ended
-    except Exception as error:
+    except BaseException as error:
         return _failed(error, job, run, fleet)
     finally:
         _current_job.reset(token)
 
 
-def _failed(error: Exception, job: Job, run: Run, fleet: Fleet) -> Outcome:
+def _admitted(name: str, patterns: tuple[str, ...]) -> Callable[..., Any]:
+    """The function of that name, if it is really defined there: a pattern for a module admits nothing it imports."""
+    if not any(fnmatchcase(name, pattern) for pattern in patterns):
+        raise Untrusted(f"{name!r} is no job type of ours and FOREIGN_JOBS does not admit it")
+    try:
+        found = import_attribute(name)
+    except Exception:
+        raise Untrusted(f"{name!r} can't be imported") from None
+    if not callable(found) or f"{found.__module__}.{found.__qualname__}" != name:
+        raise Untrusted(f"{name!r} is not where it is defined, so FOREIGN_JOBS does not admit it")
+    return found
+
+
+def _failed(error: BaseException, job: Job, run: Run, fleet: Fleet) -> Outcome:
     if job.failure_callback:
         try:
             job.failure_callback(job, fleet.redis, type(error), error, error.__traceback__)
         except Exception as raised:
             error = raised
-    return outcome.of_error(error, retry_of(run), 1)
+    return outcome.of_error(error, retry_of(run.retries_left, run.retry_intervals), 1)
 
 
-def retry_of(run: Run) -> Retry | None:
-    """RQ's `Retry` of a job as a policy: so many left, the next wait fixed."""
-    if run.retries_left < 1:
+def retry_of(left: int, intervals: Sequence[float]) -> Retry | None:
+    """RQ's `Retry` of a job as a policy: so many left, the next wait (seconds) fixed."""
+    if left < 1:
         return None
-    intervals = run.retry_intervals or (0.0,)
-    wait: Any = intervals[max(len(intervals) - run.retries_left, 0)]
-    return FixedWait(max_retries=1, first=timedelta(seconds=wait), strategy="fixed", longest=timedelta(days=366))
+    waits = intervals or (0.0,)
+    wait = min(max(waits[max(len(waits) - left, 0)], 0.0), LONGEST.total_seconds())
+    return FixedWait(max_retries=1, first=timedelta(seconds=wait), strategy="fixed", longest=LONGEST)
 
 
 class FixedWait(Retry):

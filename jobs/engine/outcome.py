@@ -9,9 +9,11 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from jobs.engine.errors import Cancelled, FleetError, Permanent, Untrusted
+from jobs.engine.log_redaction import scrub
 from jobs.engine.policy import Retry
 
 Kind = Literal["finished", "failed", "cancelled", "retry", "released", "lost", "quarantined"]
+DECIDED_BY_CHILDREN = ("finished", "failed", "cancelled", "retry", "quarantined")
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 1_000
 LARGEST_RESULT = 1024 * 1024
@@ -60,12 +62,29 @@ def of_error(error: BaseException, retry: Retry | None, attempt: int) -> Outcome
     return Outcome("failed", **about) if wait is None else Outcome("retry", wait=wait, **about)
 
 
+def of_message(values: Any) -> Outcome:
+    """The outcome that a child sent as JSON. Raises ValueError, TypeError or KeyError for anything else."""
+    wait = values["wait"]
+    ended = Outcome(**{**values, "wait": None if wait is None else timedelta(seconds=float(wait))})
+    texts = (ended.error_type, ended.message, ended.traceback, ended.value or "")
+    if ended.kind not in DECIDED_BY_CHILDREN or not all(isinstance(text, str) for text in texts):
+        raise ValueError("a child may not decide this")
+    for text in texts:
+        text.encode()
+    return ended
+
+
 def _message(error: BaseException) -> str:
     """An error of ours says what the user may read; any other might quote anything: its text stays in the traceback."""
     if isinstance(error, FleetError):
-        return str(error)[:LONGEST_MESSAGE] or type(error).__name__
+        return _clean(str(error))[:LONGEST_MESSAGE] or type(error).__name__
     return f"an unexpected {type(error).__name__}; the job's log and traceback have the details"
 
 
 def _traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
+    return _clean("".join(traceback.format_exception(error)))[-LONGEST_TRACEBACK:]
+
+
+def _clean(text: str) -> str:
+    """Without credentials, and without the lone surrogates that undecodable file names bring and UTF-8 can't hold."""
+    return scrub(text.encode("utf-8", "backslashreplace").decode())

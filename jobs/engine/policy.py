@@ -13,6 +13,7 @@ from jobs.settings import InvalidSettings, Settings
 
 Strategy = Literal["exponential", "linear", "fixed"]
 LONGEST_WAIT = timedelta(hours=1)
+LONGEST_RETRY_AFTER = timedelta(days=366)
 
 
 class Queue(StrEnum):
@@ -49,7 +50,7 @@ class Retry:
         if isinstance(error, Permanent | InvalidPayload | Cancelled | Expired) or attempt > self.max_retries:
             return None
         if isinstance(error, Retryable) and error.after is not None:
-            return max(error.after, timedelta(0))
+            return min(max(error.after, timedelta(0)), LONGEST_RETRY_AFTER)
         factor: int = {"exponential": 2 ** min(attempt - 1, 30), "linear": attempt, "fixed": 1}[self.strategy]
         return min(self.first * factor, self.longest)
 

@@ -230,7 +230,7 @@ def test_without_redis_enqueue_says_so(environ: dict[str, str]) -> None:
 def test_enqueueing_again_after_a_lost_reply_changes_nothing(fleet: Fleet) -> None:
     """The client that saw no answer sends the same prepared job once more."""
     client = fleet.client
-    prepared = client._prepare(samples.double, samples.double.policy, samples.Number(), None, {})
+    (prepared,) = client.prepare(samples.double, [samples.Number()])
     first = client.send([prepared])
     again = client.send([prepared])
     assert first[0].id == again[0].id

@@ -75,7 +75,7 @@ def test_rq_empty_leaves_no_lock_that_blocks(fleet: Fleet, folder: Path, rq: Cal
     assert samples.only_one.enqueue({"folder": str(folder)}).id != first.id
 
 
-def test_rqs_own_cancel_marks_a_waiting_job_silently_and_a_running_one_in_vain(
+def test_rqs_own_cancel_marks_a_waiting_job_silently_and_stops_a_running_one(
     fleet: Fleet, spawn_worker: Any, folder: Path
 ) -> None:
     waiting = samples.only_one.enqueue({"folder": str(folder), "name": "waiting"})
@@ -87,8 +87,8 @@ def test_rqs_own_cancel_marks_a_waiting_job_silently_and_a_running_one_in_vain(
     running = samples.gate.enqueue({"folder": str(folder)})
     until_told(folder)
     fetch(fleet, running.id).cancel()
-    (folder / "job.go").touch()
-    wait_until(lambda: fleet.jobs.get(running.id).status == "completed")
+    wait_until(lambda: fleet.redis.zcard(keys.LEASES) == 0)
+    assert (fleet.jobs.get(running.id).status, told(folder)[1:]) == ("cancelled", [])
     assert told(folder, "waiting") == []
 
 

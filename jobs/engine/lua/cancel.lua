@@ -10,8 +10,16 @@ local status, queue, worker, topics, job_type, unique, attempts = unpack(
   redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'topics', 'type', 'unique_key', 'attempts'))
 local LONGEST_SEARCH = 20000
 
+queue, worker = queue or 'default', worker or ''
+local quarantined = redis.call('ZREM', P .. ':fleet:quarantine', id) == 1
+
 if not status then
   return 'missing'
+end
+if quarantined then
+  redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
+  redis.call('HDEL', key, 'quarantined')
+  status = 'queued'
 end
 if status == 'started' then
   redis.call('HSET', key, 'cancel_requested', now)

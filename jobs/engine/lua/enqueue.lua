@@ -1,5 +1,5 @@
 -- Accept a batch of jobs. Does nothing for an id that exists, so that it can be sent again.
--- ARGV: prefix, then for each job: id, queue, due (epoch seconds or ''), front ('1' or ''), unique ('TYPE:VALUE' or ''),
+-- ARGV: prefix, then for each job: id, queue, due (epoch seconds, or '+' and seconds from now, or ''), front ('1' or ''), unique ('TYPE:VALUE' or ''),
 --       topics, event data (JSON), number of hash fields and values, then these.
 -- Returns for each job {code, id}: 1 accepted, 0 that id exists already, 2 the unique lock is held by the returned id.
 --include lib_events
@@ -12,6 +12,14 @@ local function live_holder(lock)
     return holder
   end
   return nil
+end
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local LOCK_KEPT = 7 * 86400
+
+local function epoch(due)
+  return due:sub(1, 1) == '+' and now + tonumber(due) or tonumber(due)
 end
 
 local out, at = {}, 2
@@ -27,11 +35,12 @@ while at <= #ARGV do
   else
     redis.call('HSET', key, unpack(ARGV, at + 8, at + 7 + n))
     if unique ~= '' then
-      redis.call('SET', lock, id)
+      local wait = due ~= '' and math.max(0, epoch(due) - now) or 0
+      redis.call('SET', lock, id, 'EX', string.format('%d', LOCK_KEPT + wait))
     end
     redis.call('SADD', P .. ':queues', P .. ':queue:' .. queue)
     if due ~= '' then
-      redis.call('ZADD', P .. ':scheduled:' .. queue, due, id)
+      redis.call('ZADD', P .. ':scheduled:' .. queue, string.format('%.6f', epoch(due)), id)
     else
       redis.call(front == '1' and 'LPUSH' or 'RPUSH', P .. ':queue:' .. queue, id)
       emit(P, topics, 'job:queued', data)

@@ -14,7 +14,7 @@ local queues = {unpack(ARGV, 11, 10 + n_queues)}
 local first_of_slot = 10 + n_queues
 local FIELDS = {'data', 'type', 'tenant', 'timeout', 'deadline', 'attempts', 'topics', 'correlation_id', 'deaths',
   'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'cancel_requested', 'final',
-  'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl'}
+  'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl', 'unique_key'}
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local SCAN_LIMIT = 200
@@ -22,13 +22,15 @@ local SCAN_LIMIT = 200
 local memory_key = P .. ':fleet:lease-reply:' .. worker
 local function remembered()
   local jobs = {}
-  for line in (redis.call('GET', memory_key) or ''):gmatch('[^\n]+') do
-    local asked, id, execution, queue, lane = line:match('^(%S+) (%S+) (%S+) (%S+) (%S*)$')
-    if asked ~= request then
-      return nil
-    end
-    if redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) then
-      jobs[#jobs + 1] = {id, execution, queue, lane, redis.call('HMGET', P .. ':job:' .. id, unpack(FIELDS))}
+  local memory = cjson.decode(redis.call('GET', memory_key) or '[""]')
+  if memory[1] ~= request then
+    return nil
+  end
+  for n = 2, #memory do
+    local id, execution, queue, lane = unpack(memory[n])
+    local fields = redis.call('HMGET', P .. ':job:' .. id, unpack(FIELDS))
+    if fields[1] and redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) then
+      jobs[#jobs + 1] = {id, execution, queue, lane, fields}
     end
   end
   return #jobs > 0 and jobs or nil
@@ -43,7 +45,7 @@ for _, queue in ipairs(queues) do
   end
 end
 
-local scanned, filed, jobs, lines = 0, 0, remembered(), {}
+local scanned, filed, jobs, memory = 0, 0, remembered(), {request}
 if jobs then
   return {ms, table.concat(blocked, ','), jobs}
 end
@@ -60,7 +62,7 @@ local function begin(id, queue, lane, key, fields)
   local execution = request .. string.format('%04x', #jobs)
   local member = id .. ':' .. execution
   if fields[15] == '1' then
-    redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'progress', 'exc_info')
+    redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info')
     redis.call('PERSIST', key)
     fields[6] = '0'
   end
@@ -78,14 +80,18 @@ local function begin(id, queue, lane, key, fields)
   job_event(P, id, fields[7], 'job:started', {type = fields[2] or '', attempt = tonumber(fields[6])})
   free[lane] = free[lane] - 1
   jobs[#jobs + 1] = {id, execution, queue, lane, fields}
-  lines[#lines + 1] = request .. ' ' .. id .. ' ' .. execution .. ' ' .. queue .. ' ' .. lane
+  memory[#memory + 1] = {id, execution, queue, lane}
 end
 
 -- Look at a popped id; true when it was handed out.
 local function consider(id, queue)
   local key = P .. ':job:' .. id
   scanned = scanned + 1
-  local head = redis.pcall('HMGET', key, 'status', 'lane')
+  if not id:match('^[%w_-]+$') then
+    quarantine(P, id, queue, 'the id is none that RQ allows', seconds)
+    return false
+  end
+  local head = redis.pcall('HMGET', key, 'status', 'lane', 'execution')
   if head.err then
     quarantine(P, id, queue, 'the job is not a hash', seconds)
     return false
@@ -94,6 +100,12 @@ local function consider(id, queue)
     if not head[1] and redis.call('EXISTS', key) == 1 then
       quarantine(P, id, queue, 'the job has no status', seconds)
     end
+    return false
+  end
+  -- Somebody put it back while its last run goes on: that run loses its lease, and the job waits until it is over.
+  if head[3] and redis.call('ZREM', P .. ':fleet:leases', id .. ':' .. head[3]) == 1 then
+    redis.call('HSET', key, 'status', 'scheduled')
+    redis.call('ZADD', P .. ':scheduled:' .. queue, seconds + math.ceil(lease_ms / 1000), id)
     return false
   end
   local lane = lane_of(head[2])
@@ -167,7 +179,7 @@ end
 if filed > 0 then
   redis.call('PUBLISH', P .. ':fleet:filed', filed)
 end
-if #lines > 0 then
-  redis.call('SET', memory_key, table.concat(lines, '\n'), 'EX', 120)
+if #jobs > 0 then
+  redis.call('SET', memory_key, cjson.encode(memory), 'EX', 120)
 end
 return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0}

@@ -8,7 +8,8 @@
 local P, now, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local OUTAGE_MS, POISON_DEATHS, AT_ONCE, FORGET_MS = 2000, 3, 100, 60000
+local OUTAGE_MS, POISON_DEATHS, AT_ONCE, FORGET_MS = 2000, 5, 100, 60000
+local DIED = 'its worker died five times while running nothing else'
 local leases, workers = P .. ':fleet:leases', P .. ':fleet:workers'
 
 local last = tonumber(redis.call('GET', P .. ':fleet:reaper') or '0')
@@ -24,20 +25,27 @@ if ms - last > OUTAGE_MS then
   return {{}, {}}
 end
 
+-- A worker that dies takes all its runs with it: only one that it ran alone may be what killed it.
+local alone = setmetatable({}, {__index = function(known, worker)
+  known[worker] = redis.call('SCARD', P .. ':worker:' .. worker .. ':executions') == 1
+  return known[worker]
+end})
+
 local function reap(member)
   local id, execution = member:match('^(.*):([^:]*)$')
   local key, record = P .. ':job:' .. id, P .. ':execution:' .. member
   local worker, queue = unpack(redis.call('HMGET', record, 'worker_name', 'queue'))
   local head = redis.pcall('HMGET', key, 'status', 'execution', 'topics', 'type', 'attempts', 'origin')
-  queue = queue or (not head.err and head[6]) or 'default'
-  end_execution(P, worker or '', queue, id, execution)
+  queue, worker = queue or (not head.err and head[6]) or 'default', worker or ''
+  local was_alone = alone[worker]
+  end_execution(P, worker, queue, id, execution)
   if head.err or head[1] ~= 'started' or head[2] ~= execution then
     return 'dropped'
   end
   local about = {type = head[4] or '', attempt = tonumber(head[5] or '1'), reason = 'its worker was lost'}
-  if add(key, 'deaths', 1) >= POISON_DEATHS then
-    quarantine(P, id, queue, 'its worker died three times while running it', seconds)
-    about.error = {type = 'WorkerLost', message = 'its worker died three times while running it'}
+  if was_alone and add(key, 'worker_deaths', 1) >= POISON_DEATHS then
+    quarantine(P, id, queue, DIED, seconds)
+    about.error, about.final = {type = 'WorkerLost', message = DIED}, true
     job_event(P, id, head[3], 'job:failed', about)
     return 'quarantined'
   end

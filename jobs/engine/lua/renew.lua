@@ -2,7 +2,7 @@
 -- Renew a worker's own life and the leases it holds.
 -- ARGV: prefix, worker, now (RFC 3339), lease (ms), RQ horizon (s), state, worker hash lifetime (s), queues (JSON list),
 --       then for each run: id, execution, queue.
--- Returns {lost runs' executions, executions whose cancellation was asked for}.
+-- Returns {lost runs' executions, executions whose cancellation was asked for, how many ids lie in its own inboxes}.
 local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
 local lease_ms, horizon = tonumber(ARGV[4]), tonumber(ARGV[5])
 local time = redis.call('TIME')
@@ -16,11 +16,18 @@ redis.call('SADD', P .. ':workers', me)
 redis.call('EXPIRE', me, ARGV[7])
 redis.call('EXPIRE', me .. ':executions', horizon)
 
-local lost, cancelled = {}, {}
+local lost, cancelled, waiting = {}, {}, 0
+
+-- Whether the job is still this run's: RQ may have cancelled or deleted it, or another run may have begun.
+local function ours(id, execution)
+  local head = redis.pcall('HMGET', P .. ':job:' .. id, 'status', 'execution')
+  return not head.err and head[1] == 'started' and head[2] == execution
+end
+
 for at = 9, #ARGV, 3 do
   local id, execution, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local member = id .. ':' .. execution
-  if redis.call('ZSCORE', P .. ':fleet:leases', member) then
+  if redis.call('ZSCORE', P .. ':fleet:leases', member) and ours(id, execution) then
     redis.call('ZADD', P .. ':fleet:leases', 'XX', ms + lease_ms, member)
     redis.call('ZADD', P .. ':wip:' .. queue, 'XX', seconds + horizon, member)
     redis.call('ZADD', P .. ':executions:' .. id, 'XX', seconds + horizon, execution)
@@ -30,14 +37,15 @@ for at = 9, #ARGV, 3 do
       redis.call('EXPIRE', P .. ':execution:' .. member, horizon)
     end
     local key = P .. ':job:' .. id
-    if redis.call('EXISTS', key) == 1 then
-      redis.call('HSET', key, 'last_heartbeat', now)
-      if redis.call('HGET', key, 'cancel_requested') then
-        cancelled[#cancelled + 1] = execution
-      end
+    redis.call('HSET', key, 'last_heartbeat', now)
+    if redis.call('HGET', key, 'cancel_requested') then
+      cancelled[#cancelled + 1] = execution
     end
   else
     lost[#lost + 1] = execution
   end
 end
-return {lost, cancelled}
+for _, queue in ipairs(cjson.decode(ARGV[8])) do
+  waiting = waiting + redis.call('LLEN', P .. ':fleet:inbox:' .. worker .. ':' .. queue)
+end
+return {lost, cancelled, waiting}

@@ -3,7 +3,8 @@
 --       attempt, value (JSON). Returns how many were written.
 --include lib_events
 local P, keep, lines, written = ARGV[1], ARGV[2], ARGV[3], 0
-for at = 4, #ARGV, 6 do
+
+local function write(at)
   local kind, id, execution, value = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 5]
   if execution == '' or redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) then
     written = written + 1
@@ -19,5 +20,9 @@ for at = 4, #ARGV, 6 do
       end
     end
   end
+end
+
+for at = 4, #ARGV, 6 do
+  pcall(write, at)
 end
 return written

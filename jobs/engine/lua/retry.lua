@@ -6,12 +6,17 @@ local P, id, now = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. ':job:' .. id
 local status, queue, topics, job_type, unique, quarantined = unpack(
   redis.call('HMGET', key, 'status', 'origin', 'topics', 'type', 'unique_key', 'quarantined'))
+local execution = redis.call('HGET', key, 'execution') or ''
+queue = queue or 'default'
 local ENDED = {failed = true, canceled = true, stopped = true}
 if not status then
   return 'missing'
 end
 if not ENDED[status] and not quarantined then
   return status
+end
+if redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) then
+  return 'started'
 end
 if unique and unique ~= '' then
   local holder = redis.call('GET', P .. ':fleet:unique:' .. unique)
@@ -21,7 +26,7 @@ if unique and unique ~= '' then
       return 'held:' .. holder
     end
   end
-  redis.call('SET', P .. ':fleet:unique:' .. unique, id)
+  redis.call('SET', P .. ':fleet:unique:' .. unique, id, 'EX', 7 * 86400)
 end
 for _, kind in ipairs({'failed', 'canceled'}) do
   redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)
@@ -30,7 +35,7 @@ redis.call('ZREM', P .. ':fleet:ended:failed:' .. (job_type or ''), id)
 redis.call('ZREM', P .. ':fleet:ended:cancelled:' .. (job_type or ''), id)
 redis.call('ZREM', P .. ':fleet:quarantine', id)
 redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
-redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'progress', 'exc_info', 'error', 'cancel_requested', 'quarantined',
+redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info', 'error', 'cancel_requested', 'quarantined',
   'settled', 'execution', 'deadline')
 redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'ended_at', '', 'worker_name', '',
   'retries_left', ARGV[4])

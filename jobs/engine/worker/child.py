@@ -32,6 +32,7 @@ def main(sock: socket.socket, fleet: Fleet) -> None:
                 return
         header, blob = pending.pop(0)
         if header["op"] == "run":
+            sock.sendall(wire.pack({"op": "begun", "execution_id": header["execution_id"]}))
             reporter = PipeReporter(sock, frames, pending, header["execution_id"])
             ended, spoiled = _run(header, blob, fleet, reporter)
             reporter.flush()
@@ -61,7 +62,7 @@ def _run(header: wire.Header, blob: bytes, fleet: Fleet, reporter: PipeReporter)
             ended = execute.execute(run, fleet, reporter)
     except MemoryError:
         ended = outcome.of_error(Permanent("the job needs more memory than it may have"), None, 1)
-    except Exception as error:
+    except BaseException as error:
         ended = outcome.of_error(error, None, 1)
     return ended, ended.error_type == "MemoryError" or "more memory" in ended.message
 

@@ -89,6 +89,7 @@ class _Bell(threading.Thread):
                         self._doorbell.rung()
         except redis.RedisError:
             self._client_id = None
+            self._doorbell.rung()
             self._doorbell.pause()
 
     def stop(self) -> None:

@@ -6,18 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-import redis
 import structlog
 
 from jobs.engine import broker
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
-from jobs.engine.worker import follow_ups
-from jobs.engine.worker.leasing import Leases
+from jobs.engine.worker.leasing import Leases, Renewal
 
 REAP_EVERY = timedelta(seconds=1)
-MAINTAIN_EVERY = timedelta(seconds=15)
-FOLLOW_UPS_OF_THE_DEAD = timedelta(seconds=5)
 log = structlog.get_logger("worker")
 Held = Callable[[], Sequence[tuple[str, str, str]]]
 
@@ -31,7 +27,7 @@ class Heartbeat(threading.Thread):
         worker: str,
         queues: Sequence[str],
         held: Held,
-        tell: Callable[[set[str], set[str]], None],
+        tell: Callable[[Renewal], None],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="heartbeat")
@@ -43,16 +39,12 @@ class Heartbeat(threading.Thread):
         self.state = "idle"
 
     def run(self) -> None:
-        since_renewal, since_maintenance = self._renew_every, timedelta(0)
+        since_renewal = self._renew_every
         pause = min(REAP_EVERY, self._renew_every)
         while not self._stopping.is_set():
             due = since_renewal >= self._renew_every
             done = self._beat(due)
             since_renewal = timedelta(0) if due and done else since_renewal + pause
-            since_maintenance += pause
-            if done and since_maintenance >= MAINTAIN_EVERY:
-                self._maintain()
-                since_maintenance = timedelta(0)
             self._stopping.wait(pause.total_seconds())
 
     def beat_once(self) -> None:
@@ -64,26 +56,18 @@ class Heartbeat(threading.Thread):
         self._stopping.set()
         self.join(5)
 
-    def _maintain(self) -> None:
-        """What any worker does for all: RQ's registries, and what a dead worker left undone after a job's end."""
-        try:
-            self._leases.maintain()
-            follow_ups.run(self._client, older_than=FOLLOW_UPS_OF_THE_DEAD.total_seconds())
-        except (BrokerUnavailable, redis.RedisError) as error:
-            log.warning("maintenance put off", reason=str(error))
-
     def _beat(self, renew: bool) -> bool:
         try:
             if renew:
-                self._tell(*self._leases.renew(self.state, self._held()))
+                self._tell(self._leases.renew(self.state, self._held()))
             reaped, dead = self._leases.reap()
         except BrokerUnavailable as error:
             if self._reachable:
                 log.warning("redis is away", reason=str(error))
             self._reachable = False
             return False
-        except redis.RedisError as error:
-            log.error("heartbeat failed", error=str(error))
+        except Exception:
+            log.exception("heartbeat failed")
             return False
         if not self._reachable:
             log.info("redis is back")

@@ -32,6 +32,15 @@ class Leased:
     more: bool
 
 
+@dataclass(frozen=True)
+class Renewal:
+    """What a renewal found: executions that are no longer this worker's, those to cancel, ids in its own inboxes."""
+
+    lost: set[str]
+    cancelled: set[str]
+    waiting: int
+
+
 class Leases:
     """The scripts' arguments and replies, for one worker on one connection."""
 
@@ -51,14 +60,14 @@ class Leases:
         runs = [of_reply(each, server_time, self._fleet) for each in reply[2]]
         return Leased(runs, blocked, len(reply) > 3 and bool(reply[3]))
 
-    def renew(self, state: str, runs: Sequence[tuple[str, str, str]]) -> tuple[set[str], set[str]]:
-        """Renew the worker and its runs (id, execution, queue); returns the executions lost, and those to cancel."""
+    def renew(self, state: str, runs: Sequence[tuple[str, str, str]]) -> Renewal:
+        """Renew the worker and its runs (id, execution, queue). Raises BrokerUnavailable."""
         with translate_errors():
-            lost, cancelled = script("renew")(
+            lost, cancelled, waiting = script("renew")(
                 self._client, PREFIX, self._worker, _now(), self._lease_ms, _seconds(HORIZON), state,
                 _seconds(WORKER_KEPT), json.dumps(self._queues), *(part for run in runs for part in run),
             )  # fmt: skip
-        return {each.decode() for each in lost}, {each.decode() for each in cancelled}
+        return Renewal({each.decode() for each in lost}, {each.decode() for each in cancelled}, waiting)
 
     def settle(self, settlements: Sequence[list[str | bytes | float]]) -> list[str]:
         """Write outcomes; a word each: ok, again or stale. Raises BrokerUnavailable."""

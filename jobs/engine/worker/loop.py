@@ -17,20 +17,23 @@ import redis
 import structlog
 
 from jobs.engine import broker, lanes
-from jobs.engine.errors import BrokerUnavailable, Cancelled, Expired, TimedOut
+from jobs.engine.errors import BrokerUnavailable, Cancelled, Expired
 from jobs.engine.fleet import Fleet
 from jobs.engine.outcome import Outcome, of_error
-from jobs.engine.worker import wire
 from jobs.engine.worker.commands import Commands
 from jobs.engine.worker.doorbell import Doorbell
 from jobs.engine.worker.heartbeat import Heartbeat
-from jobs.engine.worker.leasing import Leases
-from jobs.engine.worker.pool import ChildPool
+from jobs.engine.worker.housekeeping import Housekeeping
+from jobs.engine.worker.leasing import Leases, Renewal
+from jobs.engine.worker.overseer import Overseer
+from jobs.engine.worker.pool import ChildPool, Heard
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.settling import Settler
 from jobs.engine.worker.slots import QueueOrder, Slots
 
-KILL_AFTER_ASKING = timedelta(seconds=2)
+LONGEST_SLEEP = 3600.0
+GIVE_UP = 5.0
+"""Seconds that outcomes may wait for Redis after a shutdown's grace."""
 LOOK_AGAIN = 1.0
 """Seconds until a paused queue, or a Redis that failed, is looked at again."""
 SHORT_CALL = timedelta(seconds=5)
@@ -56,13 +59,13 @@ class WorkLoop:
         client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
         self._leases = Leases(client, name, queues, fleet)
         self._settler = Settler(client, self._leases, self._forget)
+        self._overseer = Overseer(self.pool, self._settler)
         self._doorbell = Doorbell(settings, name, queues, self.wake)
         self._heartbeat = Heartbeat(fleet, name, queues, self._held, self._hear_heartbeat)
+        self._housekeeping = Housekeeping(fleet, name, queues)
         self._commands = Commands(settings, name, self._hear_command)
         self._running: dict[str, Running] = {}
         self._lock = threading.Lock()
-        self._lost: set[str] = set()
-        self._asked: dict[str, float] = {}
         self._request: tuple[str, list[int]] | None = None
         self._lease_at: float | None = 0.0
         self._stop_at: float | None = None
@@ -73,7 +76,7 @@ class WorkLoop:
         """Work. Raises BrokerUnavailable when Redis can't be reached at the start."""
         self.pool.start()
         self._heartbeat.beat_once()
-        for thread in (self._heartbeat, self._commands, self._doorbell):
+        for thread in (self._heartbeat, self._commands, self._housekeeping, self._doorbell):
             thread.start()
         try:
             while not self._done():
@@ -93,6 +96,9 @@ class WorkLoop:
             self._wake_write.send(b"!")
 
     def _done(self) -> bool:
+        if self._stop_at is not None and time.monotonic() > self._stop_at + GIVE_UP:
+            log.warning("redis is away: leaving outcomes unwritten; the jobs will run again", runs=len(self._running))
+            return True
         if self._running or self._settler.waiting:
             return False
         idle = self._lease_at is None and self._request is None
@@ -104,23 +110,24 @@ class WorkLoop:
             if key.data == "wake":
                 self._hear_wake()
             else:
-                for running, message in self.pool.events(key.data):
-                    self._hear_child(running, message)
-        self._enforce()
+                for heard in self.pool.events(key.data):
+                    self._hear_child(heard)
+        self._overseer.enforce(list(self._running.values()), self._stop_at)
         self._settler.flush()
         if self._stop_at is None and self._lease_at is not None and self._lease_at <= time.monotonic():
             self._lease()
 
     def _patience(self) -> float | None:
         now = time.monotonic()
-        times = [running.kill_at for running in self._running.values() if running.kill_at is not None]
-        times += [at for at in (self._stop_at if self._running else None,) if at is not None]
+        times = self._overseer.next_at(self._running.values(), self._stop_at)
+        if self._stop_at is not None:
+            times.append(max(now, self._stop_at) + GIVE_UP)
         if self._stop_at is None and self._lease_at is not None:
             times.append(self._lease_at)
         waits = [max(0.0, at - now) for at in times]
         if (wait := self._settler.wait()) is not None:
             waits.append(wait)
-        return min(waits) if waits else None
+        return min(LONGEST_SLEEP, *waits) if waits else None
 
     def _lease(self) -> None:
         """Ask for as many runs as there are free slots; a request whose reply was lost is asked again as it was."""
@@ -135,12 +142,12 @@ class WorkLoop:
                 log.error("leasing failed", error=str(error))
             self._lease_at = time.monotonic() + LOOK_AGAIN / 2
             return
-        self._request, self._lease_at = None, None
+        capacity, self._request, self._lease_at = len(picks), None, None
         for running in leased.runs:
             self._begin(running)
         if leased.more and self._slots.free:
             self._lease_at = time.monotonic()
-        elif self._slots.free and not self._burst:
+        elif capacity and self._slots.free and not self._burst:
             self._doorbell.arm(leased.blocked)
             if leased.blocked:
                 self._lease_at = time.monotonic() + LOOK_AGAIN
@@ -153,60 +160,29 @@ class WorkLoop:
             self._running[running.execution_id] = running
         self._slots.take(running.lane)
         self._heartbeat.state = "busy"
+        running.has_ended = running.cancel_requested or running.expired
         if running.cancel_requested:
             self._settler.add(running, of_error(Cancelled("the job was cancelled"), None, 1))
         elif running.expired:
             self._settler.add(running, of_error(Expired("the job had not begun by its deadline"), None, 1))
         else:
-            if running.timeout is not None:
-                running.kill_at = running.begun_at + (running.timeout + KILL_AFTER_ASKING).total_seconds()
-                running.killed_for = "timeout"
+            self._overseer.watch(running)
             self.pool.run(running)
 
-    def _hear_child(self, running: Running, message: wire.Header | None) -> None:
-        if running.execution_id not in self._running:
+    def _hear_child(self, heard: Heard) -> None:
+        running = heard.running
+        if running.execution_id not in self._running or running.has_ended:
             return
-        if message is None:
-            self._settler.add(running, self._outcome_of_death(running))
-        elif message["op"] == "done":
-            values: dict[str, Any] = message["outcome"]
-            wait = values.pop("wait")
-            self._settler.add(running, Outcome(**values, wait=None if wait is None else timedelta(seconds=wait)))
+        if isinstance(heard.outcome, Outcome):
+            running.has_ended = True
+            self._settler.add(running, heard.outcome)
+        elif heard.kind == "died":
+            running.has_ended = True
+            self._settler.add(running, self._overseer.outcome_of_death(running))
+        elif heard.kind == "begun":
+            running.has_begun = True
         else:
-            self._settler.report(running, message["op"], message["value"])
-
-    def _outcome_of_death(self, running: Running) -> Outcome:
-        """A child that is gone: we killed it for a reason, or it died and the run is nobody's fault."""
-        if running.kill_at is not None and running.kill_at > time.monotonic():
-            return Outcome("lost", error_type="WorkerLost", message="its process died while running it")
-        if running.killed_for == "timeout":
-            error = TimedOut(f"the job ran longer than {running.timeout} and was killed")
-            return of_error(error, running.policy.retry if running.policy else None, running.attempt)
-        if running.killed_for == "cancelled":
-            return of_error(Cancelled("the job was cancelled and killed"), None, 1)
-        if running.killed_for == "shutdown":
-            return Outcome("released")
-        return Outcome("lost", error_type="WorkerLost", message="its process died while running it")
-
-    def _enforce(self) -> None:
-        now = time.monotonic()
-        with self._lock:
-            lost, self._lost = self._lost, set()
-            asked, self._asked = self._asked, {}
-        for running in list(self._running.values()):
-            if running.execution_id in lost:
-                log.warning("lease lost: stopping the run", job_id=running.job_id)
-                self.pool.kill(running)
-            grace = asked.get(running.execution_id, asked.get(running.job_id))
-            if grace is not None and running.killed_for != "cancelled":
-                running.kill_at, running.killed_for = now + grace, "cancelled"
-                self.pool.cancel(running)
-            if self._stop_at is not None and now >= self._stop_at:
-                running.kill_at, running.killed_for = now, "shutdown"
-            if running.kill_at is not None and now >= running.kill_at:
-                self.pool.kill(running)
-                running.kill_at = now
-                self._settler.add(running, self._outcome_of_death(running))
+            self._settler.report(running, heard.kind, heard.value)
 
     def _forget(self, running: Running) -> None:
         """A run's outcome is written: its slot is free."""
@@ -226,11 +202,11 @@ class WorkLoop:
                 pass
         self._lease_at = time.monotonic()
 
-    def _hear_heartbeat(self, lost: set[str], cancelled: set[str]) -> None:
-        if lost or cancelled:
-            with self._lock:
-                self._lost |= lost
-                self._asked |= {execution: self._settings.cancel_grace.total_seconds() for execution in cancelled}
+    def _hear_heartbeat(self, renewal: Renewal) -> None:
+        self._overseer.lose(renewal.lost)
+        for execution in renewal.cancelled:
+            self._overseer.cancel(execution, self._settings.cancel_grace)
+        if renewal.lost or renewal.cancelled or renewal.waiting:
             self.wake()
 
     def _hear_command(self, command: dict[str, Any]) -> None:
@@ -250,18 +226,18 @@ class WorkLoop:
                     self._ask(running.job_id, timedelta(0))
 
     def _ask(self, which: str, grace: timedelta) -> None:
-        with self._lock:
-            self._asked[which] = grace.total_seconds()
+        self._overseer.cancel(which, grace)
         self.wake()
 
     def _close(self) -> None:
         self._doorbell.stop()
         self._commands.stop()
-        with contextlib.suppress(BrokerUnavailable, redis.RedisError):
-            self._leases.lease(uuid4().hex[:20], [], self._slots.free_by_lane())
+        self._housekeeping.stop()
         self._heartbeat.stop()
-        with contextlib.suppress(BrokerUnavailable, redis.RedisError):
-            self._leases.leave()
+        with contextlib.suppress(BrokerUnavailable, redis.RedisError):  # otherwise the others sweep the inboxes
+            self._leases.lease(uuid4().hex[:20], [], self._slots.free_by_lane())
+            if not self._running:
+                self._leases.leave()
         self.pool.close()
         self._selector.close()
         for sock in (self._wake_read, self._wake_write):

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from jobs.engine.errors import FleetError
+from jobs.engine.outcome import Outcome, of_message
 from jobs.engine.worker import template, wire
 from jobs.engine.worker.running import Running
 
@@ -32,6 +33,17 @@ class Child:
     run: Running | None = None
     doomed: bool = False
     frames: wire.Frames = field(default_factory=wire.Frames)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Something about a run: begun, progress, log, done (with its outcome), or that its process died."""
+
+    running: Running
+    kind: str
+    value: dict[str, Any] = field(default_factory=dict)
+    outcome: Outcome | None = None
+    spoiled: bool = False
 
 
 class ChildPool:
@@ -81,10 +93,10 @@ class ChildPool:
         if child is not None:
             _kill(child)
 
-    def events(self, source: Any) -> Iterator[tuple[Running, wire.Header | None]]:
-        """What a ready socket says: (run, message), or (run, None) when its child died under it."""
+    def events(self, source: Any) -> Iterator[Heard]:
+        """What a ready socket says."""
         if source is self:
-            self._hear_template()
+            yield from self._hear_template()
         elif source in self._children:
             yield from self._hear_child(source)
 
@@ -116,7 +128,7 @@ class ChildPool:
         self._selector.register(ours, selectors.EVENT_READ, child)
         return child
 
-    def _hear_template(self) -> None:
+    def _hear_template(self) -> Iterator[Heard]:
         text = self._control.recv(4096) if self._control is not None else b""
         if not text:
             raise FleetError("the template process died; the worker ends so that its manager starts a new one")
@@ -124,30 +136,52 @@ class ChildPool:
         if "pid" in message:
             child = self._unnamed.popleft()
             child.pid = message["pid"]
-            if child.doomed:
+            if child.pid == 0:
+                log.error("no child could be forked", reason=message.get("error"))
+                yield from self._died(child)
+            elif child.doomed:
                 _kill(child)
-        elif os.WIFSIGNALED(message["status"]):
-            log.warning("child died", pid=message["exited"], signal=os.WTERMSIG(message["status"]))
-
-    def _hear_child(self, child: Child) -> Iterator[tuple[Running, wire.Header | None]]:
-        try:
-            messages = list(wire.receive(child.sock, child.frames))
-        except (EOFError, OSError, ValueError):
-            self._forget(child)
-            if child.run is not None:
-                yield child.run, None
             return
-        for header, _ in messages:
-            running = child.run
-            if running is None or header.get("execution_id") != running.execution_id:
-                continue
-            if header["op"] == "done":
-                child.run = None
-                self._retire(child) if header["spoiled"] else self._idle.append(child)
-            yield running, header
+        if os.WIFSIGNALED(message["status"]):
+            log.warning("child died", pid=message["exited"], signal=os.WTERMSIG(message["status"]))
+        for child in [each for each in self._children if each.pid == message["exited"]]:
+            yield from self._last_words(child)
 
-    def _retire(self, child: Child) -> None:
+    def _hear_child(self, child: Child) -> Iterator[Heard]:
+        try:
+            heard = [_understood(child, header) for header, _ in wire.receive(child.sock, child.frames)]
+        except Exception as error:
+            if not isinstance(error, EOFError | OSError):
+                log.error("child sent nonsense", pid=child.pid, error=repr(error))
+            yield from self._died(child)
+            return
+        for each in heard:
+            if each is None:
+                continue
+            if each.outcome is not None:
+                child.run = None
+                self._forget(child) if each.spoiled or child.doomed else self._idle.append(child)
+            yield each
+
+    def _last_words(self, child: Child) -> Iterator[Heard]:
+        """A child has exited: a process it started may hold its socket open, so its end is not waited for."""
+        child.sock.setblocking(False)
+        while child in self._children:
+            try:
+                waiting = bool(child.sock.recv(1, socket.MSG_PEEK))
+            except OSError:
+                waiting = False
+            if not waiting:
+                break
+            yield from self._hear_child(child)
+        if child in self._children:
+            yield from self._died(child)
+
+    def _died(self, child: Child) -> Iterator[Heard]:
+        running = child.run
         self._forget(child)
+        if running is not None:
+            yield Heard(running, "died")
 
     def _forget(self, child: Child) -> None:
         self._children.discard(child)
@@ -169,3 +203,18 @@ def _kill(child: Child) -> None:
     if child.pid:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
+
+
+def _understood(child: Child, header: wire.Header) -> Heard | None:
+    """A message of a child, which may have been taken over by what it read: anything odd raises."""
+    running = child.run
+    if running is None or header["execution_id"] != running.execution_id:
+        return None
+    match header["op"]:
+        case "begun":
+            return Heard(running, "begun")
+        case "done":
+            return Heard(running, "done", outcome=of_message(header["outcome"]), spoiled=bool(header["spoiled"]))
+        case "progress" | "log" as kind if isinstance(header["value"], dict):
+            return Heard(running, kind, value=header["value"])
+    raise ValueError("an unknown message")

@@ -22,6 +22,7 @@ DEFAULT_TIMEOUT = timedelta(seconds=180)
 """RQ's own, for jobs of plain clients that name none."""
 FAILED_KEPT = timedelta(days=365)
 """RQ's own, for failed jobs of plain clients."""
+LONGEST = int(timedelta(days=3660).total_seconds())
 EVENTS = {
     "finished": "job:completed",
     "failed": "job:failed",
@@ -54,7 +55,14 @@ class Running:
     begun: float = field(default_factory=time.time)
     begun_at: float = field(default_factory=time.monotonic)
     kill_at: float | None = None
-    killed_for: str = ""
+    cancelling: bool = False
+    has_begun: bool = False
+    has_ended: bool = False
+
+    @property
+    def rq_retry(self) -> tuple[int, list[float]]:
+        """RQ's own retries of a plain client's job: how many are left, and the waits in seconds."""
+        return _number(self.values.get("retries_left")), _intervals(self.values.get("retry_intervals"))
 
     def message(self) -> dict[str, Any]:
         """What the child is told."""
@@ -68,8 +76,8 @@ class Running:
             "attempt": self.attempt,
             "timeout": None if self.timeout is None else self.timeout.total_seconds(),
             "memory_mb": self.policy.memory_mb if self.policy else None,
-            "retries_left": _number(self.values.get("retries_left")),
-            "retry_intervals": _intervals(self.values.get("retry_intervals")),
+            "retries_left": self.rq_retry[0],
+            "retry_intervals": self.rq_retry[1],
             "callbacks": [self.values[name] for name in names if self.values.get(name)],
             "has_webhooks": bool(self.values.get("webhooks")),
         }
@@ -77,38 +85,40 @@ class Running:
     def settlement(self, ended: Outcome, ended_at: float) -> list[str | bytes | float]:
         """The settle script's arguments for this run and outcome."""
         keep, count = self._retention(ended.kind)
+        registered = self.job_type if self.policy else ""
         packed = zlib.compress(ended.traceback.encode()) if ended.traceback else b""
-        due = "" if not ended.wait else time.time() + ended.wait.total_seconds()
+        wait = ended.wait.total_seconds() if ended.wait else 0.0
         reason = json.dumps(ended.error) if ended.kind in ("failed", "cancelled", "retry") else ended.message
         return [
             self.job_id,
             self.execution_id,
             self.queue,
             ended.kind,
-            self.job_type,
+            registered,
             base64.b64encode(ended.value.encode()) if ended.value not in (None, "null") else "",
             base64.b64encode(packed),
             packed,
             int(keep.total_seconds()),
             count,
-            due,
+            wait,
             self.begun,
             ended_at,
             EVENTS[ended.kind],
-            self._event_data(ended, due),
+            self._event_data(ended, wait),
             reason,
+            self.values.get("unique_key", ""),
         ]
 
-    def _event_data(self, ended: Outcome, due: str | float) -> str:
+    def _event_data(self, ended: Outcome, wait: float) -> str:
         extra: dict[str, Any] = {}
         if ended.kind in ("failed", "retry", "quarantined", "lost"):
             extra["error"] = ended.error
         if ended.kind in ("failed", "quarantined"):
             extra["final"] = True
-        if isinstance(due, float):
-            extra["retry_at"] = views.rfc3339(datetime.fromtimestamp(due, UTC))
+        if ended.kind == "retry":
+            extra["retry_at"] = views.rfc3339(datetime.now(UTC) + timedelta(seconds=wait))
         if ended.kind == "released":
-            extra["reason"] = "its worker is shutting down"
+            extra["reason"] = ended.message
         return events.job_data(self.job_id, self.job_type, self.attempt, **extra)
 
     def _retention(self, kind: str) -> tuple[timedelta, int]:
@@ -116,7 +126,7 @@ class Running:
             name = "result_ttl" if kind == "finished" else "failure_ttl"
             default = KEPT if kind == "finished" else FAILED_KEPT
             seconds = self.values.get(name)
-            keep = timedelta(seconds=max(_number(seconds), 0)) if seconds else default
+            keep = timedelta(seconds=min(max(_number(seconds), 0), LONGEST)) if seconds else default
             return (FAILED_KEPT if seconds == "-1" else keep), 10_000
         kept: Retention = self.policy.retention
         return (kept.failed, kept.failed_count) if kind == "failed" else (kept.finished, kept.finished_count)
@@ -142,6 +152,7 @@ FIELDS = (
     "retry_intervals",
     "result_ttl",
     "failure_ttl",
+    "unique_key",
 )
 """The order of `FIELDS` in lease.lua."""
 
@@ -182,26 +193,28 @@ def _policy(name: str, fleet: Fleet) -> Policy | None:
 
 def _timeout(text: str | None) -> timedelta | None:
     seconds = _number(text)
-    return DEFAULT_TIMEOUT if seconds == 0 else None if seconds < 0 else timedelta(seconds=seconds)
+    return DEFAULT_TIMEOUT if seconds == 0 else None if seconds < 0 else timedelta(seconds=min(seconds, LONGEST))
 
 
 def _is_past(text: str | None, now: datetime) -> bool:
     try:
-        return bool(text) and datetime.fromisoformat(text or "") <= now
+        deadline = datetime.fromisoformat(text) if text else None
     except ValueError:
         return False
+    return deadline is not None and deadline.replace(tzinfo=deadline.tzinfo or UTC) <= now
 
 
 def _number(text: str | None) -> int:
     try:
         return int(float(text or 0))
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
 
 
 def _intervals(text: str | None) -> list[float]:
     try:
         values = json.loads(text or "[]")
-        return [float(value) for value in values] if isinstance(values, list) else [float(values)]
-    except (ValueError, TypeError):
+        waits = [float(value) for value in (values if isinstance(values, list) else [values])]
+    except (ValueError, TypeError, RecursionError, OverflowError):
         return []
+    return waits if all(0 <= wait <= LONGEST for wait in waits) else []

@@ -70,6 +70,8 @@ class Settler:
             except BrokerUnavailable:
                 if not self._ended:
                     raise
+            except redis.RedisError as error:
+                log.error("reports dropped", error=str(error))
             self._reports.clear()
 
     def _flush_ended(self) -> None:
@@ -81,7 +83,8 @@ class Settler:
             del self._ended[running.execution_id]
             self._settled(running)
             _log(running, outcome, at, word)
-        follow_ups.run(self._client)
+        if "ok" in words:
+            follow_ups.run(self._client)
 
 
 def _log(running: Running, outcome: Outcome, ended: float, word: str) -> None:

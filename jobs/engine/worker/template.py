@@ -65,12 +65,20 @@ def _serve(control: socket.socket, fleet: Fleet) -> None:
             message, fds, _, _ = socket.recv_fds(control, 64, 1)
             if not message:
                 return
-            _fork(control, fds[0], fleet, (wake_read, wake_write))
+            if fds:
+                _fork(control, fds[0], fleet, (wake_read, wake_write))
+            else:
+                control.send(json.dumps({"pid": 0, "error": "too many open files"}).encode())
 
 
 def _fork(control: socket.socket, fd: int, fleet: Fleet, inherited: tuple[int, int]) -> None:
     template = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(fd)
+        control.send(json.dumps({"pid": 0, "error": str(error)}).encode())
+        return
     if pid == 0:
         status = 1
         try:

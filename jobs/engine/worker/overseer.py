@@ -1,0 +1,102 @@
+"""Ends what must end: runs over their time, cancelled, without a lease any more, or outliving a shutdown's grace."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+
+import structlog
+
+from jobs.engine import foreign
+from jobs.engine.errors import Cancelled, TimedOut
+from jobs.engine.outcome import Outcome, of_error
+from jobs.engine.worker.pool import ChildPool
+from jobs.engine.worker.running import Running
+from jobs.engine.worker.settling import Settler
+
+KILL_AFTER_ASKING = timedelta(seconds=2)
+DIED = "its process died while running it"
+log = structlog.get_logger("worker")
+
+
+class Overseer:
+    """Knows why a child is killed, and so what its run's outcome is."""
+
+    def __init__(self, pool: ChildPool, settler: Settler) -> None:
+        self._pool, self._settler = pool, settler
+        self._lock = threading.Lock()
+        self._lost: set[str] = set()
+        self._asked: dict[str, float] = {}
+
+    def lose(self, executions: set[str]) -> None:
+        """These runs are no longer this worker's; from any thread."""
+        with self._lock:
+            self._lost |= executions
+
+    def cancel(self, job_or_execution_id: str, grace: timedelta) -> None:
+        """Somebody wants this run to stop, by itself within the grace; from any thread."""
+        with self._lock:
+            seconds = grace.total_seconds()
+            self._asked[job_or_execution_id] = min(seconds, self._asked.get(job_or_execution_id, seconds))
+
+    def watch(self, running: Running) -> None:
+        """A run is handed to a child: it may take its timeout, and a moment to heed it."""
+        if running.timeout is not None:
+            running.kill_at = running.begun_at + (running.timeout + KILL_AFTER_ASKING).total_seconds()
+
+    def next_at(self, runs: Iterable[Running], stop_at: float | None) -> list[float]:
+        """When (monotonic seconds) the next run has to be looked at."""
+        living = [running for running in runs if not running.has_ended]
+        times = [running.kill_at for running in living if running.kill_at is not None]
+        return [*times, stop_at] if living and stop_at is not None else times
+
+    def enforce(self, runs: Iterable[Running], stop_at: float | None) -> None:
+        """Pass on cancellations; kill what is due and settle it."""
+        now = time.monotonic()
+        with self._lock:
+            lost, self._lost = self._lost, set()
+            asked, self._asked = self._asked, {}
+        for running in runs:
+            if running.has_ended:
+                continue
+            if running.execution_id in lost:
+                log.warning("lease lost: stopping the run", job_id=running.job_id)
+                self._end(running, Outcome("lost", error_type="LeaseLost", message="its lease was lost"))
+            elif stop_at is not None and now >= stop_at:
+                self._end(running, Outcome("released", message="its worker is shutting down"))
+            else:
+                self._enforce(running, asked.get(running.execution_id, asked.get(running.job_id)), now)
+
+    def outcome_of_death(self, running: Running) -> Outcome:
+        """A child ended by itself: a run that had begun is charged with it, others were only in its way."""
+        if running.cancelling:
+            return of_error(Cancelled("the job was cancelled"), None, 1)
+        if not running.has_begun:
+            return Outcome("released", message="its process died before it began")
+        return Outcome("lost", error_type="WorkerLost", message=DIED)
+
+    def _enforce(self, running: Running, grace: float | None, now: float) -> None:
+        if grace is not None:
+            kill_at = now + grace
+            running.kill_at = min(kill_at, running.kill_at) if running.cancelling and running.kill_at else kill_at
+            if not running.cancelling:
+                running.cancelling = True
+                self._pool.cancel(running)
+        if running.kill_at is not None and now >= running.kill_at:
+            self._end(running, _verdict(running))
+
+    def _end(self, running: Running, outcome: Outcome) -> None:
+        running.has_ended = True
+        self._pool.kill(running)
+        self._settler.add(running, outcome)
+
+
+def _verdict(running: Running) -> Outcome:
+    if running.cancelling:
+        return of_error(Cancelled("the job was cancelled and killed"), None, 1)
+    error = TimedOut(f"the job ran longer than {running.timeout} and was killed")
+    if running.policy is None:
+        return of_error(error, foreign.retry_of(*running.rq_retry), 1)
+    return of_error(error, running.policy.retry, running.attempt)
