@@ -42,6 +42,9 @@ redis.call('EXPIRE', P .. ':results:' .. id, keep)
 if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
   redis.call('DEL', P .. ':fleet:unique:' .. unique)
 end
+if job_type and job_type ~= '' then
+  redis.call('ZADD', P .. ':fleet:ended:cancelled:' .. job_type, seconds, id)
+end
 redis.call('HINCRBY', P .. ':fleet:counters', 'cancelled:' .. (job_type or ''), 1)
 job_event(P, id, topics, 'job:cancelled', {type = job_type or '', attempt = tonumber(attempts or '0')})
 return 'cancelled'

@@ -13,6 +13,7 @@ local moved, limited, unreadable = 0, {}, {}
 
 local function set_aside(id)
   redis.call('ZADD', P .. ':fleet:scheduler:broken', seconds, id)
+  redis.call('EXPIRE', P .. ':fleet:scheduler:broken', 30 * 86400)
   unreadable[#unreadable + 1] = id
 end
 

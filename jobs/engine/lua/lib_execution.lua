@@ -24,14 +24,15 @@ local function give_back(P, id, queue, now)
   redis.call('LPUSH', P .. ':queue:' .. queue, id)
 end
 
--- Set a job aside, unread and restorable: out of every list, its hash kept as it is but for the reason.
+-- Set a job aside, unread and restorable: out of every list, its hash kept as it is but for the reason, for 30 days.
+local QUARANTINE_KEPT = 30 * 86400
 local function quarantine(P, id, queue, reason, seconds)
   local key = P .. ':job:' .. id
   redis.call('ZADD', P .. ':fleet:quarantine', seconds, id)
   redis.call('HSET', P .. ':fleet:quarantine:reasons', id, cjson.encode({queue = queue, reason = reason}))
   if redis.call('TYPE', key).ok == 'hash' then
     redis.call('HSET', key, 'quarantined', reason)
-    redis.call('PERSIST', key)
+    redis.call('EXPIRE', key, QUARANTINE_KEPT)
     local lock = P .. ':fleet:unique:' .. (redis.call('HGET', key, 'unique_key') or '')
     if redis.call('GET', lock) == id then
       redis.call('DEL', lock)

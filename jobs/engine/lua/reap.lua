@@ -27,7 +27,11 @@ end
 
 -- A worker that dies takes all its runs with it: only one that it ran alone may be what killed it.
 local alone = setmetatable({}, {__index = function(known, worker)
-  known[worker] = redis.call('SCARD', P .. ':worker:' .. worker .. ':executions') == 1
+  local crowded = P .. ':fleet:crowded:' .. worker
+  if redis.call('SCARD', P .. ':worker:' .. worker .. ':executions') > 1 then
+    redis.call('SET', crowded, 1, 'EX', 60)
+  end
+  known[worker] = redis.call('EXISTS', crowded) == 0
   return known[worker]
 end})
 
