@@ -220,6 +220,7 @@ def test_a_packed_body_is_unpacked(site: Site, get: Any, tmp_path: Path) -> None
         (b"text", "br", Permanent),
         (b"text", "gzip, gzip", Permanent),
     ],
+    ids=["not gzip", "cut short", "unknown", "packed twice"],
 )
 def test_a_body_that_can_not_be_unpacked_is_an_error(
     site: Site, get: Any, body: bytes, encoding: str, error: Any

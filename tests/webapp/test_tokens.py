@@ -120,8 +120,8 @@ def test_a_token_without_a_required_claim_is_refused(own: Settings, missing: str
 @pytest.mark.parametrize(
     "change",
     [
-        {"exp": datetime.now(UTC) - timedelta(hours=1)},
-        {"nbf": datetime.now(UTC) + timedelta(hours=1)},
+        pytest.param({"exp": datetime.now(UTC) - timedelta(hours=1)}, id="expired"),
+        pytest.param({"nbf": datetime.now(UTC) + timedelta(hours=1)}, id="not yet valid"),
         {"iss": "somebody-else"},
         {"aud": "another-service"},
         {"tenant": ""},
