@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 
 SCOPES = frozenset({"documents:read", "documents:write", "jobs:read", "jobs:write", "admin"})
 
@@ -12,12 +13,13 @@ _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 @dataclass(frozen=True)
 class Principal:
-    """An authenticated caller: its subject, the tenant it belongs to and what it may do there."""
+    """An authenticated caller: its subject, the tenant it belongs to, what it may do there and until when."""
 
     subject: str
     tenant: str
     scopes: frozenset[str]
     roles: frozenset[str] = field(default_factory=frozenset)
+    until: datetime | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not _TENANT.fullmatch(self.tenant):

@@ -80,7 +80,7 @@ class IdempotencyHeaders(BaseModel):
 class LogQuery(BaseModel):
     """Only lines after the one with this id."""
 
-    after: str | None = Field(None, max_length=64, pattern=r"^[0-9]+(-[0-9]+)?$")
+    after: str | None = Field(None, pattern=r"^[0-9]{1,18}(-[0-9]{1,18})?$")
 
 
 class NewWorkspace(In):

@@ -6,7 +6,6 @@ import hmac
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from apiflask import APIFlask
 from flask import Request, request, session
@@ -14,6 +13,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from jobs.engine.broker import translate_errors
 from jobs.settings import Settings
+from webapp import origins
 from webapp.principal import SCOPES, Principal
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _token_sent(incoming: Request) -> str:
 
 def _same_origin(incoming: Request, allowed: tuple[str, ...]) -> bool:
     origin = incoming.headers.get("Origin")
-    return origin is None or origin in allowed or urlsplit(origin).netloc == incoming.host
+    return origin is None or origin in allowed or origins.is_own(origin, incoming)
 
 
 def _signer(settings: Settings) -> URLSafeTimedSerializer:

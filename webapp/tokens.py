@@ -46,7 +46,7 @@ class TokenVerifier:
             raise KeysUnavailable("the signing keys can't be fetched") from error
         except jwt.ExpiredSignatureError as error:
             raise InvalidToken("the token has expired") from error
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise InvalidToken("the token is not valid here") from error
 
     def _key(self, token: str, algorithm: str) -> Any:
@@ -96,7 +96,15 @@ def _principal_of(claims: dict[str, Any]) -> Principal:
     subject, tenant = claims.get("sub", ""), claims["tenant"]
     if not isinstance(tenant, str) or not isinstance(subject, str):
         raise InvalidToken("the claims sub and tenant are texts")
-    return Principal(subject, tenant, _words(claims.get("scope")), _words(claims.get("roles")))
+    scopes, roles = _words(claims.get("scope")), _words(claims.get("roles"))
+    return Principal(subject, tenant, scopes, roles, _expiry_of(claims))
+
+
+def _expiry_of(claims: dict[str, Any]) -> datetime:
+    try:
+        return datetime.fromtimestamp(int(claims["exp"]), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidToken("the claim exp is no time in seconds") from None
 
 
 def _words(claim: Any) -> frozenset[str]:

@@ -131,6 +131,6 @@ def _line(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
 
 def _line_id(text: str) -> str:
     parts = text.split("-")
-    if not (1 <= len(parts) <= 2 and all(part.isdigit() and len(part) < 20 for part in parts)):
+    if not (1 <= len(parts) <= 2 and all(part.isdigit() and len(part) < 19 for part in parts)):
         raise ValueError(f"{text!r} is no line id")
     return text

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-import jwt
 from apiflask import APIBlueprint
 from flask import Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
@@ -16,10 +14,10 @@ from pydantic import Field
 from simple_websocket import Server  # type: ignore[import-untyped]
 
 from jobs.domains.documents import service
-from webapp import sessions
+from webapp import origins, sessions
 from webapp.auth import current_tenant, current_user, requires, verify_token
 from webapp.errors import Problem
-from webapp.live import streams, tickets
+from webapp.live import handshake, streams, tickets
 from webapp.live.connections import connections
 from webapp.live.sockets import MESSAGE_BYTES, PING_EVERY, SLOWEST_SEND, LiveSocket
 from webapp.live.topics import BadRequest, event_id_of
@@ -89,6 +87,7 @@ def _admit() -> None:
     """Answer strangers before the connection is a WebSocket, with a problem document that does not repeat the URL."""
     g.live_principal, g.live_until = _socket_caller()
     connections.check(g.live_principal.tenant)
+    handshake.check(request)
 
 
 def _serve(server: Server) -> None:
@@ -97,6 +96,8 @@ def _serve(server: Server) -> None:
 
 
 Sock().route("/ws", bp=socket_bp)(_serve)
+for _broken in handshake.ERRORS:
+    socket_bp.register_error_handler(_broken, handshake.refuse)
 
 
 @socket_bp.record
@@ -116,27 +117,24 @@ def _socket_caller() -> tuple[Principal, datetime]:
             raise Problem(401, "The ticket is unknown, used or older than 30 seconds.")
         return redeemed
     if token := request.args.get("token"):
-        return verify_token(token), _expiry_of(token)
+        return _with_its_end(verify_token(token))
     if "Authorization" in request.headers:
-        return current_user(), _signed_in_until()
+        return _with_its_end(current_user())
     if sessions.signed_in() is not None and not _our_origin(request.headers.get("Origin", "")):
         raise Problem(403, "This origin may not connect in the session's name.")
-    return current_user(), _signed_in_until()
+    return _with_its_end(current_user())
 
 
 def _our_origin(origin: str) -> bool:
-    parts = urlsplit(origin)
-    return origin in settings().allowed_origins or (parts.scheme in ("http", "https") and parts.netloc == request.host)
+    return origin in settings().allowed_origins or origins.is_own(origin, request)
 
 
 def _signed_in_until() -> datetime:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return _expiry_of(token.strip()) if scheme.lower() == "bearer" else datetime.now(UTC) + sessions.LIFETIME
+    return _with_its_end(current_user())[1]
 
 
-def _expiry_of(token: str) -> datetime:
-    """When a token that was verified already expires."""
-    return datetime.fromtimestamp(jwt.decode(token, options={"verify_signature": False})["exp"], UTC)
+def _with_its_end(principal: Principal) -> tuple[Principal, datetime]:
+    return principal, principal.until or datetime.now(UTC) + sessions.LIFETIME
 
 
 def _resume_after(query: EventsQuery) -> str | None:

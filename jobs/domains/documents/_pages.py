@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from sqlalchemy import literal, select, tuple_
@@ -16,6 +17,7 @@ from jobs.adapters.database.models import Document
 from jobs.engine import InvalidPayload
 
 T = TypeVar("T")
+ROW_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ def _decoded(cursor: str) -> tuple[datetime, str]:
     try:
         moment, document_id = json.loads(base64.urlsafe_b64decode(cursor))
         created_at = datetime.fromisoformat(moment)
-        if created_at.tzinfo is None or not isinstance(document_id, str):
+        if created_at.tzinfo is None or not ROW_ID.fullmatch(document_id):
             raise ValueError("not written by us")
-    except (ValueError, TypeError, RecursionError):
+        return created_at.astimezone(UTC), document_id
+    except (ValueError, TypeError, OverflowError, RecursionError):
         message = "begin without a cursor and follow next_cursor"
         raise InvalidPayload(message, [{"field": "cursor", "message": message}]) from None
-    return created_at, document_id
