@@ -5,17 +5,19 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
 import pytest
 from apiflask import APIFlask
 
-from jobs.engine import Fleet, JobView
+from jobs.engine import BrokerUnavailable, Fleet, JobView
+from jobs.settings import Settings
 from tests.conftest import wait_until
 from tests.webapp.conftest import Header
 from tests.webapp.live_server import GUARD, get, serving, sse, wait_for_connections
+from webapp.live import streams
 from webapp.live.connections import connections
 
 
@@ -159,3 +161,25 @@ def test_strangers_and_small_scopes_see_no_events(base: str, bearer: Callable[..
     url = f"{base}/api/jobs/{job.id}/events"
     assert get(url, {}).status_code == 401
     assert get(url, bearer("ours", "documents:read")).status_code == 403
+
+
+def test_without_redis_a_stream_is_a_problem_and_no_empty_success(
+    base: str, us: Header, workspace: str, fleet: Fleet, job: JobView, settings: Settings, app: APIFlask
+) -> None:
+    app.extensions["fleet"] = Fleet(settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"}))
+    for path in (f"workspace/{workspace}/events", f"workspace/{workspace}/events?after=0", f"jobs/{job.id}/events"):
+        answer = get(f"{base}/api/{path}", us)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json"), path
+    assert len(connections) == 0
+
+
+def test_a_replay_that_redis_does_not_give_is_a_problem(fleet: Fleet, job: JobView, settings: Settings) -> None:
+    ended = fleet.jobs.cancel(job.id)
+    away = Fleet(settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"}))
+    with pytest.raises(BrokerUnavailable):
+        next(streams.follow_job(away, ended, None, datetime.now(UTC) + timedelta(hours=1)))
+
+
+def test_a_stream_that_is_asked_about_only_holds_nothing(base: str, us: Header, workspace: str, app: APIFlask) -> None:
+    assert httpx2.head(f"{base}/api/workspace/{workspace}/events", headers=us, timeout=GUARD).status_code == 200
+    wait_until(lambda: len(connections) == 0)

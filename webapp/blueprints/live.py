@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -14,6 +16,7 @@ from pydantic import Field
 from simple_websocket import Server  # type: ignore[import-untyped]
 
 from jobs.domains.documents import service
+from jobs.engine import BrokerUnavailable
 from webapp import origins, sessions
 from webapp.auth import current_tenant, current_user, requires, verify_token
 from webapp.errors import Problem
@@ -144,6 +147,16 @@ def _resume_after(query: EventsQuery) -> str | None:
         raise Problem(400, f"Last-Event-ID: {error}.") from error
 
 
-def _stream(chunks: Iterator[str]) -> Response:
+def _stream(chunks: Generator[str]) -> Response:
+    """The first piece is made here, while an error can still become a problem document."""
     headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
-    return Response(chunks, mimetype="text/event-stream", headers=headers)
+    pieces = chain([next(chunks)], _until_redis_goes(chunks))
+    response = Response(pieces, mimetype="text/event-stream", headers=headers)
+    response.call_on_close(chunks.close)
+    return response
+
+
+def _until_redis_goes(chunks: Iterator[str]) -> Iterator[str]:
+    """A stream that is cut off ends like any other: its client comes back and resumes."""
+    with suppress(BrokerUnavailable):
+        yield from chunks

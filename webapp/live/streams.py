@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,15 +21,20 @@ LAST = frozenset({"job:completed", "job:failed", "job:cancelled", "job:quarantin
 
 def follow_job(
     fleet: Fleet, job: JobView, after: str | None, until: datetime, keep_alive: timedelta = KEEP_ALIVE
-) -> Iterator[str]:
-    """What is kept of the job's events after the id, then what happens, up to and with the event that ends it."""
-    yield OPENING
+) -> Generator[str]:
+    """What is kept of the job's events after the id, then what happens, up to and with the event that ends it.
+
+    Until the first piece is there, Redis' being away raises BrokerUnavailable, here and in `follow_topic`.
+    """
     topic = f"job:{job.id}"
     if job.ended:
-        yield from _kept(fleet, job, after)
+        kept = _kept(fleet, job, after)
+        yield OPENING + next(kept, "")
+        yield from kept
         return
-    with fleet.events.subscribe([topic], tenant=job.tenant, after={topic: after or "0"}) as subscription:
-        for event in _events(subscription, job.tenant, until, keep_alive):
+    with _following(fleet, topic, job.tenant, after or "0") as subscription:
+        yield OPENING
+        for event in _events(subscription, until, keep_alive):
             if event is not None:
                 after = event.id
                 yield _written(event)
@@ -43,11 +49,11 @@ def follow_job(
 
 def follow_topic(
     fleet: Fleet, topic: str, tenant: str, after: str | None, until: datetime, keep_alive: timedelta = KEEP_ALIVE
-) -> Iterator[str]:
+) -> Generator[str]:
     """The topic's events after the id (from now on without one), for as long as the client listens."""
-    with fleet.events.subscribe([topic], tenant=tenant, after={topic: after} if after else None) as subscription:
+    with _following(fleet, topic, tenant, after) as subscription:
         yield OPENING
-        for event in _events(subscription, tenant, until, keep_alive):
+        for event in _events(subscription, until, keep_alive):
             yield COMMENT if event is None else _written(event)
 
 
@@ -56,13 +62,22 @@ def nothing_left(fleet: Fleet, job: JobView, after: str | None) -> bool:
     return after is not None and job.ended and not fleet.events.read(f"job:{job.id}", tenant=job.tenant, after=after)
 
 
-def _events(subscription: Subscription, tenant: str, until: datetime, pause: timedelta) -> Iterator[Event | None]:
+@contextmanager
+def _following(fleet: Fleet, topic: str, tenant: str, after: str | None) -> Iterator[Subscription]:
+    """A subscription that counts as a live connection; one that begins with a replay connects to Redis only later."""
+    if after:
+        fleet.ping()
+    subscription = fleet.events.subscribe([topic], tenant=tenant, after={topic: after} if after else None)
+    with subscription, connections.hold(tenant, subscription.close):
+        yield subscription
+
+
+def _events(subscription: Subscription, until: datetime, pause: timedelta) -> Iterator[Event | None]:
     """Each event, and None whenever there was none for a while; ends with the sign-in, the process or Redis' errors."""
-    with connections.hold(tenant, subscription.close):
-        while not subscription.closed and datetime.now(UTC) < until:
-            event = subscription.get(pause.total_seconds())
-            if not subscription.closed:
-                yield event
+    while not subscription.closed and datetime.now(UTC) < until:
+        event = subscription.get(pause.total_seconds())
+        if not subscription.closed:
+            yield event
 
 
 def _kept(fleet: Fleet, job: JobView, after: str | None, told: bool = False) -> Iterator[str]:
