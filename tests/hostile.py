@@ -98,9 +98,16 @@ ZIPS = (
     Hostile("an entity in an e-book", "xxe.epub", zips.epub_external_entity, "declares XML entities"),
     Hostile("the largest sheet claimed", "large.xlsx", zips.xlsx_claims_the_largest_sheet, text="honest"),
     Hostile("a row far away", "far.xlsx", zips.xlsx_row_far_away, "more than 1,048,576 rows"),
+    Hostile("sheets of empty rows", "gaps.xlsx", zips.xlsx_empty_rows, "more than 2,000,000 empty rows"),
     Hostile("wide rows", "wide.xlsx", zips.xlsx_wide_rows, "more than 5,000,000 cells"),
     Hostile(
         "a long string repeated", "repeat.xlsx", zips.xlsx_repeats_a_long_string, "more than 50,000,000 characters"
+    ),
+    Hostile("an entity behind white space", "late.docx", zips.docx_entity_behind_white_space, "type declaration"),
+    Hostile("XML in EBCDIC", "ebcdic.docx", zips.docx_in_ebcdic, "XML can't be read"),
+    Hostile("XML in EBCDIC named otherwise", "named.docx", zips.docx_in_ebcdic_named_otherwise, "can't be checked"),
+    Hostile(
+        "XML in Shift-JIS named otherwise", "sjis.docx", zips.docx_in_shift_jis_named_otherwise, "can't be checked"
     ),
     Hostile("deep tables in Word", "deep.docx", zips.docx_deep_tables, TOO_DEEP),
     Hostile("a giant attribute in Word", "giant.docx", zips.docx_giant_attribute, "too long to be read safely"),
@@ -125,6 +132,9 @@ TEXTS = (
     ),
     Hostile("deep Markdown quotes", "deep.md", of_bytes(b"# Top\n\n" + b">" * 50_000 + b" bottom"), text="Top"),
     Hostile("Markdown brackets", "brackets.md", of_bytes(b"# Top\n\n" + b"[" * 200_000), text="Top"),
+    Hostile("empty comments in a row", "comments.txt", of_bytes(b"<!---->" * 60 + b"x"), text="x"),
+    Hostile("comments that never end", "opened.txt", of_bytes(b"<!--" * 16_000), text="<!--"),
+    Hostile("links that never end", "links.dat", of_bytes(b"# Top\n\n" + b"](" * 32_000), text="Top"),
     Hostile("deep JSON", "deep.json", of_bytes(b"[" * 10_000 + b"1" + b"]" * 10_000), TOO_DEEP),
     Hostile("JSON of 500 levels", "levels.json", of_bytes(b'{"a":' * 500 + b"1" + b"}" * 500), TOO_DEEP),
     Hostile("JSON with a huge number", "number.json", of_bytes(b'{"n": %b}' % (b"9" * 20_000)), text="n: 999999"),

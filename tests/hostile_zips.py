@@ -197,6 +197,15 @@ def xlsx_wide_rows(path: Path) -> None:
     xlsx(path, changes={"xl/worksheets/sheet1.xml": lambda part: part.replace(b"</sheetData>", rows + b"</sheetData>")})
 
 
+def xlsx_empty_rows(path: Path) -> None:
+    """A small workbook of five sheets that hold one cell each, in the last row there is."""
+    workbook = Workbook()
+    sheets = [workbook.active, *(workbook.create_sheet() for _ in range(4))]
+    for sheet in sheets:
+        sheet.cell(1_048_576, 1, "x")
+    workbook.save(path)
+
+
 def xlsx_repeats_a_long_string(path: Path) -> None:
     """A shared string of a megabyte that a hundred cells refer to."""
     cells = b'<row r="2">' + b'<c t="s"><v>0</v></c>' * 100 + b"</row></sheetData>"
@@ -209,6 +218,43 @@ def xlsx_repeats_a_long_string(path: Path) -> None:
         "xl/sharedStrings.xml": lambda _nothing: strings % (b"word " * 200_000),
     }
     xlsx(path, changes=changes)
+
+
+def docx_entity_behind_white_space(path: Path) -> None:
+    """More white space than is read at once, and nothing before it that says that it is XML."""
+
+    def change(part: bytes) -> bytes:
+        return b" " * 400_000 + declaring(LAUGHS, "a9")(part).partition(b"?>")[2]
+
+    docx(path, changes={"word/document.xml": change})
+
+
+def docx_in_ebcdic(path: Path) -> None:
+    docx(path, changes={"word/document.xml": lambda part: _declared(part, "cp037")})
+
+
+def docx_in_ebcdic_named_otherwise(path: Path) -> None:
+    _docx_named_otherwise(path, "cp037")
+
+
+def docx_in_shift_jis_named_otherwise(path: Path) -> None:
+    _docx_named_otherwise(path, "shift_jis")
+
+
+def _docx_named_otherwise(path: Path, encoding: str) -> None:
+    """A Word file whose body is a part that is not called .xml."""
+    docx(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["word/document.dat"] = _declared(parts.pop("word/document.xml"), encoding)
+    for name in ("[Content_Types].xml", "_rels/.rels"):
+        parts[name] = parts[name].replace(b"word/document.xml", b"word/document.dat")
+    _write(path, parts)
+
+
+def _declared(part: bytes, encoding: str) -> bytes:
+    root = part.decode().partition("?>")[2]
+    return f'<?xml version="1.0" encoding="{encoding}"?>{root}'.encode(encoding)
 
 
 def docx_deep_tables(path: Path) -> None:

@@ -109,6 +109,14 @@ def test_text_and_time_are_limited_while_reading(tmp_path: Path, limits: Limits,
         list(extract(path, name="a.txt", limits=limits).sections)
 
 
+def test_time_is_looked_at_while_rows_without_text_are_read(tmp_path: Path) -> None:
+    hostile_zips.xlsx_empty_rows(tmp_path / "a.xlsx")
+    (tmp_path / "a.csv").write_text("name,town\n" + "\n" * 20_000)
+    for name in ("a.xlsx", "a.csv"):
+        with pytest.raises(Unreadable, match="took longer than 0 minutes"):
+            next(extract(tmp_path / name, name=name, limits=Limits(max_duration=Limits().max_duration * 0)).sections)
+
+
 def test_an_error_of_the_progress_callback_is_not_taken_for_a_damaged_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("text")

@@ -14,6 +14,7 @@ from jobs.domains.documents._extract.xml import XmlCheck
 _CHUNK = 256 * 1024
 _SMALL_PART = 1024 * 1024
 _DIRECTORY_BYTES_PER_ENTRY = 1024
+_BLANK = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"
 
 
 @contextmanager
@@ -39,16 +40,20 @@ def inspect(path: Path, limits: Limits, *, records: frozenset[str] = frozenset()
     budget = _Budget(limits, path.stat().st_size)
     with opened(path, limits) as archive:
         for entry in archive.infolist():
-            check: XmlCheck | None = None
-            for chunk in _chunks(archive, entry):
-                if budget.at_start and chunk.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"<"):
-                    check = XmlCheck(entry.filename, limits, records=records, web=web)
-                budget.spend(len(chunk))
-                if check is not None:
-                    check.feed(chunk)
-            if check is not None:
-                check.close()
-            budget.at_start = True
+            _inspect_part(archive, entry, budget, XmlCheck(entry.filename, limits, records=records, web=web))
+
+
+def _inspect_part(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: _Budget, check: XmlCheck) -> None:
+    """However much white space comes first, what follows decides whether the part is taken for XML."""
+    blank = checked = True
+    for chunk in _chunks(archive, entry):
+        budget.spend(len(chunk))
+        if blank and (start := chunk.lstrip(_BLANK)):
+            blank, checked = False, check.concerns(start, chunk)
+        if checked:
+            check.feed(chunk)
+    if checked and not blank:
+        check.close()
 
 
 def small_part(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -78,10 +83,8 @@ class _Budget:
 
     def __init__(self, limits: Limits, packed: int) -> None:
         self._limits, self._packed, self._unpacked = limits, max(1, packed), 0
-        self.at_start = True
 
     def spend(self, count: int) -> None:
-        self.at_start = False
         self._unpacked += count
         limits = self._limits
         if self._unpacked > limits.max_unpacked_bytes:

@@ -37,13 +37,15 @@ _PACKAGES = (
 )
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1b")) + b"\x7f"
 _LEADING = b"\xef\xbb\xbf \t\r\n\f"
-_HTML = re.compile(
-    rb"(?:<\?xml[^>]*>|<!--.*?-->|\s)*<(?:!doctype\s+html|html|head|body|title|meta|h1|div|table|p)\b", re.I | re.S
+_HTML = re.compile(  # possessive: what was taken is not tried another way, so that time grows with length alone
+    rb"(?:<\?xml[^>]*+>|<!--(?:(?!-->).)*+-->|\s++)*+"
+    rb"<(?:!doctype\s++html|html|head|body|title|meta|h1|div|table|p)\b",
+    re.I | re.S,
 )
 _TAGS = re.compile(rb"<(?:html|head|body|div|p|h[1-6]|table|span|a|ul|!doctype)\b", re.IGNORECASE)
 _JSON = re.compile(rb"""\s*(?:\{\s*["}]|\[\s*(?:["\[{\]]|-?\d+(?:\.\d+)?\s*[,\]]|true\b|false\b|null\b))""")
 _MARKDOWN_HEADING = re.compile(rb"^#{1,6} +\S", re.MULTILINE)
-_MARKDOWN_MARK = re.compile(rb"^```|^[-*] \S|\]\(\S+\)|\*\*\S", re.MULTILINE)
+_MARKDOWN_MARK = re.compile(rb"^```|^[-*] \S|\]\([^\s\])]++\)|\*\*\S", re.MULTILINE)
 _TEXT_NAMES = {".md": MARKDOWN, ".markdown": MARKDOWN, ".csv": CSV, ".tsv": CSV, ".txt": TEXT, ".log": TEXT}
 
 

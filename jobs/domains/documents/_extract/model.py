@@ -25,6 +25,7 @@ class Limits:
     max_ratio: int = 200
     ratio_free_bytes: int = 50_000_000
     max_cells: int = 5_000_000
+    max_empty_rows: int = 2_000_000
     max_elements: int = 2_000_000
     max_nesting: int = 200
     max_duration: timedelta = timedelta(minutes=5)

@@ -12,6 +12,7 @@ from pypdf import PdfReader, apply_configuration
 from pypdf.errors import LimitReachedError, PyPdfError
 
 from jobs.domains.documents._extract.model import Limits, Reading, Section, Step, Unreadable
+from jobs.engine.errors import FleetError
 
 
 def read(path: Path, limits: Limits) -> Reading:
@@ -66,7 +67,7 @@ def _steps(file: BinaryIO, reader: PdfReader, pages: int) -> Iterator[Step]:
 def _page_text(extract_text: object, number: int) -> str:
     try:
         return str(extract_text()) if callable(extract_text) else ""
-    except (MemoryError, RecursionError):
+    except (FleetError, MemoryError, RecursionError):
         raise
     except LimitReachedError as error:
         raise Unreadable(f"page {number:,} of the PDF unpacks to too much to be read safely") from error

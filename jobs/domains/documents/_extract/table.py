@@ -9,15 +9,19 @@ from jobs.domains.documents._extract.model import Limits, Section, Unreadable
 
 _SECTION_CHARS = 4_000
 _LONGEST_HEADER = 80
+_ROWS_BETWEEN_LOOKS = 5_000
 _NUMBER = re.compile(r"[\s\d.,:/%€$£+-]+")
 
 
 def table_sections(rows: Iterable[Sequence[str]], limits: Limits, title: str | None = None) -> Iterator[Section]:
-    """Yield sections of about 4,000 characters; a first row of distinct words is taken as the names of the columns."""
+    """Yield sections of about 4,000 characters; a first row of distinct words is taken as the names of the columns.
+
+    Rows without text yield an empty section now and then, so that the reader's time is looked at.
+    """
     header: Sequence[str] | None = None
     cells, size = 0, 0
     lines: list[str] = []
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         cells += len(row)
         if cells > limits.max_cells:
             raise Unreadable(f"the table holds more than {limits.max_cells:,} cells")
@@ -32,6 +36,8 @@ def table_sections(rows: Iterable[Sequence[str]], limits: Limits, title: str | N
         if size > _SECTION_CHARS:
             yield Section("\n".join(lines), title=title)
             lines, size = [], 0
+        elif number % _ROWS_BETWEEN_LOOKS == 0:
+            yield Section("", title=title)
     if lines:
         yield Section("\n".join(lines), title=title)
 

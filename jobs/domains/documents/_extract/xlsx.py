@@ -32,18 +32,30 @@ def read(path: Path, limits: Limits) -> Reading:
 
 
 def _steps(opened: ExitStack, sheets: list[Any], limits: Limits) -> Iterator[Step]:
+    rows = _Rows(limits)
     with opened:
         for index, sheet in enumerate(sheets):
             sheet.reset_dimensions()
-            for section in table_sections(_rows(sheet.iter_rows(values_only=True)), limits, title=sheet.title):
+            for section in table_sections(rows.of(sheet.iter_rows(values_only=True)), limits, title=sheet.title):
                 yield Step(index / len(sheets), section)
 
 
-def _rows(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[str]]:
-    for number, row in enumerate(rows):
-        if number >= _MOST_ROWS:
-            raise Unreadable(f"a sheet of the workbook has more than {_MOST_ROWS:,} rows")
-        yield [_shown(value) for value in row]
+class _Rows:
+    """The rows of a workbook; the empty ones that a gap in a sheet stands for count for all sheets together."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._most_empty = limits.max_empty_rows
+        self._empty = 0
+
+    def of(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[list[str]]:
+        """One sheet's rows as they are shown. Raises Unreadable for too many."""
+        for number, row in enumerate(rows):
+            if number >= _MOST_ROWS:
+                raise Unreadable(f"a sheet of the workbook has more than {_MOST_ROWS:,} rows")
+            self._empty += not row
+            if self._empty > self._most_empty:
+                raise Unreadable(f"the workbook holds more than {self._most_empty:,} empty rows")
+            yield [_shown(value) for value in row]
 
 
 def _shown(value: Any) -> str:

@@ -8,6 +8,9 @@ from jobs.domains.documents._extract.model import Limits, Unreadable
 
 _LONGEST_TOKEN = 10_000_000
 _MUST_BE_WELL_FORMED = (".xml", ".rels", ".opf")
+_OTHER_STARTS = (b"\x4c\x6f\xa7\x94", b"\x00\x00\x00<\x00\x00\x00", b"<\x00\x00\x00", b"\xff\xfe\x00\x00<\x00\x00\x00")
+"""How XML begins in EBCDIC and UTF-32: libxml2 reads these and expat does not."""
+_STRANGE_ENCODING = expat.errors.codes[expat.errors.XML_ERROR_UNKNOWN_ENCODING]
 
 
 class XmlCheck:
@@ -27,6 +30,17 @@ class XmlCheck:
         parser.buffer_text = True
         self._broken = False
 
+    def concerns(self, start: bytes, chunk: bytes) -> bool:
+        """Whether a part whose first bytes are `chunk`, and without white space `start`, is to be checked.
+
+        Raises Unreadable for XML that only the parser behind this check could read.
+        """
+        if self._strict:
+            return True
+        if chunk.startswith(_OTHER_STARTS):
+            raise _uncheckable()
+        return start.startswith(b"<")
+
     def feed(self, chunk: bytes) -> None:
         """Check the next bytes."""
         if not self._broken:
@@ -43,9 +57,13 @@ class XmlCheck:
     def _parse(self, chunk: bytes, final: bool) -> None:
         try:
             self._parser.Parse(chunk, final)
+        except (ValueError, LookupError) as error:  # declares an encoding of several bytes a letter, or none there is
+            raise _uncheckable() from error
         except expat.ExpatError as error:
             if self._strict:
                 raise Unreadable("the file is damaged: its XML can't be read") from error
+            if error.code == _STRANGE_ENCODING:
+                raise _uncheckable() from error
             self._broken = True
 
     def _doctype(self, _name: str, _system: str | None, _public: str | None, _internal: bool) -> None:
@@ -76,3 +94,7 @@ class XmlCheck:
         self._chars += len(text)
         if self._chars > self._limits.max_text_chars:
             raise Unreadable(f"the file holds more than {self._limits.max_text_chars:,} characters of text")
+
+
+def _uncheckable() -> Unreadable:
+    return Unreadable("the file holds XML in an encoding that can't be checked; save it as UTF-8 and upload it again")
