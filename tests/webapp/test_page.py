@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
+from jobs.domains.documents import service
 from webapp.sessions import make_ticket
 
 
@@ -28,6 +33,25 @@ def test_the_default_workspace_is_made_on_the_first_visit_and_only_then(visitor:
     assert shown[0] == shown[1] and len(shown[0]) == 1
     listed = visitor.get("/api/workspaces").get_json()["items"]
     assert [workspace["slug"] for workspace in listed] == ["default"]
+
+
+def test_of_two_first_visits_at_once_both_see_the_page(visitor: FlaskClient, app: APIFlask) -> None:
+    """The other one has made the workspace after this one looked for it, and before this one makes it."""
+    database, looked = app.extensions["database"], threading.Event()
+
+    def look(*_: object) -> None:
+        looked.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as session:
+            service.create_workspace(session, "dev", "default", "Theirs")
+            event.listen(Session, "after_transaction_end", look)
+            visit = pool.submit(visitor.get, "/")
+            assert looked.wait(30)
+            event.remove(Session, "after_transaction_end", look)
+        assert visit.result(30).status_code == 200
+    listed = visitor.get("/api/workspaces").get_json()["items"]
+    assert [workspace["name"] for workspace in listed] == ["Theirs"]
 
 
 def test_another_workspace_has_a_page_of_its_own_and_its_name_is_text(visitor: FlaskClient) -> None:

@@ -6,8 +6,9 @@ from apiflask import APIBlueprint
 from flask import redirect, render_template
 from flask.typing import ResponseReturnValue
 
+from jobs.adapters.database.models import Workspace
 from jobs.domains.documents import service
-from jobs.engine import NotFound
+from jobs.engine import Conflict, NotFound
 from webapp import sessions
 from webapp.auth import current_user
 from webapp.services import database, settings
@@ -58,12 +59,21 @@ def _page(slug: str) -> ResponseReturnValue:
 
 def _workspace(slug: str, tenant: str) -> dict[str, str]:
     try:
-        with database().read() as session:
-            found = service.get_workspace(session, slug, tenant)
-            return {"id": found.id, "slug": found.slug, "name": found.name}
+        return _found(slug, tenant)
     except NotFound:
         if slug != DEFAULT_SLUG:
             raise
-    with database().begin() as session:
-        made = service.create_workspace(session, tenant, DEFAULT_SLUG, DEFAULT_NAME)
-        return {"id": made.id, "slug": made.slug, "name": made.name}
+    try:
+        with database().begin() as session:
+            return _shown(service.create_workspace(session, tenant, DEFAULT_SLUG, DEFAULT_NAME))
+    except Conflict:  # another first visit at the same moment has made it
+        return _found(slug, tenant)
+
+
+def _found(slug: str, tenant: str) -> dict[str, str]:
+    with database().read() as session:
+        return _shown(service.get_workspace(session, slug, tenant))
+
+
+def _shown(workspace: Workspace) -> dict[str, str]:
+    return {"id": workspace.id, "slug": workspace.slug, "name": workspace.name}
