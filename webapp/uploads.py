@@ -19,6 +19,7 @@ from webapp.errors import Problem
 from webapp.multipart import Part, parts_of
 
 FIELD = "files"
+SKIPPED_FILES = 10  # so many times UPLOAD_MAX_BYTES are read past in one request for the sake of the files that follow
 
 V = TypeVar("V", bound=Callable[..., object])
 
@@ -64,7 +65,8 @@ class Receiver:
                 self._forget(file)
 
     def _files(self, request: Request) -> Iterator[Part]:
-        parts = parts_of(request, limit=self._settings.upload_max_files, skip=self._settings.upload_max_bytes)
+        most = self._settings.upload_max_files
+        parts = parts_of(request, limit=most, skip=SKIPPED_FILES * self._settings.upload_max_bytes)
         return (part for part in parts if part.filename is not None)
 
     def _receive(self, part: Part) -> Received:

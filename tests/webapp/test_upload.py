@@ -101,6 +101,14 @@ def test_a_bad_file_is_refused_and_its_neighbours_are_not(
     assert kept(app) == (2, 2, 2)
 
 
+def test_a_file_far_over_the_limit_does_not_refuse_its_batch(small: FlaskClient, us: Header, app: APIFlask) -> None:
+    answer = post_raw(small, us, body(part("a.txt"), part("huge.txt", b"x" * 9000), part("b.txt")))
+    documents = answer.get_json()["documents"]
+    assert [document["status"] for document in documents] == ["queued", "failed", "queued"]
+    assert "larger" in documents[1]["error"]
+    assert kept(app) == (2, 2, 2)
+
+
 def test_a_request_of_only_bad_files_is_422_with_each_reason(small: FlaskClient, us: Header, app: APIFlask) -> None:
     answer = post_raw(small, us, body(part("a.txt", b""), part("b.txt", b"x" * 1001)))
     problem = answer.get_json()
