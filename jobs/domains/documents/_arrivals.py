@@ -89,7 +89,7 @@ def take_in(
 
 def _write(session: Session, workspace: Workspace, source: Source, arrival: Arrival) -> tuple[Document, str | None]:
     key, size, sha256 = arrival.storage_key, arrival.size, arrival.sha256
-    document = session.get(Document, arrival.document_id) if arrival.document_id else None
+    document = session.get(Document, arrival.document_id, with_for_update=True) if arrival.document_id else None
     if document is not None and document.source_id == source.id:
         return document, _versions.replace_content(session, document, key, size, sha256)
     document = _versions.new_document(workspace, arrival.name, key, size, sha256)

@@ -27,7 +27,8 @@ def delete(document_id: str, tenant: str, context: Context) -> dict[str, int]:
 
 def _delete_rows(database: Database, document_id: str, tenant: str) -> list[str]:
     with database.begin() as session:
-        document = session.scalar(select(Document).where(Document.id == document_id, Document.tenant == tenant))
+        query = select(Document).where(Document.id == document_id, Document.tenant == tenant)
+        document = session.scalar(query.with_for_update())
         if document is None:
             return []
         uploads = select(Upload.storage_key).where(Upload.document_id == document_id)

@@ -98,7 +98,7 @@ def _batches(database: Database, before: datetime) -> Iterator[list[Document]]:
 
 def _mark_failed(database: Database, seen: Document, message: str) -> bool:
     with database.begin() as session:
-        document = session.get(Document, seen.id)
+        document = session.get(Document, seen.id, with_for_update=True)
         if document is None or (document.job_id, document.updated_at) != (seen.job_id, seen.updated_at):
             return False
         document.status, document.error = "failed", message
@@ -110,7 +110,7 @@ def _queue_again(database: Database, fleet: Fleet, seen: Document, *, renew: boo
     job_id = seen.job_id or ""
     if renew:
         with database.begin() as session:
-            document = session.get(Document, seen.id)
+            document = session.get(Document, seen.id, with_for_update=True)
             if document is None or (document.job_id, document.updated_at) != (seen.job_id, seen.updated_at):
                 return False
             document.job_id = job_id = new_id()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -53,14 +53,14 @@ class Ending(Enum):
 def look(database: Database, document_id: str, tenant: str) -> Content | None:
     """The document's present content, or None when it was deleted."""
     with database.read() as session:
-        document = _of(session, document_id, tenant)
+        document = session.scalar(_query(document_id, tenant))
         return _content(document) if document else None
 
 
 def begin(database: Database, document_id: str, tenant: str, job_id: str) -> Content | None:
     """Mark the document as processed by this job; its content, or None when it was deleted."""
     with database.begin() as session:
-        document = _of(session, document_id, tenant)
+        document = _locked(session, document_id, tenant)
         if document is None:
             return None
         document.status, document.error, document.job_id = "processing", None, job_id
@@ -70,7 +70,7 @@ def begin(database: Database, document_id: str, tenant: str, job_id: str) -> Con
 def complete(database: Database, content: Content, indexed: Indexed) -> Ending:
     """Replace the passages and mark the document as completed, in one transaction."""
     with database.begin() as session:
-        document = _of(session, content.document_id, content.tenant)
+        document = _locked(session, content.document_id, content.tenant)
         if document is None:
             return Ending.GONE
         if document.storage_key != content.storage_key:
@@ -84,7 +84,7 @@ def complete(database: Database, content: Content, indexed: Indexed) -> Ending:
 def reembedded(database: Database, content: Content, new: Sequence[NewPassage]) -> Ending:
     """Replace the passages by the same with other embeddings."""
     with database.begin() as session:
-        document = _of(session, content.document_id, content.tenant)
+        document = _locked(session, content.document_id, content.tenant)
         if document is None:
             return Ending.GONE
         if document.storage_key != content.storage_key or document.status != "completed":
@@ -111,7 +111,7 @@ def failures_shown(database: Database, content: Content, context: Context) -> It
 def _fail(database: Database, content: Content, context: Context, message: str) -> None:
     try:
         with database.begin() as session:
-            document = _of(session, content.document_id, content.tenant)
+            document = _locked(session, content.document_id, content.tenant)
             if document is not None and document.storage_key == content.storage_key:
                 document.status, document.error = "failed", message
     except SQLAlchemyError as error:  # the run's own error matters more; the row is reconciled with the job later
@@ -124,8 +124,13 @@ def _shown(error: Exception) -> str:
     return "the file could not be processed; the log of its job says more"
 
 
-def _of(session: Session, document_id: str, tenant: str) -> Document | None:
-    return session.scalar(select(Document).where(Document.id == document_id, Document.tenant == tenant))
+def _locked(session: Session, document_id: str, tenant: str) -> Document | None:
+    """The row, which nobody else changes before the transaction ends: what is decided by it stays true until then."""
+    return session.scalar(_query(document_id, tenant).with_for_update())
+
+
+def _query(document_id: str, tenant: str) -> Select[tuple[Document]]:
+    return select(Document).where(Document.id == document_id, Document.tenant == tenant)
 
 
 def _content(document: Document) -> Content:
