@@ -101,8 +101,11 @@ def test_a_bad_file_is_refused_and_its_neighbours_are_not(
     assert kept(app) == (2, 2, 2)
 
 
-def test_a_file_far_over_the_limit_does_not_refuse_its_batch(small: FlaskClient, us: Header, app: APIFlask) -> None:
-    answer = post_raw(small, us, body(part("a.txt"), part("huge.txt", b"x" * 9000), part("b.txt")))
+def test_a_file_far_over_the_limit_does_not_refuse_its_batch(
+    settings: Settings, workspace: str, us: Header, app: APIFlask
+) -> None:
+    client = create_app(settings.model_copy(update={"upload_max_bytes": 100_000})).test_client()
+    answer = post_raw(client, us, body(part("a.txt"), part("huge.txt", b"x" * 700_000), part("b.txt")))
     documents = answer.get_json()["documents"]
     assert [document["status"] for document in documents] == ["queued", "failed", "queued"]
     assert "larger" in documents[1]["error"]
