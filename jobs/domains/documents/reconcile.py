@@ -18,7 +18,7 @@ class Reconcile(Payload):
     timeout=timedelta(minutes=30),
     retry=Retry(max_retries=1, first=timedelta(seconds=10)),
     unique=lambda _: "all",
-    every=timedelta(minutes=5),
+    every=timedelta(minutes=1),
 )
 def reconcile(payload: Reconcile, context: Context) -> dict[str, int]:
     """How many documents were marked as failed, queued again, and queued for newer embeddings."""
