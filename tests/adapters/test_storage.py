@@ -213,6 +213,18 @@ def test_a_failed_upload_to_s3_leaves_no_parts_to_pay_for(s3_settings: Settings)
     assert storage._client.list_multipart_uploads(Bucket=storage.bucket).get("Uploads", []) == []
 
 
+def test_parts_that_a_dead_process_left_in_s3_are_removed(s3_settings: Settings) -> None:
+    storage = connect(s3_settings)
+    assert isinstance(storage, S3Storage)
+    for key in (f"{storage.prefix}uploads/half", "some/other/half"):
+        storage._client.create_multipart_upload(Bucket=storage.bucket, Key=key)
+    assert storage.remove_unfinished(datetime(2001, 1, 1, tzinfo=UTC)) == 0
+    assert storage.remove_unfinished(datetime.now(UTC)) == 1
+    left = storage._client.list_multipart_uploads(Bucket=storage.bucket)["Uploads"]
+    assert [upload["Key"] for upload in left] == ["some/other/half"]
+    storage._client.abort_multipart_upload(Bucket=storage.bucket, Key=left[0]["Key"], UploadId=left[0]["UploadId"])
+
+
 def test_prefixes_of_one_bucket_are_apart(s3_settings: Settings) -> None:
     other = Settings(storage_url=s3_settings.storage_url.replace("some/prefix", "some/prefix-of-others"))
     connect(s3_settings).write("a", [b"x"])
@@ -223,8 +235,10 @@ def test_an_object_storage_that_is_away_is_reported(monkeypatch: pytest.MonkeyPa
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     away = connect(Settings(storage_url=f"s3://bucket?endpoint=http://127.0.0.1:{free_port()}&region=us-east-1"))
-    with pytest.raises(StorageError, match="can't be reached"):
+    with pytest.raises(StorageError, match="can't be reached") as caught:
         away.exists("a")
+    assert "127.0.0.1" in str(caught.value.__cause__)
+    assert "127.0.0.1" not in str(caught.value)
 
 
 def test_a_missing_bucket_is_an_error_and_no_missing_object(s3_settings: Settings) -> None:

@@ -104,7 +104,7 @@ class World:
             return [hit.document_name for hit in service.search(session, self.workspace, query)]
 
     def keys(self) -> list[str]:
-        return [each.key for each in self.storage.list("uploads/")]
+        return [each.key for each in self.storage.list("uploads/")] if self.storage.root.exists() else []
 
     def queued(self) -> list[JobView]:
         """The jobs that wait in the default queue."""

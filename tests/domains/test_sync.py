@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from jobs.adapters.database.models import Document, Source
+from jobs.adapters.storage import StorageError
 from jobs.domains.documents import service
 from jobs.engine import Permanent
 from tests.domains.conftest import World
@@ -181,6 +183,41 @@ def test_objects_that_can_not_be_taken_are_left_out(world: World) -> None:
     assert world.run("documents.sync", payload, settings=small) == NOTHING | {"added": 1}
     assert set(documents(world)) == {"good.md"}
     assert world.run("documents.sync", payload, settings=small) == NOTHING
+
+
+def test_a_name_that_is_no_key_is_left_out_and_its_neighbours_are_not(world: World) -> None:
+    put(world, "good.md", "The Lena flows.")
+    folder = world.storage.root / "sources/ours"
+    for name in ("back\\slash.md", "new\nline.md", os.fsdecode(b"latin-\xe9.md")):
+        (folder / name).write_text("strange")
+    (folder / "link.md").symlink_to("/etc/hostname")
+    source = source_of(world, "prefix", "")
+    assert sync(world, source) == NOTHING | {"added": 1}
+    assert set(documents(world)) == {"good.md"}
+    assert sync(world, source) == NOTHING
+
+
+@pytest.mark.parametrize("away", ["", "sources", "sources/ours/wiki"])
+def test_a_folder_that_is_away_takes_no_document_with_it(world: World, away: str) -> None:
+    put(world, "wiki/a.md", "The Lena flows.")
+    source = source_of(world, "prefix", "wiki/")
+    sync(world, source)
+    finish(world)
+    folder = world.storage.root / away
+    folder.rename(folder.with_name("unmounted"))
+    with pytest.raises(StorageError) as caught:
+        sync(world, source)
+    assert str(world.storage.root) not in str(caught.value)
+    assert world.queued() == []
+
+
+def test_a_folder_that_was_emptied_takes_its_documents_with_it(world: World) -> None:
+    put(world, "wiki/a.md", "The Lena flows.")
+    source = source_of(world, "prefix", "wiki/")
+    sync(world, source)
+    finish(world)
+    world.storage.delete("sources/ours/wiki/a.md")
+    assert sync(world, source) == NOTHING | {"removed": 1}
 
 
 def test_many_objects_are_taken_in_batches(world: World) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,8 @@ from jobs.adapters.storage.objects import (
     InvalidKey,
     Measured,
     ObjectNotFound,
+    StorageError,
+    StorageMissing,
     Stored,
     StoredObject,
     checked,
@@ -68,16 +70,26 @@ class DiskStorage:
         return self._path(key).is_file()
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        checked_prefix(prefix)
-        for path in sorted(self._files_below(self.root / prefix.rpartition("/")[0]), key=self._key):
+        folder = self._folder(prefix)
+        if not self.root.is_dir():
+            raise StorageMissing("the file storage is not there; try again later")
+        with _unreadable_is_an_error():
+            found = sorted(_files_below(folder), key=self._key) if folder.exists() else []
+        for path in found:
             key = self._key(path)
-            if key.startswith(prefix) and not key.startswith(PARTIAL):
-                with suppress(FileNotFoundError):  # deleted meanwhile
-                    yield _described(key, path.stat())
+            if key.startswith(prefix) and not key.startswith(PARTIAL) and (stat := _stat(path)):
+                yield _described(key, stat)
 
-    def _files_below(self, folder: Path) -> Iterator[Path]:
-        for parent, _folders, names in os.walk(folder):
-            yield from (Path(parent, name) for name in names)
+    def has_folder(self, prefix: str) -> bool:
+        folder = self._folder(prefix)
+        return folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+
+    def remove_unfinished(self, before: datetime) -> int:
+        folder = self.root / PARTIAL
+        return _remove_older(folder, before) if folder.is_dir() else 0
+
+    def _folder(self, prefix: str) -> Path:
+        return self.root / checked_prefix(prefix).rpartition("/")[0]
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -91,7 +103,7 @@ class DiskStorage:
     def _new_partial(self) -> Path:
         folder = self.root / PARTIAL
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
+        _remove_older(folder, datetime.now(UTC) - ABANDONED)
         return folder / uuid4().hex
 
 
@@ -106,13 +118,44 @@ def _publish(partial: Path, target: Path) -> None:
         os.close(folder)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what processes that died in mid-write left behind a day ago or earlier."""
-    oldest = time.time() - ABANDONED.total_seconds()
+def _remove_older(folder: Path, before: datetime) -> int:
+    """Remove what processes that died in mid-write left behind."""
+    removed = 0
     for path in folder.iterdir():
         with suppress(FileNotFoundError):
-            if path.stat().st_mtime < oldest:
+            if path.stat().st_mtime < before.timestamp():
                 path.unlink()
+                removed += 1
+    return removed
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Every file; what can't be looked into raises, for its files are not gone only because they are not seen."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, _folders, names in os.walk(folder, onerror=refuse):
+        yield from (Path(parent, name) for name in names)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None for what was deleted meanwhile and for a link that leads nowhere."""
+    with _unreadable_is_an_error():
+        try:
+            return path.stat()
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            return None
+
+
+@contextmanager
+def _unreadable_is_an_error() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError("the file storage can't be read; try again later") from error
 
 
 def _described(key: str, stat: os.stat_result) -> StoredObject:

@@ -17,7 +17,11 @@ MAX_KEY = 900
 
 
 class StorageError(FleetError):
-    """The storage could not do what was asked."""
+    """The storage could not do what was asked. Users read the message; its cause has the details for the log."""
+
+
+class StorageMissing(StorageError):
+    """The folder that everything lies in is not there: nothing was written yet, or its volume is not mounted."""
 
 
 class TooLarge(StorageError):
@@ -81,7 +85,18 @@ class Storage(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """The objects whose keys begin with `prefix`, in the order of their keys."""
+        """The objects whose keys begin with `prefix`, in the order of their keys.
+
+        Raises StorageError where any of them may be hidden, so that what is not listed is not there.
+        """
+        ...
+
+    def has_folder(self, prefix: str) -> bool:
+        """Whether the folder of the prefix is there and can be read; always true where there are no folders (S3)."""
+        ...
+
+    def remove_unfinished(self, before: datetime) -> int:
+        """Remove what writes that began before then left half done; how many."""
         ...
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -76,6 +76,22 @@ class S3Storage:
             for page in pages.paginate(Bucket=self.bucket, Prefix=name):
                 yield from (self._described(entry) for entry in page.get("Contents", ()))
 
+    def has_folder(self, prefix: str) -> bool:
+        checked_prefix(prefix)
+        return True
+
+    def remove_unfinished(self, before: datetime) -> int:
+        pages = self._client.get_paginator("list_multipart_uploads")
+        removed = 0
+        with self._errors(""):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < before:
+                        key, upload_id = upload["Key"], upload["UploadId"]
+                        self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+                        removed += 1
+        return removed
+
     def _described(self, entry: Any) -> StoredObject:
         key = entry["Key"].removeprefix(self.prefix)
         return StoredObject(key, entry["Size"], entry["LastModified"].astimezone(UTC), entry["ETag"].strip('"'))
@@ -102,9 +118,9 @@ class S3Storage:
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in MISSING:
                 raise ObjectNotFound(f"no stored object {key!r}") from None
-            raise StorageError(f"the object storage refused: {error}") from error
+            raise StorageError("the file storage refused what was asked of it; try again later") from error
         except BotoCoreError as error:
-            raise StorageError(f"the object storage can't be reached: {error}") from error
+            raise StorageError("the file storage can't be reached; try again later") from error
 
 
 class _Body(io.RawIOBase):

@@ -129,7 +129,7 @@ def _locked(session: Session, document_id: str, tenant: str) -> Document | None:
     return session.scalar(_query(document_id, tenant).with_for_update())
 
 
-def _query(document_id: str, tenant: str) -> Select[tuple[Document]]:
+def _query(document_id: str, tenant: str) -> Select[Document]:
     return select(Document).where(Document.id == document_id, Document.tenant == tenant)
 
 

@@ -20,7 +20,7 @@ Known = dict[str, dict[str, str | None]]
 def sync(source: SourceNow, context: Context) -> dict[str, int]:
     """Take in new and changed objects and have the documents of removed ones deleted; counts of each."""
     prefix = _sources.prefix_of(source.tenant, source.location)
-    listed = {each.key: each for each in storage.connect(context.settings).list(prefix) if each.size > 0}
+    listed = _listed(source, prefix, context)
     known: Known = dict(source.state.get("objects") or {})
     changed = [each for each in listed.values() if known.get(each.key, {}).get("etag") != each.etag]
     counts = {"added": 0, "changed": 0, "removed": 0}
@@ -30,6 +30,15 @@ def sync(source: SourceNow, context: Context) -> dict[str, int]:
         context.progress("fetching", 100 * done / len(changed))
     counts["removed"] = _remove(source, known, set(listed), context)
     return counts
+
+
+def _listed(source: SourceNow, prefix: str, context: Context) -> dict[str, StoredObject]:
+    """The objects by key. Raises StorageError where all are gone with their folder: it may not be mounted."""
+    objects = storage.connect(context.settings)
+    listed = {each.key: each for each in objects.list(prefix) if each.size > 0}
+    if not listed and source.document_ids and not objects.has_folder(prefix):
+        raise storage.StorageError("the source's folder is not there, so none of its documents was removed")
+    return listed
 
 
 def _batches(changed: list[StoredObject]) -> Iterator[tuple[int, list[StoredObject]]]:
@@ -42,13 +51,13 @@ def _batches(changed: list[StoredObject]) -> Iterator[tuple[int, list[StoredObje
 def _take_in(
     source: SourceNow, batch: list[StoredObject], known: Known, counts: dict[str, int], context: Context
 ) -> bool:
-    copies = {each.key: _copied(each, known, context) for each in batch}
+    copies = _copies(batch, known, context)
     arrivals = [arrival for arrival in copies.values() if arrival]
 
     def remember(row: Source) -> None:
-        for each in batch:
-            arrival = copies[each.key]
-            known[each.key] = {"etag": each.etag, "document_id": arrival.document_id if arrival else None}
+        etags = {each.key: each.etag for each in batch}
+        for key, arrival in copies.items():
+            known[key] = {"etag": etags[key], "document_id": arrival.document_id if arrival else None}
         row.state = {**(row.state or {}), "objects": dict(known)}
 
     if not take_in(source, arrivals, remember, context):
@@ -56,6 +65,17 @@ def _take_in(
     for arrival in arrivals:
         counts["added" if arrival.is_new else "changed"] += 1
     return True
+
+
+def _copies(batch: list[StoredObject], known: Known, context: Context) -> dict[str, Arrival | None]:
+    """By key; without those whose name is no key and links out of the storage, which are looked at each time."""
+    copies: dict[str, Arrival | None] = {}
+    for each in batch:
+        try:
+            copies[each.key] = _copied(each, known, context)
+        except storage.InvalidKey:
+            context.log.warning("left out", object=ascii(each.key), reason="its name can't be used as a key")
+    return copies
 
 
 def _copied(each: StoredObject, known: Known, context: Context) -> Arrival | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -10,10 +11,11 @@ from sqlalchemy import delete, exists, select
 
 from jobs.adapters.database import Database
 from jobs.adapters.database.models import Document, Upload
-from jobs.adapters.storage import Storage
+from jobs.adapters.storage import Storage, StorageMissing
 
 PREFIX = "uploads/"
 UNATTACHED_FOR = timedelta(days=1)
+UNFINISHED_FOR = timedelta(days=1)
 IN_FLIGHT = timedelta(hours=1)
 BATCH = 500
 
@@ -35,14 +37,23 @@ def remove_orphans(database: Database, storage: Storage, *, check: Callable[[], 
     The hour spares files that are stored and whose rows are about to be written. Rows are read after the listing.
     """
     removed = 0
-    before = datetime.now(UTC) - IN_FLIGHT
-    old = (each.key for each in storage.list(PREFIX) if each.modified_at < before)
-    for keys in _batches(old):
+    for keys in _batches(_stored(storage, datetime.now(UTC) - IN_FLIGHT)):
         for key in keys - _needed(database, keys):
             storage.delete(key)
             removed += 1
         check()
     return removed
+
+
+def remove_unfinished(storage: Storage) -> int:
+    """Remove what uploads that broke off a day ago left half stored; returns how many."""
+    return storage.remove_unfinished(datetime.now(UTC) - UNFINISHED_FOR)
+
+
+def _stored(storage: Storage, before: datetime) -> Iterator[str]:
+    """The keys of files that old; none before the first was written, when the storage's folder is not there yet."""
+    with suppress(StorageMissing):
+        yield from (each.key for each in storage.list(PREFIX) if each.modified_at < before)
 
 
 def _forget_unattached(database: Database, before: datetime) -> list[str]:

@@ -22,10 +22,11 @@ class CleanupUploads(Payload):
     every=timedelta(hours=1),
 )
 def cleanup_uploads(payload: CleanupUploads, context: Context) -> dict[str, int]:
-    """How many unattached uploads and orphaned files were removed."""
+    """How many unattached uploads, orphaned files and half stored ones were removed."""
     from jobs.adapters import database, storage
     from jobs.domains.maintenance import _uploads
 
     places = database.connect(context.settings), storage.connect(context.settings)
     uploads = _uploads.remove_unattached(*places, check=context.check)
-    return {"uploads": uploads, "files": _uploads.remove_orphans(*places, check=context.check)}
+    files = _uploads.remove_orphans(*places, check=context.check)
+    return {"uploads": uploads, "files": files, "unfinished": _uploads.remove_unfinished(places[1])}
