@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import pytest
 import redis
+import structlog
 
 os.environ.setdefault("RQ_KEY_PREFIX", "rq")
 
@@ -94,6 +95,12 @@ class RedisServer:
             self.process.send_signal(sig)
             self.process.wait(30)
             self.process = None
+
+
+@pytest.fixture(autouse=True)
+def _no_bound_names() -> None:
+    """What an earlier test bound to the log lines of this thread is not of this test."""
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")
