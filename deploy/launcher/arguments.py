@@ -11,11 +11,19 @@ DESCRIPTION = "Start the page, the workers and the scheduler here; with files, p
 
 
 @dataclass(frozen=True)
+class Missing:
+    """A name that stands for no file, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Options:
-    """What the person asked for; `missing` are named files that do not exist."""
+    """What the person asked for; `missing` are the names that stand for no file."""
 
     files: tuple[Path, ...]
-    missing: tuple[str, ...]
+    missing: tuple[Missing, ...]
     once: bool
     question: str | None
     verbose: bool
@@ -36,15 +44,15 @@ def parse(arguments: list[str], *, here: Path, root: Path) -> Options:
     return Options(tuple(files), tuple(missing), given.once, given.ask, given.verbose, data.resolve())
 
 
-def expand(names: list[str], here: Path) -> tuple[list[Path], list[str]]:
+def expand(names: list[str], here: Path) -> tuple[list[Path], list[Missing]]:
     """The files that `names` stand for, each once, and the names that stand for nothing."""
     files: dict[Path, None] = {}
-    missing: list[str] = []
+    missing: list[Missing] = []
     for name in names:
         found = _files_of(name, here)
         files |= dict.fromkeys(found)
         if not found:
-            missing.append(name)
+            missing.append(Missing(name, _why(here / Path(name).expanduser())))
     return list(files), missing
 
 
@@ -56,6 +64,12 @@ def _files_of(name: str, here: Path) -> list[Path]:
         return [path]
     matches = (Path(match) for match in glob.iglob(str(path), recursive=True))  # noqa: PTH207  the pattern is absolute
     return sorted(match for match in matches if match.is_file())
+
+
+def _why(path: Path) -> str:
+    if path.is_dir():
+        return "the folder holds no files" + (" but hidden ones" if any(path.iterdir()) else "")
+    return "it is no regular file" if path.exists() else "there is no such file"
 
 
 def _hidden(path: Path) -> bool:

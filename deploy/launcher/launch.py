@@ -21,6 +21,7 @@ from deploy.launcher.broker import Broker
 from deploy.launcher.errors import CannotStart, ProcessEnded
 from deploy.launcher.instance import Instance
 from deploy.launcher.output import Output
+from deploy.launcher.plain import plain
 from deploy.launcher.processes import Process, Processes
 from deploy.launcher.progress import Bars
 from deploy.launcher.signals import hurried_by
@@ -56,7 +57,7 @@ class Launch:
 
     def _check_files(self) -> None:
         if self._options.missing and not self._options.files:
-            raise CannotStart("\n".join(f"There is no file {name}." for name in self._options.missing))
+            raise CannotStart("\n".join(f"{plain(each.name)}: {each.why}." for each in self._options.missing))
 
     def _start(self, instance: Instance) -> Site:
         variables = environment.environment_of(self._given, data=self._options.data, port=self._port())
@@ -146,7 +147,7 @@ class Launch:
         self._console.print(f"Processing {len(files)} file{'s' if len(files) != 1 else ''}:")
         transfers = ingest.process(site, files, following=partial(Bars, self._console), alive=self._check_alive)
         report.summarise(self._console, transfers, self._options.missing)
-        question = self._options.question or report.question_for(files, self._samples)
+        question = self._options.question or report.question_for(transfers, self._samples)
         if question and any(transfer.completed for transfer in transfers):
             report.answer(self._console, question, site.search(question))
         return 0 if all(transfer.completed for transfer in transfers) and not self._options.missing else 1

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from deploy.launcher.plain import plain
 from deploy.launcher.transfer import Transfer
 
 COLOURS = {"completed": "green", "failed": "red", "cancelled": "red", "quarantined": "red"}
@@ -33,7 +34,7 @@ class Bars:
 
     def __enter__(self) -> Bars:
         for number, transfer in enumerate(self._transfers):
-            name = escape(transfer.path.name)
+            name = escape(plain(transfer.path.name))
             self._bars[number] = self._progress.add_task("", total=100, name=name, stage=transfer.stage, start=False)
         self._progress.start()
         return self
@@ -53,7 +54,7 @@ class Bars:
 
     def _draw(self, bar: TaskID, transfer: Transfer) -> None:
         colour = COLOURS.get(transfer.stage, "cyan")
-        self._progress.update(bar, completed=transfer.percent, stage=f"[{colour}]{escape(transfer.stage)}[/]")
+        self._progress.update(bar, completed=transfer.percent, stage=f"[{colour}]{escape(plain(transfer.stage))}[/]")
         if transfer.stage != "waiting":
             self._progress.start_task(bar)
         if transfer.ended:
@@ -61,5 +62,5 @@ class Bars:
 
 
 def _line_of(transfer: Transfer) -> str:
-    why = f": {escape(transfer.error)}" if transfer.error else ""
-    return f"{escape(transfer.path.name)} {transfer.stage} in {transfer.took or 0:.1f} s{why}"
+    why = f": {escape(plain(transfer.error))}" if transfer.error else ""
+    return f"{escape(plain(transfer.path.name))} {transfer.stage} in {transfer.took or 0:.1f} s{why}"

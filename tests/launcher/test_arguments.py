@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from deploy.launcher.arguments import expand, parse
+from deploy.launcher.arguments import Missing, expand, parse
+
+NO_FILE = "there is no such file"
 
 
 @pytest.fixture
@@ -35,7 +38,25 @@ def test_a_name_with_pattern_characters_is_a_file_when_there_is_one(here: Path) 
 
 
 def test_names_that_stand_for_nothing_are_reported(here: Path) -> None:
-    assert expand(["a.md", "nothing.md", "*.zip"], here) == ([here / "a.md"], ["nothing.md", "*.zip"])
+    assert expand(["a.md", "nothing.md", "*.zip"], here) == (
+        [here / "a.md"],
+        [Missing("nothing.md", NO_FILE), Missing("*.zip", NO_FILE)],
+    )
+
+
+def test_a_name_that_exists_but_holds_no_file_says_so(here: Path) -> None:
+    (here / "empty").mkdir()
+    os.mkfifo(here / "pipe")
+    missing = [Missing("empty", "the folder holds no files"), Missing("pipe", "it is no regular file")]
+    assert expand(["empty", "pipe"], here) == ([], missing)
+
+
+def test_a_folder_of_hidden_files_alone_says_so(here: Path) -> None:
+    (here / "folder/.git/more").mkdir()
+    assert expand(["folder/.git"], here)[0] == [here / "folder/.git/config"]
+    (here / "dots").mkdir()
+    (here / "dots/.env").write_text("x")
+    assert expand(["dots"], here) == ([], [Missing("dots", "the folder holds no files but hidden ones")])
 
 
 def test_relative_names_are_meant_from_where_the_person_stands(here: Path) -> None:
