@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(seconds=30)
 LOOK_EVERY = timedelta(seconds=5)
-LEAST_RATE = 1024  # bytes a second, on average once the patience is over
+LEAST_RATE = 1024  # bytes a second, on average and in each step, once the patience is over
 STEP = 64 * 1024
 
 
@@ -43,21 +43,27 @@ class Body:
         self._raw, self._connection, self._watch = raw, connection, watch
         self._since: float | None = None
         self._received = 0
+        self._step: tuple[float, int] | None = None
         self._given_up = False
 
     def read(self, size: int | None = -1) -> bytes:
-        """Up to `size` bytes, all that is left when it is negative or None."""
+        """Up to `size` bytes and no more than one step, all that is left when it is negative or None."""
         if self._since is None:
             self._since = time.monotonic()
             self._watch.add(self)
         if size is None or size < 0:
             return b"".join(iter(lambda: self._next(STEP), b""))
-        return self._next(size)
+        return self._next(min(size, STEP))
 
     def lateness(self, patience: timedelta, least_rate: float) -> float:
-        """By how many seconds its reader has waited too long; what may be on its way is counted in its favour."""
-        waited = time.monotonic() - (self._since or time.monotonic()) - patience.total_seconds()
-        return waited - self._received / least_rate
+        """By how many seconds its reader has waited too long, for the whole until now or for the step it is in.
+
+        What came earlier earns the whole its time, but no step: nobody sends much at once to be silent for hours.
+        """
+        now, step = time.monotonic(), self._step
+        whole = now - (self._since or now) - self._received / least_rate
+        current = now - step[0] - step[1] / least_rate if step else whole
+        return max(whole, current) - patience.total_seconds()
 
     def give_up(self) -> None:
         """Wake the reader, who waits for bytes."""
@@ -67,12 +73,15 @@ class Body:
                 self._connection.shutdown(socket.SHUT_RD)
 
     def _next(self, size: int) -> bytes:
+        self._step = time.monotonic(), size
         try:
             data = self._raw.read(size)
         except HTTPException:
             raise
         except Exception as error:  # each server has its own for a broken body
             raise self._problem() from error
+        finally:
+            self._step = None
         if self._given_up:
             raise self._problem()
         self._received += len(data)

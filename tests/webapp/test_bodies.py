@@ -11,7 +11,7 @@ import pytest
 from werkzeug.exceptions import BadRequest, RequestTimeout
 
 from tests.conftest import wait_until
-from webapp.bodies import GuardedBodies, Watch
+from webapp.bodies import STEP, GuardedBodies, Watch
 
 Pair = tuple[socket.socket, socket.socket]
 NOTHING = timedelta(0)
@@ -47,6 +47,27 @@ def test_a_body_that_does_not_come_is_given_up(pair: Pair) -> None:
     pair[1].sendall(b"01")
     with pytest.raises(RequestTimeout):
         run(pair[0], Watch(NOTHING, timedelta(milliseconds=10), least_rate=1e9))
+
+
+def test_what_came_earlier_is_no_credit_for_silence(pair: Pair) -> None:
+    class Raw:
+        left = 3_000_000_000
+
+        def read(self, size: int) -> bytes:
+            size = min(size, self.left)
+            self.left -= size
+            return piece[:size] or pair[0].recv(10)
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        while environ["wsgi.input"].read(STEP):
+            pass
+        return []
+
+    piece = b"x" * STEP
+
+    environ: Any = {"wsgi.input": Raw(), "gunicorn.socket": pair[0]}
+    with pytest.raises(RequestTimeout):
+        GuardedBodies(app, Watch(NOTHING, timedelta(milliseconds=10), least_rate=STEP * 20))(environ, None)  # type: ignore[arg-type]
 
 
 def test_the_connection_of_an_answered_request_is_not_touched(pair: Pair) -> None:
