@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from jobs.engine import Fleet, JobView
 from tests.conftest import wait_until
@@ -42,3 +45,16 @@ def until_ended(fleet: Fleet, job: JobView, timeout: float = 30.0) -> JobView:
 def names_of_events(fleet: Fleet, job: JobView) -> list[str]:
     """The names of a job's events, oldest first."""
     return [event.name for event in fleet.events.read(f"job:{job.id}", tenant=job.tenant)]
+
+
+def fetch(fleet: Fleet, job_id: str) -> Job:
+    """The job as RQ reads it."""
+    return Job.fetch(job_id, connection=fleet.redis, serializer=JSONSerializer)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, reaped or not: in a container nobody may reap an orphan."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

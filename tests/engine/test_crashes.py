@@ -8,23 +8,14 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from jobs.engine import Fleet, keys
 from tests.conftest import RedisServer, wait_until
-from tests.engine.conftest import names_of_events, told, until_ended, until_told
+from tests.engine.conftest import gone, names_of_events, told, until_ended, until_told
 from tests.engine.samples import jobs as samples
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, reaped or not: in a container nobody may reap an orphan."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def begin(fleet: Fleet, folder: Path, name: str = "job") -> tuple[str, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -85,6 +86,7 @@ class PipeReporter:
     ) -> None:
         self._sock, self._frames, self._pending, self._execution_id = sock, frames, pending, execution_id
         self._cancelled = False
+        self._sending = threading.Lock()
         self._held: dict[str, Any] | None = None
         self._stage, self._sent_at = "", 0.0
 
@@ -109,12 +111,18 @@ class PipeReporter:
     def cancelled(self) -> bool:
         """Whether the worker passed on a cancellation of this run."""
         while not self._cancelled and select.select([self._sock], [], [], 0)[0]:
-            for header, blob in wire.receive(self._sock, self._frames):
-                if header["op"] == "cancel" and header["execution_id"] == self._execution_id:
-                    self._cancelled = True
-                elif header["op"] != "cancel":
-                    self._pending.append((header, blob))
+            with process.undisturbed():
+                self._receive()
         return self._cancelled
 
+    def _receive(self) -> None:
+        for header, blob in wire.receive(self._sock, self._frames):
+            if header["op"] == "cancel" and header["execution_id"] == self._execution_id:
+                self._cancelled = True
+            elif header["op"] != "cancel":
+                self._pending.append((header, blob))
+
     def _send(self, kind: str, value: dict[str, Any]) -> None:
-        self._sock.sendall(wire.pack({"op": kind, "execution_id": self._execution_id, "value": value}))
+        message = wire.pack({"op": kind, "execution_id": self._execution_id, "value": value})
+        with process.undisturbed(), self._sending:
+            self._sock.sendall(message)

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,8 @@ from typing import Any
 from jobs.engine.errors import TimedOut
 
 PR_SET_PDEATHSIG = 1
+_held_back: list[TimedOut | None] = []
+"""One entry while a timeout is to wait, and the timeout once it has come; of the main thread only."""
 
 
 def die_with(parent: int) -> None:
@@ -40,7 +43,10 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         return
 
     def ring(*_: Any) -> None:
-        raise TimedOut(f"the job ran longer than {timedelta(seconds=seconds)}")
+        error = TimedOut(f"the job ran longer than {timedelta(seconds=seconds)}")
+        if not _held_back:
+            raise error
+        _held_back[-1] = error
 
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -48,6 +54,21 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold a timeout back until this is done: half a message would make nonsense of the next."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _held_back.append(None)
+    try:
+        yield
+    finally:
+        late = _held_back.pop()
+    if late is not None:
+        raise late
 
 
 @contextmanager

@@ -1,0 +1,98 @@
+"""Jobs that do what real code does by accident, and some that forge what a child may tell its worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import struct
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from jobs.engine import Context, Payload, Retry, Retryable, job
+from tests.engine.samples.jobs import SOON, Told, tell
+
+NONE = Retry(max_retries=0)
+
+
+class Empty(Payload):
+    pass
+
+
+class Forged(Payload):
+    """What the job tells its worker by itself: bytes in Latin-1."""
+
+    text: str
+
+
+@job("hostile.surrogate", retry=NONE)
+def surrogate(payload: Empty, context: Context) -> None:
+    """Quotes a file name that is no UTF-8."""
+    raise ValueError("can't read " + os.fsdecode(b"caf\xe9.pdf"))
+
+
+@job("hostile.leaks", retry=NONE)
+def leaks(payload: Empty, context: Context) -> None:
+    """Quotes an address with a password."""
+    raise ConnectionError("can't reach https://user:hunter2canary@db.example/x")
+
+
+@job("hostile.exits", retry=NONE)
+def exits(payload: Empty, context: Context) -> None:
+    """Ends like a command line."""
+    sys.exit("usage: bad argument")
+
+
+@job("hostile.cancelled_error", retry=NONE)
+def cancelled_error(payload: Empty, context: Context) -> None:
+    """Lets out what asyncio raises, which is no Exception."""
+    raise asyncio.CancelledError
+
+
+@job("hostile.far", retry=SOON)
+def far(payload: Empty, context: Context) -> None:
+    """Asks to be run again in the year 11000."""
+    raise Retryable("later", after=timedelta(days=365 * 9000))
+
+
+@job("hostile.orphan", timeout=None)
+def orphan(payload: Told, context: Context) -> None:
+    """Forks a process that keeps this one's descriptors, and waits; its second run only says so."""
+    began = Path(payload.folder, "orphan.began")
+    if began.exists():
+        tell(payload, "again")
+        return
+    began.touch()
+    forked = os.fork()
+    if forked == 0:
+        time.sleep(60)
+        os._exit(0)
+    tell(payload, f"{os.getpid()} {forked}")
+    signal.pause()
+
+
+@job("hostile.fails_late", retry=Retry(max_retries=3, first=timedelta(hours=1)))
+def fails_late(payload: Told, context: Context) -> None:
+    """Waits like gate without looking whether it was cancelled, then fails."""
+    tell(payload, "began")
+    while not Path(payload.folder, f"{payload.name}.go").exists():
+        time.sleep(0.01)
+    raise ValueError("too late")
+
+
+@job("hostile.forges", retry=NONE)
+def forges(payload: Forged, context: Context) -> None:
+    """Writes to the worker's socket by itself, then waits for what comes of it."""
+    text = payload.text.replace("EXECUTION", context.execution_id).encode("latin-1")
+    reporter: Any = context.reporter
+    reporter._sock.sendall(struct.pack("!II", len(text), 0) + text)
+    signal.pause()
+
+
+def forged(**message: Any) -> str:
+    """A message about the job's own run."""
+    return json.dumps({"execution_id": "EXECUTION", **message})

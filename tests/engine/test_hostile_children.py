@@ -1,0 +1,129 @@
+"""Whatever a job's process raises, says or leaves behind, its run ends and its worker goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from jobs.engine import Fleet, Payload, TimedOut, keys
+from jobs.engine.context import JobLog
+from jobs.engine.job_types import JobType
+from jobs.engine.worker import process, wire
+from jobs.engine.worker.child import PipeReporter
+from tests.conftest import wait_until
+from tests.engine.conftest import fetch, gone, told, until_ended, until_told
+from tests.engine.samples import hostile
+from tests.engine.samples import jobs as samples
+
+Spawn = Callable[..., subprocess.Popen[bytes]]
+
+
+def goes_on(fleet: Fleet, worker: subprocess.Popen[bytes]) -> bool:
+    """Whether the worker runs another job to its end, for which nothing may have ended it."""
+    view = until_ended(fleet, samples.double.enqueue({}))
+    return (view.status, worker.poll()) == ("completed", None)
+
+
+@pytest.mark.parametrize(
+    ("job_type", "error"),
+    [(hostile.surrogate, "ValueError"), (hostile.exits, "SystemExit"), (hostile.cancelled_error, "CancelledError")],
+    ids=["surrogate", "exits", "cancelled_error"],
+)
+def test_whatever_a_job_raises_is_its_failure(
+    fleet: Fleet, spawn_worker: Spawn, job_type: JobType[Payload], error: str
+) -> None:
+    worker = spawn_worker()
+    view = until_ended(fleet, job_type.enqueue({}))
+    assert view.error is not None
+    assert (view.status, view.error.type, view.attempts) == ("failed", error, 1)
+    result = fetch(fleet, view.id).latest_result()
+    assert result is not None
+    assert error in (result.exc_string or "")
+    assert goes_on(fleet, worker)
+
+
+def test_a_traceback_shows_no_credentials(fleet: Fleet, spawn_worker: Spawn, tmp_path: Path) -> None:
+    spawn_worker()
+    view = until_ended(fleet, hostile.leaks.enqueue({}))
+    result = fetch(fleet, view.id).latest_result()
+    assert result is not None
+    assert "ConnectionError: can't reach https://" in (result.exc_string or "")
+    assert "hunter2canary" not in (result.exc_string or "")
+    assert "hunter2canary" not in (tmp_path / "process-0.log").read_text()
+
+
+def test_a_retry_in_thousands_of_years_comes_in_one(fleet: Fleet, spawn_worker: Spawn) -> None:
+    worker = spawn_worker()
+    job = hostile.far.enqueue({})
+    wait_until(lambda: fleet.jobs.get(job.id).status == "scheduled")
+    due = fleet.redis.zscore(keys.registry("scheduled", "default"), job.id)
+    assert due is not None
+    assert due <= fleet.redis.time()[0] + timedelta(days=367).total_seconds()
+    assert goes_on(fleet, worker)
+
+
+def test_a_timeout_in_the_middle_of_a_log_line_leaves_that_line_whole() -> None:
+    ours, theirs = socket.socketpair()
+    heard: list[bytes] = []
+
+    def listen_once_the_time_is_up() -> None:
+        wait_until(lambda: signal.getitimer(signal.ITIMER_REAL)[0] == 0.0)
+        while piece := theirs.recv(wire.READ):
+            heard.append(piece)
+
+    listener = threading.Thread(target=listen_once_the_time_is_up)
+    log = JobLog(PipeReporter(ours, wire.Frames(), [], "e1"))
+    with ours, pytest.raises(TimedOut), process.time_limit(0.2):
+        listener.start()
+        while True:
+            log.info("line", **{f"part_{n}": "x" * 30_000 for n in range(12)})
+    listener.join(30)
+    frames = wire.Frames()
+    lines = [header["value"]["event"] for piece in heard for header, _ in frames.feed(piece)]
+    assert set(lines) == {"line"}
+    assert list(frames.feed(wire.pack({"op": "done"}))) == [({"op": "done"}, b"")]
+
+
+def test_a_process_that_outlives_its_job_does_not_hide_the_jobs_death(
+    fleet: Fleet, spawn_worker: Spawn, folder: Path
+) -> None:
+    spawn_worker()
+    job = hostile.orphan.enqueue({"folder": str(folder)})
+    child, forked = map(int, until_told(folder)[0].split())
+    os.kill(child, signal.SIGKILL)
+    assert until_ended(fleet, job).status == "completed"
+    assert told(folder)[1:] == ["again"]
+    wait_until(lambda: gone(forked))
+
+
+FORGERIES = {
+    "no-json": "{",
+    "no-object": "[]",
+    "deep": "[" * 200_000,
+    "no-utf-8": "\xff",
+    "no-operation": hostile.forged(),
+    "no-outcome": hostile.forged(op="done", spoiled=False),
+    "unknown-kind": hostile.forged(op="done", spoiled=False, outcome={"kind": "nonsense", "wait": None}),
+    "workers-kind": hostile.forged(op="done", spoiled=False, outcome={"kind": "released", "wait": None}),
+    "unknown-field": hostile.forged(op="done", spoiled=False, outcome={"kind": "finished", "wait": None, "x": 1}),
+    "endless-wait": hostile.forged(op="done", spoiled=False, outcome={"kind": "retry", "wait": 1e300}),
+    "surrogate": hostile.forged(
+        op="done", spoiled=False, outcome={"kind": "failed", "wait": None, "message": "\ud800"}
+    ),
+    "progress": hostile.forged(op="progress", value=[]),
+}
+
+
+def test_a_forged_message_is_the_death_of_its_child_and_of_nothing_else(fleet: Fleet, spawn_worker: Spawn) -> None:
+    worker = spawn_worker(WORKER_CONCURRENCY="4")
+    jobs = {name: hostile.forges.enqueue({"text": text}) for name, text in FORGERIES.items()}
+    assert {name: until_ended(fleet, job).status for name, job in jobs.items()} == dict.fromkeys(jobs, "quarantined")
+    assert goes_on(fleet, worker)
