@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 
 import pytest
 
 from jobs.adapters.database.models import Document
-from jobs.domains.documents import _versions
-from jobs.engine import Cancelled, Permanent
+from jobs.domains.documents import _versions, service
+from jobs.engine import Cancelled, Permanent, TimedOut
 from tests.domains.conftest import POEM, Reports, World
 
 
@@ -133,6 +134,29 @@ def test_too_little_memory_is_a_clear_error(world: World) -> None:
     with pytest.raises(Permanent, match="more memory"):
         world.ingest(document, Reports(at={"embedding": run_out}))
     assert "more memory" in world.row(document).error
+
+
+def test_running_out_of_time_is_a_clear_error_that_is_not_tried_again(world: World) -> None:
+    def ring() -> None:
+        raise TimedOut("the job ran longer than 0:10:00")
+
+    document = world.add()
+    with pytest.raises(Permanent, match="took longer than"):
+        world.ingest(document, Reports(at={"extracting": ring}))
+    assert world.row(document).status == "failed"
+    assert "took longer than" in world.row(document).error
+
+
+def test_a_run_that_was_killed_for_its_time_is_not_repeated(world: World) -> None:
+    document = world.add()
+    job = service.enqueue(document)
+    killed = {"type": "TimedOut", "message": "the job ran longer than 0:10:00 and was killed"}
+    world.fleet.redis.hset(f"rq:job:{job.id}", "error", json.dumps(killed))
+    with pytest.raises(Permanent, match="took longer than"):
+        world.ingest(document, attempt=2)
+    assert "took longer than" in world.row(document).error
+    world.fleet.redis.hset(f"rq:job:{job.id}", "error", json.dumps(killed | {"type": "StorageError"}))
+    assert world.ingest(document, attempt=2)["passages"] > 0
 
 
 def replace(world: World, document: Document, content: bytes) -> None:

@@ -12,8 +12,8 @@ from sqlalchemy import select, update
 from jobs.adapters import embeddings
 from jobs.adapters.database.models import Document, Passage
 from jobs.domains.documents import service
-from jobs.engine import Permanent
-from tests.domains.conftest import World
+from jobs.engine import Permanent, TimedOut
+from tests.domains.conftest import Reports, World
 
 
 @pytest.fixture
@@ -87,6 +87,19 @@ def test_a_document_that_waits_or_is_gone_is_left_alone(world: World, document: 
     assert reembed(world, world.add()) is None
     world.run("documents.delete", world.payload(document))
     assert reembed(world, document) is None
+
+
+@pytest.mark.parametrize("error", [MemoryError(), TimedOut("the job ran longer than 0:10:00")])
+def test_too_little_memory_or_time_leaves_the_document_as_it_was(
+    world: World, document: Document, error: Exception
+) -> None:
+    def run_out() -> None:
+        raise error
+
+    with pytest.raises(Permanent, match="split it"):
+        payload = world.payload(document) | {"force": True}
+        world.run("documents.reembed", payload, Reports(at={"embedding": run_out}))
+    assert (world.row(document).status, world.found("Siberia")) == ("completed", ["rivers.md"])
 
 
 def test_a_request_by_hand_is_queued_with_force(world: World, document: Document) -> None:

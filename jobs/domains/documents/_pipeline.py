@@ -8,7 +8,7 @@ from typing import Any
 from jobs.adapters import database as databases
 from jobs.adapters import embeddings, storage
 from jobs.adapters.passages import NewPassage
-from jobs.domains.documents import _scratch, _status
+from jobs.domains.documents import _limits, _scratch, _status
 from jobs.domains.documents._extract import Limits, extract
 from jobs.domains.documents._split import Piece, split
 from jobs.domains.documents._stages import Stages
@@ -31,6 +31,7 @@ def ingest(document_id: str, tenant: str, context: Context) -> dict[str, Any] | 
         if content is None:
             break
         with _status.failures_shown(database, content, context):
+            _limits.refuse_what_was_killed(context)
             indexed = _index(content, stages, context)
             ending = _status.complete(database, content, indexed) if indexed else Ending.CHANGED
         if indexed and ending is Ending.WRITTEN:

@@ -11,7 +11,7 @@ from jobs.adapters import database as databases
 from jobs.adapters import embeddings, storage
 from jobs.adapters.database import Database
 from jobs.adapters.database.models import Passage
-from jobs.domains.documents import _pipeline, _status
+from jobs.domains.documents import _limits, _pipeline, _status
 from jobs.domains.documents._split import Piece
 from jobs.domains.documents._stages import Stages
 from jobs.domains.documents._status import Content
@@ -35,9 +35,11 @@ def reembed(document_id: str, tenant: str, force: bool, context: Context) -> dic
         return _pipeline.ingest(document_id, tenant, context)
     if not force and content.embedding_model == embeddings.model_name():
         return {"document_id": document_id, "passages": 0}
-    new = _pipeline.embed(_pieces(database, document_id), stages)
-    stages.at("indexing")
-    ending = _status.reembedded(database, content, new)
+    with _limits.explained():
+        _limits.refuse_what_was_killed(context)
+        new = _pipeline.embed(_pieces(database, document_id), stages)
+        stages.at("indexing")
+        ending = _status.reembedded(database, content, new)
     context.log.info("passages embedded", ending=ending.value, passages=len(new))
     stages.at("done")
     return {"document_id": document_id, "passages": len(new)}

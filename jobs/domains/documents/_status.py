@@ -15,6 +15,7 @@ from jobs.adapters import passages
 from jobs.adapters.database import Database
 from jobs.adapters.database.models import Document
 from jobs.adapters.passages import NewPassage
+from jobs.domains.documents import _limits
 from jobs.engine import Cancelled, Context, FleetError, Permanent
 
 
@@ -95,13 +96,10 @@ def reembedded(database: Database, content: Content, new: Sequence[NewPassage]) 
 
 @contextmanager
 def failures_shown(database: Database, content: Content, context: Context) -> Iterator[None]:
-    """Write to the row why the run failed where nothing will be tried again; too little memory is one such reason."""
+    """Write to the row why the run failed where nothing will be tried again, as for too little memory or time."""
     try:
-        yield
-    except MemoryError:
-        error = Permanent("the file needs more memory than one file may use; split it and upload the parts")
-        _fail(database, content, context, str(error))
-        raise error from None
+        with _limits.explained():
+            yield
     except Exception as error:
         if context.is_last_attempt or isinstance(error, Permanent | Cancelled):
             _fail(database, content, context, _shown(error))
