@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.engine import keys, registry, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import Conflict, NotFound, UnknownJob
+from jobs.engine.events import Subscription
 from jobs.engine.policy import Policy
 from jobs.engine.scripts import script
 from jobs.engine.views import JobView
@@ -85,15 +87,25 @@ class Jobs:
             lines: Any = self._fleet.redis.xrange(keys.log(job_id), min=start, count=1000)
         return [{"id": line_id.decode(), **_line(fields)} for line_id, fields in lines]
 
-    def wait(self, job_id: str, tenant: str | None, timeout: timedelta) -> JobView:
-        """The job once it has ended, or as it is when the time is up; woken by its events."""
+    def wait(
+        self,
+        job_id: str,
+        tenant: str | None,
+        timeout: timedelta,
+        holding: Callable[[Subscription], AbstractContextManager[object]] = nullcontext,
+    ) -> JobView:
+        """The job once it has ended, or as it is when the time is up; woken by its events.
+
+        `holding` makes what surrounds the waiting; closing the subscription that it is given ends it early.
+        """
         view = self.get(job_id, tenant)
         give_up = time.monotonic() + timeout.total_seconds()
         if view.ended or timeout <= timedelta(0):
             return view
-        with self._fleet.events.subscribe([f"job:{job_id}"], tenant=view.tenant) as subscription:
+        subscription = self._fleet.events.subscribe([f"job:{job_id}"], tenant=view.tenant)
+        with subscription, holding(subscription):
             view = self.get(job_id, tenant)
-            while not view.ended and (left := give_up - time.monotonic()) > 0:
+            while not view.ended and not subscription.closed and (left := give_up - time.monotonic()) > 0:
                 subscription.get(min(left, LOOK_AGAIN.total_seconds()))
                 view = self.get(job_id, tenant)
         return view

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,18 @@ def test_one_process_serves_hundreds_of_sockets_and_ends_at_once_when_told(
     assert {client.closed_with() for client in clients[MANY // 2 :]} == {GOING_AWAY}
     assert web.process.wait(20) == 0
     wait_for_connections(app, 0)
+
+
+def test_a_request_that_waits_for_a_job_does_not_hold_up_the_end(web: Web, app: APIFlask, settings: Settings) -> None:
+    payload = {"tenant_id": "ours", "workspace_id": "w1", "document_id": "d1"}
+    job = app.extensions["fleet"].enqueue("documents.ingest", payload)
+    headers = {"Authorization": f"Bearer {make_token(settings, 'ours', list(SCOPES))}"}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(httpx2.get, f"{web.base}/api/jobs/{job.id}?wait=30", headers=headers, timeout=60)
+        wait_for_connections(app, 1)
+        web.process.send_signal(signal.SIGTERM)
+        assert web.process.wait(20) == 0
+        assert waiting.result().json()["status"] == "queued"
 
 
 def test_tokens_in_urls_are_in_no_log_line(web: Web, settings: Settings, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -161,6 +162,21 @@ def test_strangers_and_small_scopes_see_no_events(base: str, bearer: Callable[..
     url = f"{base}/api/jobs/{job.id}/events"
     assert get(url, {}).status_code == 401
     assert get(url, bearer("ours", "documents:read")).status_code == 403
+
+
+@pytest.mark.timeout(20)
+def test_waiting_for_a_job_counts_as_a_live_connection(base: str, us: Header, app: APIFlask, job: JobView) -> None:
+    url = f"{base}/api/jobs/{job.id}?wait=30"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(get, url, us)
+        wait_until(lambda: len(connections) == 1)
+        connections.drop_all()
+        assert waiting.result().json()["status"] == "queued"
+    with ExitStack() as held:
+        for _ in range(connections.most_per_tenant):
+            held.enter_context(connections.hold("ours", lambda: None))
+        assert get(url, us).json()["status"] == "queued"
+        assert get(f"{base}/api/jobs/{job.id}/events", us).status_code == 503
 
 
 def test_without_redis_a_stream_is_a_problem_and_no_empty_success(

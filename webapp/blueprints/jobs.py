@@ -10,6 +10,7 @@ from flask import url_for
 
 from jobs.engine import JobView
 from webapp.auth import current_tenant, requires
+from webapp.live.connections import connections
 from webapp.schemas import LogPage, LogQuery, WaitQuery
 from webapp.services import fleet
 
@@ -21,8 +22,13 @@ bp = APIBlueprint("jobs", __name__, url_prefix="/api/jobs", tag="Jobs")
 @bp.input(WaitQuery, location="query")
 @bp.output(JobView)
 def get(job_id: str, query_data: WaitQuery) -> Any:
-    """The job's state; with `wait` the answer comes when the job has ended or the time is up."""
-    return fleet().jobs.wait(job_id, current_tenant(), timedelta(seconds=query_data.wait))
+    """The job's state; with `wait` the answer comes when the job has ended or the time is up.
+
+    It may come at once when this process has many live connections already, or is about to stop.
+    """
+    tenant = current_tenant()
+    wait = timedelta(seconds=query_data.wait if connections.has_room(tenant) else 0)
+    return fleet().jobs.wait(job_id, tenant, wait, lambda waiting: connections.hold(tenant, waiting.close))
 
 
 @bp.delete("/<job_id>")

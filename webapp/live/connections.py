@@ -13,7 +13,6 @@ from types import FrameType
 from webapp.errors import Problem
 
 MOST = 1000
-MOST_PER_TENANT = 600
 
 
 class Connections:
@@ -24,14 +23,23 @@ class Connections:
         self._closers: dict[object, Callable[[], None]] = {}
         self._tenants: Counter[str] = Counter()
         self._closing = False
+        self.limit(MOST)
 
     def __len__(self) -> int:
         return len(self._closers)
 
     def check(self, tenant: str) -> None:
         """Raises a 503 problem when this process holds as many as it should, or is about to end."""
-        if self._closing or len(self._closers) >= MOST or self._tenants[tenant] >= MOST_PER_TENANT:
+        if not self.has_room(tenant):
             raise Problem(503, "Too many live connections here; try again in a moment.", headers={"Retry-After": "5"})
+
+    def has_room(self, tenant: str) -> bool:
+        """Whether one more connection of the tenant may begin."""
+        return not self._closing and len(self) < self.most and self._tenants[tenant] < self.most_per_tenant
+
+    def limit(self, most: int) -> None:
+        """Hold at most that many, and of one tenant three fifths of them."""
+        self.most, self.most_per_tenant = most, most * 3 // 5
 
     @contextmanager
     def hold(self, tenant: str, close: Callable[[], None]) -> Iterator[None]:
