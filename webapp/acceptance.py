@@ -48,8 +48,7 @@ def accept(database: Database, workspace: Workspace, received: Sequence[Received
 def enqueue(documents: Sequence[Document]) -> None:
     """Queue the ingestion of committed documents; when Redis has just gone, reconciling queues them later."""
     try:
-        for document in documents:
-            service.enqueue(document)
+        service.enqueue_all(documents)
     except BrokerUnavailable as error:
         structlog.get_logger("webapp").warning("documents wait for Redis", error=str(error))
 
@@ -60,7 +59,7 @@ def _written(database: Database, workspace: Workspace, received: Sequence[Receiv
         earlier = session.get(IdempotentRequest, (workspace.tenant, key)) if key else None
         if earlier is not None:
             return _replay(session, earlier, fingerprint)
-        documents = [_attach(session, workspace, file) for file in received]
+        documents = _attached(session, workspace, received)
         answer = _answer(received, documents)
         if key:
             session.add(_remembered(workspace, key, fingerprint, answer.model_dump(mode="json")))
@@ -77,10 +76,10 @@ def _replay(session: Session, earlier: IdempotentRequest, fingerprint: str) -> A
     return Accepted(answer, waiting, replayed=True)
 
 
-def _attach(session: Session, workspace: Workspace, file: Received) -> Document | None:
-    if file.error:
-        return None
-    return service.attach(session, workspace, file.name, storage_key=file.key, size=file.size, sha256=file.sha256)
+def _attached(session: Session, workspace: Workspace, received: Sequence[Received]) -> list[Document | None]:
+    files = [service.StoredFile(file.name, file.key, file.size, file.sha256) for file in received if not file.error]
+    documents = iter(service.attach_all(session, workspace, files))
+    return [None if file.error else next(documents) for file in received]
 
 
 def _answer(received: Sequence[Received], documents: Sequence[Document | None]) -> UploadAccepted:

@@ -22,6 +22,7 @@ def shown(world: World, document: Document) -> tuple[str, str | None]:
     with world.database.read() as session:
         (row,) = [each for each in service.list_documents(session, world.workspace).items if each.id == document.id]
         alone = service.get_document(session, document.id, "ours")
+    service.show([row, alone])
     assert (alone.status, alone.error) == (row.status, row.error)
     return row.status, row.error
 

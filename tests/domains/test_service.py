@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from jobs.adapters.database.models import Document, Upload, new_id
 from jobs.adapters.storage import TooLarge
@@ -75,6 +75,29 @@ def test_queueing_twice_makes_one_job(world: World) -> None:
     assert first.id == second.id == document.job_id
     assert [each.type for each in world.queued()] == ["documents.ingest"]
     assert world.fleet.jobs.get(document.job_id, tenant="ours").status == "queued"
+
+
+def test_many_files_become_documents_in_few_statements_and_one_call_of_redis(world: World) -> None:
+    files = [service.StoredFile(f"{n}.md", f"uploads/{n}", n, "0" * 64) for n in range(200)]
+    with world.database.begin() as session:
+        session.add_all(Upload(tenant="ours", storage_key=each.key, size=0) for each in files[:100])
+    statements: list[str] = []
+    event.listen(world.database.engine, "before_cursor_execute", lambda *of: statements.append(of[2]))
+    with world.database.begin() as session:
+        documents = service.attach_all(session, world.workspace, files)
+    assert len([each for each in statements if not each.startswith(("PRAGMA", "BEGIN"))]) <= 8
+    with world.database.read() as session:
+        uploads = {each.storage_key: each for each in session.scalars(select(Upload))}
+    for document, file in zip(documents, files, strict=True):
+        assert (document.name, document.storage_key) == (file.name, file.key)
+        assert (uploads[file.key].document_id, uploads[file.key].size) == (document.id, file.size)
+    world.fleet.redis.config_resetstat()
+    views = service.enqueue_all(documents)
+    calls = world.fleet.redis.info("commandstats")
+    assert sum(calls.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval")) <= 2
+    assert [view.id for view in views] == [document.job_id for document in documents]
+    assert [view.id for view in service.enqueue_all(documents)] == [view.id for view in views]
+    assert len(world.queued()) == 200
 
 
 def test_documents_are_paged_newest_first(world: World) -> None:

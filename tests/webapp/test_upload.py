@@ -45,7 +45,8 @@ def kept(app: APIFlask) -> tuple[int, int, int]:
     with app.extensions["database"].read() as session:
         documents = session.scalar(select(func.count()).select_from(Document))
         uploads = session.scalar(select(func.count()).select_from(Upload))
-    return documents, uploads, len(list(app.extensions["storage"].list("uploads/")))
+    storage = app.extensions["storage"]
+    return documents, uploads, len(list(storage.list("uploads/"))) if storage.root.exists() else 0
 
 
 @pytest.fixture

@@ -58,7 +58,9 @@ def listing(slug: str, query_data: PageQuery) -> Any:
     """The workspace's documents, newest first."""
     with database().read() as session:
         workspace = service.get_workspace(session, slug, current_tenant())
-        return service.list_documents(session, workspace, query_data.limit, query_data.cursor)
+        page = service.list_documents(session, workspace, query_data.limit, query_data.cursor)
+    service.show(page.items)
+    return page
 
 
 @bp.get("/documents/<document_id>")
@@ -66,7 +68,9 @@ def listing(slug: str, query_data: PageQuery) -> Any:
 @bp.output(Document)
 def get(slug: str, document_id: str) -> Any:
     """One document and how far it is."""
-    return _document(slug, document_id)
+    document = _document(slug, document_id)
+    service.show([document])
+    return document
 
 
 @bp.delete("/documents/<document_id>")

@@ -14,8 +14,8 @@ from jobs.adapters import database as databases
 from jobs.adapters import storage
 from jobs.adapters.database import Database
 from jobs.adapters.database.models import Document, Source, Upload, Workspace
-from jobs.domains.documents import _versions
-from jobs.engine import Context, current_fleet
+from jobs.domains.documents import _queue, _versions
+from jobs.engine import Context
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,7 @@ def take_in(
         written = [_write(session, workspace, row, arrival) for arrival in arrivals]
         remember(row)
         row.last_synced_at = datetime.now(UTC)
-    for document, _ in written:
-        payload = {"tenant_id": document.tenant, "workspace_id": document.workspace_id, "document_id": document.id}
-        current_fleet().enqueue("documents.ingest", payload, job_id=document.job_id)
+    _queue.ingestions([document for document, _ in written])
     for _, old_key in written:
         if old_key:
             storage.connect(context.settings).delete(old_key)

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from jobs.adapters.database.models import Document, Source, Upload, Workspace, new_id
 from jobs.adapters.passages import Hit
 from jobs.adapters.storage import Storage
-from jobs.domains.documents import _pages, _reconcile, _sources, _versions
+from jobs.domains.documents import _pages, _queue, _reconcile, _sources, _versions
 from jobs.domains.documents._names import display_name as display_name
 from jobs.domains.documents._pages import Page
+from jobs.domains.documents._queue import payload_of
 from jobs.domains.documents._versions import new_storage_key as new_storage_key
 from jobs.engine import Conflict, JobView, NotFound, current_fleet
 
 T = TypeVar("T")
+_GIVE = (
+    update(Upload)
+    .where(Upload.storage_key == bindparam("key"))
+    .values(document_id=bindparam("to"), size=bindparam("of"))
+)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """An object under `key`, called `name` by who uploaded it; `size` in bytes."""
+
+    name: str
+    key: str
+    size: int
+    sha256: str
 
 
 def create_workspace(session: Session, tenant: str, slug: str, name: str) -> Workspace:
@@ -63,19 +80,28 @@ def accept(
     stored = storage.write(key, stream, limit=limit)
     document = _versions.new_document(workspace, name, key, stored.size, stored.sha256)
     session.add(document)
-    session.add(Upload(tenant=workspace.tenant, storage_key=key, size=stored.size, document_id=document.id))
+    session.add(_upload(document))
     return document
 
 
 def attach(session: Session, workspace: Workspace, name: str, *, storage_key: str, size: int, sha256: str) -> Document:
     """Make a document of an object that is stored, and of its Upload row if there is one; `enqueue` it afterwards."""
-    document = _versions.new_document(workspace, name, storage_key, size, sha256)
-    session.add(document)
+    return attach_all(session, workspace, [StoredFile(name, storage_key, size, sha256)])[0]
+
+
+def attach_all(session: Session, workspace: Workspace, files: Sequence[StoredFile]) -> list[Document]:
+    """The same for many objects, in their order and with few statements; `enqueue_all` them afterwards."""
+    documents = [_versions.new_document(workspace, each.name, each.key, each.size, each.sha256) for each in files]
+    session.add_all(documents)
     session.flush()
-    known = update(Upload).where(Upload.storage_key == storage_key).values(size=size, document_id=document.id)
-    if session.connection().execute(known).rowcount == 0:
-        session.add(Upload(tenant=workspace.tenant, storage_key=storage_key, size=size, document_id=document.id))
-    return document
+    keys = [each.key for each in files]
+    known = set(session.scalars(select(Upload.storage_key).where(Upload.storage_key.in_(keys))))
+    if given := [each for each in documents if each.storage_key in known]:
+        session.connection().execute(
+            _GIVE, [{"key": each.storage_key, "to": each.id, "of": each.size} for each in given]
+        )
+    session.add_all(_upload(each) for each in documents if each.storage_key not in known)
+    return documents
 
 
 def enqueue(document: Document) -> JobView:
@@ -83,39 +109,46 @@ def enqueue(document: Document) -> JobView:
 
     Raises BrokerUnavailable; `documents.reconcile` then queues it later.
     """
-    return current_fleet().enqueue("documents.ingest", _payload(document), job_id=document.job_id)
+    return _queue.ingestions([document])[0]
+
+
+def enqueue_all(documents: Sequence[Document]) -> list[JobView]:
+    """The same for many documents in one round trip."""
+    return _queue.ingestions(documents)
 
 
 def list_documents(
     session: Session, workspace: Workspace, limit: int = 50, cursor: str | None = None
 ) -> Page[Document]:
-    """A page of the workspace's documents, newest first. Raises InvalidPayload for a cursor that is none of ours.
+    """A page of the workspace's documents, newest first; `show` them once the transaction is over.
 
-    A document whose job was killed shows that job's error, also before the row says so.
+    Raises InvalidPayload for a cursor that is none of ours.
     """
-    page = _pages.documents(session, workspace.id, limit, cursor)
-    _reconcile.show(page.items)
-    return page
+    return _pages.documents(session, workspace.id, limit, cursor)
 
 
 def get_document(session: Session, document_id: str, tenant: str, workspace: Workspace | None = None) -> Document:
-    """The tenant's document (of that workspace). Raises NotFound."""
+    """The tenant's document (of that workspace); `show` it once the transaction is over. Raises NotFound."""
     found = session.scalar(select(Document).where(Document.id == document_id, Document.tenant == tenant))
-    document = _found(
-        found if workspace is None or (found and found.workspace_id == workspace.id) else None, "document"
-    )
-    _reconcile.show([document])
-    return document
+    return _found(found if workspace is None or (found and found.workspace_id == workspace.id) else None, "document")
+
+
+def show(documents: Sequence[Document]) -> None:
+    """Have documents whose job was killed show that job's error, also before their rows say so.
+
+    This asks Redis, which may take seconds to answer: call it when no transaction is open.
+    """
+    _reconcile.show(documents)
 
 
 def request_delete(document: Document) -> JobView:
     """Queue the removal of the document with all that belongs to it. Raises BrokerUnavailable."""
-    return current_fleet().enqueue("documents.delete", _payload(document))
+    return current_fleet().enqueue("documents.delete", payload_of(document))
 
 
 def request_reembed(document: Document, *, force: bool = True) -> JobView:
     """Queue a new embedding; without `force` only when the model or the content changed. Raises BrokerUnavailable."""
-    return current_fleet().enqueue("documents.reembed", _payload(document) | {"force": force})
+    return current_fleet().enqueue("documents.reembed", payload_of(document) | {"force": force})
 
 
 def search(session: Session, workspace: Workspace, query: str, limit: int = 10) -> list[Hit]:
@@ -155,8 +188,8 @@ def request_sync(source: Source) -> JobView:
     return current_fleet().enqueue("documents.sync", payload)
 
 
-def _payload(document: Document) -> dict[str, str]:
-    return {"tenant_id": document.tenant, "workspace_id": document.workspace_id, "document_id": document.id}
+def _upload(document: Document) -> Upload:
+    return Upload(tenant=document.tenant, storage_key=document.storage_key, size=document.size, document_id=document.id)
 
 
 def _found(value: T | None, what: str) -> T:

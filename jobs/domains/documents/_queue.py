@@ -1,0 +1,20 @@
+"""Putting the ingestion of documents on their queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobs.adapters.database.models import Document
+from jobs.engine import JobView, current_fleet, registry
+
+
+def ingestions(documents: Sequence[Document]) -> list[JobView]:
+    """Queue the documents in one round trip, each as the job that its row names. Raises BrokerUnavailable."""
+    client, job_type = current_fleet().client, registry.get("documents.ingest")
+    new = [client.prepare(job_type, [payload_of(each)], options={"job_id": each.job_id})[0] for each in documents]
+    return client.send(new)
+
+
+def payload_of(document: Document) -> dict[str, str]:
+    """What the jobs of one document are told of it."""
+    return {"tenant_id": document.tenant, "workspace_id": document.workspace_id, "document_id": document.id}
