@@ -1,13 +1,21 @@
 """The web server: a few processes of many threads, since each live connection keeps one thread waiting."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from jobs.settings import Settings
+from deploy.open_files import raise_limit
+from jobs.settings import InvalidSettings, Settings
 
-settings = Settings.from_env()
+try:
+    settings = Settings.from_env()
+except InvalidSettings as error:
+    sys.exit(f"The environment can't be used:\n{error}")
+if not settings.anybody_can_sign_in:
+    sys.exit("Nobody could sign in: set JWT_JWKS_URL or JWT_SECRET, or ADMIN_PASSWORD_HASH.")
+room = raise_limit()
 
 # The metrics of all processes are summed from files here. The application reads the variable, so it is set for it.
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(settings.prometheus_multiproc_dir or tempfile.mkdtemp()))
@@ -15,9 +23,9 @@ Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 
 bind = f"{'127.0.0.1' if settings.environment == 'development' else '0.0.0.0'}:{settings.port}"  # noqa: S104
 workers = settings.web_concurrency
-worker_class = "gthread"
-threads = 1100
-worker_connections = 2000
+worker_class = "deploy.web_worker.PatientWorker"
+threads = room.live + 150  # webapp.bodies has at most 100 of the rest: some are left for /healthz and the like
+worker_connections = room.connections
 backlog = 1024
 keepalive = 30
 timeout = 60
@@ -29,15 +37,19 @@ accesslog = "-"
 
 
 def on_starting(server: Any) -> None:
-    """Forget the counts of an earlier start, which nobody adds to any more."""
+    """Forget the counts of an earlier start, which nobody adds to any more; say when there is little room."""
+    if room.low:
+        files = f"{room.files} open files allow {room.live} live connections a process, not 1000: raise ulimit -n"
+        server.log.warning(files)
     for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
         file.unlink()
 
 
 def post_worker_init(worker: Any) -> None:
     """Close the live connections on SIGTERM, which would otherwise be waited for until the grace is over."""
-    from webapp.live.connections import close_on_sigterm
+    from webapp.live.connections import close_on_sigterm, connections
 
+    connections.limit(room.live)
     close_on_sigterm()
 
 

@@ -64,6 +64,7 @@ class Settings(BaseModel):
     web_concurrency: int = Field(2, ge=1, le=64)
     trusted_hosts: Words = ()
     trusted_proxies: int = Field(0, ge=0, le=8)
+    instance_id: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
     prometheus_multiproc_dir: Path | None = None
     allowed_origins: Words = ()
 
@@ -120,6 +121,12 @@ class Settings(BaseModel):
     def production(self) -> bool:
         """Whether the stricter rules of a deployment hold."""
         return self.environment == "production"
+
+    @property
+    def anybody_can_sign_in(self) -> bool:
+        """Whether there is a way in: in production a token's key or an administrator's password is needed."""
+        ways = (self.jwt_secret, self.jwt_jwks_url, self.admin_password_hash)
+        return not self.production or any(ways)
 
     @property
     def json_logs(self) -> bool:

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import current_app
+from flask import Response, current_app
 from flask.blueprints import BlueprintSetupState
 
 from jobs.engine import BrokerUnavailable
 from webapp.health import Checks, storage_check
 from webapp.schemas import Alive, Health, JobQueueHealth, Readiness
-from webapp.services import fleet
+from webapp.services import fleet, settings
 
 UNREADY: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
     503: {
@@ -33,6 +33,14 @@ def _prepare(state: BlueprintSetupState) -> None:
         "storage": storage_check(parts["storage"].write),
     }
     parts["checks"] = Checks(checks)
+
+
+@bp.after_request
+def _say_who(answer: Response) -> Response:
+    """So that whoever has started this server knows that it is this one that answers."""
+    if (instance := settings().instance_id) is not None:
+        answer.headers["X-Instance-Id"] = instance
+    return answer
 
 
 @bp.get("/healthz")
