@@ -11,8 +11,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.launcher.errors import CannotStart
+from deploy.launcher.plain import plain
+
 FIRST_PORT = 8000
 PORTS_TRIED = 100
+LAST_PORT = 65535
 
 
 def environment_of(given: Mapping[str, str], *, data: Path, port: int) -> dict[str, str]:
@@ -28,18 +32,22 @@ def environment_of(given: Mapping[str, str], *, data: Path, port: int) -> dict[s
         "PORT": str(port),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
+        "INSTANCE_ID": secrets.token_hex(16),
     }
     return {**defaults, **_secrets(data / "dev.env"), **{k: v for k, v in given.items() if v}, **fixed}
 
 
 def wanted_port(given: Mapping[str, str]) -> int:
-    """The port the person asked for with PORT, or 8000."""
-    return int(given["PORT"]) if given.get("PORT", "").isdigit() else FIRST_PORT
+    """The port the person asked for with PORT, or 8000. Raises CannotStart when that is no port."""
+    asked = given.get("PORT") or str(FIRST_PORT)
+    if not (asked.isascii() and asked.isdecimal() and 1 <= int(asked) <= LAST_PORT):
+        raise CannotStart(f"PORT can't be used: {plain(asked)} is no number from 1 to {LAST_PORT}.")
+    return int(asked)
 
 
 def free_port_from(wanted: int) -> int | None:
     """The first port from `wanted` on that nobody listens on, or None when 100 in a row are taken."""
-    candidates = range(wanted, min(wanted + PORTS_TRIED, 65536))
+    candidates = range(wanted, min(wanted + PORTS_TRIED, LAST_PORT + 1))
     return next((port for port in candidates if _free(port)), None)
 
 

@@ -11,5 +11,9 @@ class ProcessEnded(Exception):
     """A process that should run on has ended by itself."""
 
 
+class PortTaken(Exception):
+    """Another program has taken web's port since it was looked at."""
+
+
 class Interrupted(BaseException):
     """The person pressed Ctrl-C, closed the terminal or sent SIGTERM."""

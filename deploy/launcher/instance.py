@@ -18,8 +18,7 @@ class Instance:
 
     def __init__(self, data: Path) -> None:
         """Take the lock. Raises CannotStart when another bin/run, or a Redis it left behind, still uses the folder."""
-        self._make(data)
-        self.descriptor = os.open(data / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.descriptor = self._open(data)
         give_up = time.monotonic() + PATIENCE.total_seconds()
         while not self._locked():
             if time.monotonic() > give_up:
@@ -32,11 +31,15 @@ class Instance:
         """Give the folder back."""
         os.close(self.descriptor)
 
-    def _make(self, data: Path) -> None:
+    def _open(self, data: Path) -> int:
         try:
             data.mkdir(parents=True, exist_ok=True)
+            return os.open(data / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CannotStart(f"The data folder {data} can't be made: {error.strerror}.") from None
+            raise CannotStart(
+                f"The data folder {data} can't be written: {error.strerror}.\n"
+                "Give it another one: bin/run --data ANOTHER-FOLDER"
+            ) from None
 
     def _locked(self) -> bool:
         try:

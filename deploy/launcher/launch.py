@@ -15,21 +15,21 @@ from pathlib import Path
 import httpx2
 from rich.console import Console
 
-from deploy.launcher import environment, ingest, procfile, report
+from deploy.launcher import environment, ingest, preflight, procfile, report
 from deploy.launcher.arguments import Options
 from deploy.launcher.broker import Broker
-from deploy.launcher.errors import CannotStart, ProcessEnded
+from deploy.launcher.crew import RELEASE, Crew
+from deploy.launcher.errors import CannotStart, Interrupted, PortTaken, ProcessEnded
 from deploy.launcher.instance import Instance
 from deploy.launcher.output import Output
 from deploy.launcher.plain import plain
-from deploy.launcher.processes import Process, Processes
+from deploy.launcher.processes import Processes
 from deploy.launcher.progress import Bars
 from deploy.launcher.signals import hurried_by
 from deploy.launcher.site import Refused, Site
 from jobs.settings import InvalidSettings, Settings
 
 READY_WITHIN = timedelta(seconds=90)
-RELEASE = "release"
 TICK = 0.2
 
 
@@ -38,51 +38,65 @@ class Launch:
 
     def __init__(self, options: Options, root: Path, console: Console, given: Mapping[str, str]) -> None:
         self._options, self._root, self._console, self._given = options, root, console, given
-        self._samples = root / "docs" / "samples"
+        self._samples, self._logs = root / "docs" / "samples", options.data / "log"
+        self._grace = timedelta(0)
+        self._crew: Crew
         self._processes = Processes()
         self._output = Output(console)
 
     def run(self) -> int:
         """Start, process the files, stay unless --once, stop; the exit code. Raises CannotStart and ProcessEnded."""
         self._check_files()
+        wanted = environment.wanted_port(self._given)
         instance = Instance(self._options.data)
+        interrupted = False
         try:
-            with closing(self._start(instance)) as site:
+            with closing(self._start(instance, wanted)) as site:
                 return self._use(site)
+        except Interrupted:
+            interrupted = True
+            raise
         finally:
             with hurried_by(self._processes.hurry):
-                self._output.loud = not self._options.once
-                self._processes.stop(self._output.stopping)
+                self._stop(interrupted)
             instance.close()
 
     def _check_files(self) -> None:
         if self._options.missing and not self._options.files:
             raise CannotStart("\n".join(f"{plain(each.name)}: {each.why}." for each in self._options.missing))
 
-    def _start(self, instance: Instance) -> Site:
-        variables = environment.environment_of(self._given, data=self._options.data, port=self._port())
+    def _start(self, instance: Instance, wanted: int) -> Site:
+        variables = self._variables(self._port(wanted))
         if not (variables.get("REDIS_URL") or variables.get("REDIS_HOST")):
             variables["REDIS_URL"] = self._start_redis(instance)
         settings = _settings_of(variables)
+        self._grace = settings.shutdown_grace
+        preflight.check(settings)
         commands = procfile.read(self._root / "Procfile")
-        self._release(commands.pop(RELEASE, None), variables)
         self._output.loud = self._options.verbose or not (self._options.once or self._options.files)
-        self._console.print(f"Starting {', '.join(commands)}.", style="dim")
-        for name, command in commands.items():
-            self._processes.start(self._process(name, command, variables))
+        self._console.print(f"Starting {', '.join(name for name in commands if name != RELEASE)}.", style="dim")
+        self._crew = Crew(self._root, self._logs, self._output, variables, self._processes)
+        self._crew.start(commands)
+        site = self._ready_site(settings, int(variables["PORT"]))
         self._remember(variables)
-        site = Site(int(variables["PORT"]), settings)
-        self._wait_until_ready(site)
         return site
 
-    def _port(self) -> int:
-        wanted = environment.wanted_port(self._given)
+    def _variables(self, port: int) -> dict[str, str]:
+        try:
+            return environment.environment_of(self._given, data=self._options.data, port=port)
+        except OSError as error:
+            raise CannotStart(f"{error.filename} can't be used: {error.strerror}.") from None
+
+    def _port(self, wanted: int) -> int:
         port = environment.free_port_from(wanted)
         if port is None:
             raise CannotStart(f"Port {wanted} and the 99 after it are busy. Choose another: PORT=9000 bin/run")
         if port != wanted:
-            self._console.print(f"[yellow]Port {wanted} is busy, so the page is at port {port}.[/]")
+            self._say_moved(wanted, port)
         return port
+
+    def _say_moved(self, wanted: int, port: int) -> None:
+        self._console.print(f"[yellow]Port {wanted} is busy, so the page is at port {port}.[/]")
 
     def _start_redis(self, instance: Instance) -> str:
         broker = Broker(self._options.data, instance.descriptor)
@@ -90,36 +104,42 @@ class Launch:
         broker.start()
         return broker.url
 
-    def _release(self, command: str | None, variables: Mapping[str, str]) -> None:
-        """Run the release command to its end, as a deployment does before it starts anything."""
-        if command is None:
-            return
-        process = self._process(RELEASE, command, variables)
-        self._processes.adopt(process)
-        process.start()
-        if process.wait() != 0:
-            raise CannotStart(f"Preparing the database failed ({command}):\n{process.last_lines()}")
-        self._processes.forget(process)
-
-    def _process(self, name: str, command: str, variables: Mapping[str, str]) -> Process:
-        words = procfile.words_of(command, variables)
-        log = self._options.data / "log" / f"{name}.log"
-        return Process(name, words, log=log, environment=variables, folder=self._root, on_line=self._output.line)
-
     def _remember(self, variables: Mapping[str, str]) -> None:
         """Keep the addresses for the person's own tools: `set -a; . var/run.env; rq info`."""
         names = ("REDIS_URL", "DATABASE_URL", "STORAGE_URL", "PORT")
         kept = {name: variables[name] for name in names if name in variables}
         environment.write_private(self._options.data / "run.env", kept)
 
+    def _ready_site(self, settings: Settings, port: int) -> Site:
+        """The site once our own web answers; at the next port when somebody else was quicker."""
+        while True:
+            site = Site(port, settings)
+            try:
+                self._wait_until_ready(site)
+                return site
+            except PortTaken:
+                site.close()
+                taken, port = port, self._port(port + 1)
+                self._say_moved(taken, port)
+                self._crew.move_web(port)
+
     def _wait_until_ready(self, site: Site) -> None:
         give_up = time.monotonic() + READY_WITHIN.total_seconds()
         while (reason := site.not_ready()) is not None:
-            self._check_alive()
+            self._crew.check()
             if time.monotonic() > give_up:
                 seconds = READY_WITHIN.total_seconds()
-                raise ProcessEnded(f"The page is not ready after {seconds:.0f} s: {reason}\n{self._where()}")
+                raise ProcessEnded(f"The page is not ready after {seconds:.0f} s: {reason}\n{self._crew.where()}")
             time.sleep(0.1)
+
+    def _stop(self, interrupted: bool) -> None:
+        self._output.tells_stops = interrupted
+        if interrupted:
+            wait = f"{self._grace.total_seconds():.0f} s"
+            self._output.warn(f"Stopping. Running jobs may take up to {wait} to finish. Ctrl-C again ends all at once.")
+        else:
+            self._output.loud = False
+        self._processes.stop(self._output.stopping)
 
     def _use(self, site: Site) -> int:
         try:
@@ -129,8 +149,8 @@ class Launch:
                 self._welcome(site)
             code = self._ingest(site, files) if files else 0
         except (Refused, httpx2.HTTPError) as error:
-            self._check_alive()
-            raise ProcessEnded(f"The page does not do what it should: {error}\n{self._where()}") from None
+            self._crew.check()
+            raise ProcessEnded(f"The page does not do what it should: {error}\n{self._crew.where()}") from None
         if not self._options.once:
             self._stay(site)
         return code
@@ -145,7 +165,7 @@ class Launch:
 
     def _ingest(self, site: Site, files: list[Path]) -> int:
         self._console.print(f"Processing {len(files)} file{'s' if len(files) != 1 else ''}:")
-        transfers = ingest.process(site, files, following=partial(Bars, self._console), alive=self._check_alive)
+        transfers = ingest.process(site, files, following=partial(Bars, self._console), alive=self._crew.check)
         report.summarise(self._console, transfers, self._options.missing)
         question = self._options.question or report.question_for(transfers, self._samples)
         if question and any(transfer.completed for transfer in transfers):
@@ -161,18 +181,9 @@ class Launch:
         """Watch the processes until the person stops them."""
         self._output.loud = True
         while True:
-            self._check_alive()
+            self._crew.check()
             if _enter_pressed():
                 self._welcome(site)
-
-    def _check_alive(self) -> None:
-        ended = self._processes.ended()
-        if ended is not None:
-            how = f"The process {ended.name} has ended by itself ({_how(ended.returncode)})"
-            raise ProcessEnded(f"{how}. Its last lines:\n{ended.last_lines()}\n{self._where()}")
-
-    def _where(self) -> str:
-        return f"The logs are in {self._options.data / 'log'}."
 
 
 def _settings_of(variables: Mapping[str, str]) -> Settings:
@@ -189,7 +200,3 @@ def _enter_pressed() -> bool:
             return bool(select.select([sys.stdin], [], [], TICK)[0]) and bool(sys.stdin.readline())
     time.sleep(TICK)
     return False
-
-
-def _how(code: int | None) -> str:
-    return f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"

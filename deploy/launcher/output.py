@@ -10,10 +10,10 @@ WIDTH = max(map(len, COLOURS))
 
 
 class Output:
-    """Prints the lines while `loud`; the files under var/log have them anyway."""
+    """Prints the lines while `loud`; the files under var/log have them anyway. `tells_stops` names what is stopped."""
 
     def __init__(self, console: Console) -> None:
-        self._console, self.loud = console, False
+        self._console, self.loud, self.tells_stops = console, False, True
 
     def line(self, name: str, text: str) -> None:
         """Print one line of a process."""
@@ -23,5 +23,9 @@ class Output:
 
     def stopping(self, name: str) -> None:
         """Say which process is being stopped."""
-        if self.loud:
+        if self.tells_stops:
             self._console.print(f"Stopping {name}.", style="dim")
+
+    def warn(self, text: str) -> None:
+        """Say what the person should know, loud or not."""
+        self._console.print(Text(text, style="yellow"), soft_wrap=True)

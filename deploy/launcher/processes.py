@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 GRACE = timedelta(seconds=40)
 STOP_ORDER = ("scheduler", "web", "worker", "redis")
-LINES_KEPT = 30
+LINES_KEPT = 200
+WORDS = 5
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -31,6 +32,7 @@ class Process:
         command: Sequence[str],
         *,
         log: Path,
+        append: bool = False,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         on_line: Callable[[str, str], None] | None = None,
@@ -38,7 +40,7 @@ class Process:
         """`on_line` gets (name, line) of all that the child prints, from another thread; `log` keeps the same."""
         self.name = name
         self._command, self._environment, self._folder = list(command), environment, folder
-        self._log, self._on_line = log, on_line
+        self._log, self._mode, self._on_line = log, "a" if append else "w", on_line
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._popen: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -107,9 +109,14 @@ class Process:
         """The end of what it printed."""
         return "\n".join(self._lines)
 
+    def last_words(self) -> str:
+        """The few last lines that say something by themselves: those of a traceback are for the log."""
+        said = [line for line in self._lines if line.strip() and not line.startswith((*" \t|+╭│╰", "Traceback "))]
+        return "\n".join(said[-WORDS:])
+
     def _read(self) -> None:
         assert self._popen is not None and self._popen.stdout is not None  # noqa: S101
-        with self._log.open("w", encoding="utf-8", buffering=1) as log, self._popen.stdout as output:
+        with self._log.open(self._mode, encoding="utf-8", buffering=1) as log, self._popen.stdout as output:
             for line in output:
                 log.write(line)
                 self._lines.append(line.rstrip("\n"))
@@ -136,9 +143,8 @@ class Processes:
         """`process` has ended as it should."""
         self._started.remove(process)
 
-    def ended(self) -> Process | None:
-        """A process that is not running any more."""
-        return next((process for process in self._started if process.returncode is not None), None)
+    def __iter__(self) -> Iterator[Process]:
+        return iter(list(self._started))
 
     def stop(self, saying: Callable[[str], None] = lambda name: None) -> None:
         """Stop them one after the other; `saying` hears each name before its turn."""

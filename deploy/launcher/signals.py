@@ -11,13 +11,20 @@ from deploy.launcher.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_caught: list[int] = []
+
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise Interrupted in the main thread at the first signal."""
+    """Raise Interrupted in the main thread at the first signal.
+
+    Python swallows what is raised in the midst of a fork; `check` raises it again.
+    """
+    _caught.clear()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         _set(signal.SIG_IGN)
+        _caught.append(number)
         raise Interrupted
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
@@ -26,6 +33,12 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def check() -> None:
+    """Raise Interrupted when a signal has come since `interruptible` began."""
+    if _caught:
+        raise Interrupted
 
 
 @contextmanager

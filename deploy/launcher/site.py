@@ -41,6 +41,8 @@ class Site:
             answer = self._client.get("/readyz", timeout=5)
         except httpx2.HTTPError as error:
             return str(error) or type(error).__name__
+        if answer.headers.get("X-Instance-Id") != self._settings.instance_id:
+            return "another program answers at this port"
         return None if answer.status_code == 200 else answer.text
 
     def sign_in_link(self) -> str:

@@ -8,7 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
@@ -24,11 +27,11 @@ LINK = re.compile(r"Ready: (\S+)")
 class Running:
     """A launcher that was started, what it has printed so far, and the processes under it."""
 
-    def __init__(self, *arguments: str, log: Path, port: int) -> None:
+    def __init__(self, *arguments: str, log: Path, port: int, **variables: str) -> None:
         self._log = log
         command = [sys.executable, "-m", "deploy.launcher", *arguments]
         environment = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
-        environment |= {"PORT": str(port), "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+        environment |= {"PORT": str(port), "COLUMNS": "200", "PYTHONPATH": str(ROOT)} | variables
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
@@ -59,8 +62,9 @@ class Running:
 def launch(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
-    def start(*arguments: str, port: int | None = None) -> Running:
-        running = Running(*arguments, log=tmp_path / f"launcher-{len(started)}.log", port=port or free_port())
+    def start(*arguments: str, port: int | None = None, **variables: str) -> Running:
+        log = tmp_path / f"launcher-{len(started)}.log"
+        running = Running(*arguments, log=log, port=port or free_port(), **variables)
         started.append(running)
         return running
 
@@ -122,18 +126,138 @@ def test_it_signs_the_person_in_refuses_a_second_start_and_stops_cleanly(
     assert "Traceback" not in running.output
 
 
-def test_a_process_that_dies_is_named_and_takes_the_rest_along(tmp_path: Path, launch: Callable[..., Running]) -> None:
+def test_a_worker_that_dies_is_started_again_three_times(tmp_path: Path, launch: Callable[..., Running]) -> None:
+    running = launch("--data", str(tmp_path / "var"), str(ROOT / "docs/samples/recipes.html"))
+    running.wait_for("1 of 1 files processed.")
+    for number in (1, 2, 3):
+        _kill(running, "worker.py")
+        running.wait_for(f"The process worker has ended by itself (killed by signal 9); it is started again ({number}")
+    _kill(running, "worker.py")
+    assert running.process.wait(60) == 1
+    assert "The process worker has ended by itself (killed by signal 9) and was started again 3 times" in running.output
+
+
+def test_a_web_server_that_dies_takes_the_rest_along(tmp_path: Path, launch: Callable[..., Running]) -> None:
     running = launch("--data", str(tmp_path / "var"), str(ROOT / "docs/samples/recipes.html"))
     running.wait_for("1 of 1 files processed.")
     children = running.children()
-    worker = next(
-        child for child in children if child.cmdline()[-1] == "worker.py" and child.ppid() == running.process.pid
-    )
-    worker.kill()
+    _kill(running, "webapp:create_app()")
     assert running.process.wait(60) == 1
-    assert "The process worker has ended by itself (killed by signal 9)" in running.output
+    assert "The process web has ended by itself (killed by signal 9)." in running.output
+    assert "Nothing is lost: start bin/run again." in running.output
+    assert "Traceback" not in running.output
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+
+
+def test_a_port_that_is_taken_after_it_was_found_free_is_passed_over(
+    tmp_path: Path, launch: Callable[..., Running]
+) -> None:
+    """Somebody listens on the port from when it was found until long after, and even answers as a page would."""
+    port = free_port()
+    running = launch("--data", str(tmp_path / "var"), "--once", str(ROOT / "docs/samples/recipes.html"), port=port)
+    log = tmp_path / "var/log"
+    wait_until(lambda: (log / "redis.log").exists())
+    with HTTPServer(("127.0.0.1", port), AnswersAll) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        code = running.process.wait(120)
+        stranger.shutdown()
+    assert f"Port {port} is busy, so the page is at port " in running.output
+    assert code == 0, running.output
+
+
+class AnswersAll(BaseHTTPRequestHandler):
+    """A stranger to whom every question is a good one."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("PORT", "abc", "abc is no number from 1 to 65535"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "Redis can't be reached"),
+        ("DATABASE_URL", "postgresql://127.0.0.1:1/none", "onnection"),
+        ("DATABASE_URL", "sqlite:////dev/null/none.db", ""),
+        ("STORAGE_URL", "file:///dev/null/none", ""),
+        ("STORAGE_URL", "ftp://nowhere", "use file:///path"),
+    ],
+)
+def test_a_variable_that_leads_nowhere_is_named_at_once_in_one_line(
+    tmp_path: Path, launch: Callable[..., Running], variable: str, value: str, reason: str
+) -> None:
+    running = launch("--once", "--data", str(tmp_path / "var"), **{variable: value})
+    assert running.process.wait(60) == 1
+    assert re.fullmatch(rf"{variable} can't be used: .*{re.escape(reason)}.*\n", running.output), running.output
+
+
+def test_a_data_folder_that_can_not_be_written_is_named(launch: Callable[..., Running]) -> None:
+    running = launch("--once", "--data", "/proc/self")
+    assert running.process.wait(60) == 1
+    assert re.search(r"The data folder /proc/\w+ can't be written: .*\n.*--data", running.output), running.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({}, "SECRET_KEY must be set in production"),
+        ({"SECRET_KEY": "x" * 32}, "Nobody could sign in: set JWT_JWKS_URL or JWT_SECRET, or ADMIN_PASSWORD_HASH."),
+    ],
+)
+def test_a_web_server_that_nobody_could_use_says_so_instead_of_a_traceback(
+    variables: dict[str, str], reason: str
+) -> None:
+    command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "webapp:create_app()"]
+    environment = {"PATH": os.environ["PATH"], "ENVIRONMENT": "production", "PORT": str(free_port()), **variables}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_says_what_it_waits_for_and_a_second_one_does_not_wait(
+    tmp_path: Path, launch: Callable[..., Running]
+) -> None:
+    running = launch("--once", "--data", str(tmp_path / "var"))
+    running.wait_for("Processing ")
+    running.process.send_signal(signal.SIGINT)
+    running.wait_for("Running jobs may take up to 25 s to finish. Ctrl-C again ends all at once.")
+    assert running.end(signal.SIGINT) == 130
+
+
+def _kill(running: Running, command: str) -> None:
+    """Kill the launcher's own child whose command line ends so, as soon as there is one."""
+    launcher = psutil.Process(running.process.pid)
+    wait_until(lambda: [child.kill() or child for child in launcher.children() if _ends(child, command)])
+
+
+def _ends(process: psutil.Process, command: str) -> bool:
+    with suppress(psutil.Error):
+        return process.status() != psutil.STATUS_ZOMBIE and process.cmdline()[-1:] == [command]
+    return False
+
+
+def test_a_python_without_venv_does_not_end_the_search(tmp_path: Path) -> None:
+    """The second one that is found has all it needs, but then fails to make the environment: it was asked."""
+    tools = _tools(tmp_path, python3="case $2 in *ensurepip*) exit 1;; *platform*) echo 3.12.1;; esac")
+    _script(tools / "python", 'case $2 in *platform*) echo 3.11.9;; venv) echo "asked $0" >&2; exit 1;; esac')
+    done = _run_in(tmp_path, tools)
+    assert f"asked {tools / 'python'}" in done.stderr
+    assert "comes without venv" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="everything may be written by root")
+def test_a_venv_of_another_user_is_named(tmp_path: Path) -> None:
+    (tmp_path / "project/.venv").mkdir(parents=True)
+    (tmp_path / "project/.venv").chmod(0o555)
+    done = _run_in(tmp_path, _tools(tmp_path, python3="case $2 in *platform*) echo 3.12.1;; esac"))
+    assert "belongs to another user" in done.stderr
 
 
 @pytest.mark.parametrize("script", ["bin/run", "bin/test", "bin/environment"])
@@ -150,19 +274,33 @@ def test_the_scripts_are_posix_shell(script: str) -> None:
     ],
 )
 def test_a_missing_python_is_explained(tmp_path: Path, python: str | None, explanation: str) -> None:
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in TOOLS:
-        (tools / name).symlink_to(str(shutil.which(name)))
-    if python is not None:
-        (tools / "python3").write_text(f"#!/bin/sh\n{python}\n")
-        (tools / "python3").chmod(0o755)
-    shutil.copytree(ROOT / "bin", tmp_path / "project" / "bin")
-    command = [str(tools / "sh"), str(tmp_path / "project/bin/run")]
-    done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True)
+    done = _run_in(tmp_path, _tools(tmp_path, python3=python))
     assert done.returncode == 1
     assert explanation in done.stderr
     assert "apt-get install" in done.stderr
+
+
+def _tools(folder: Path, python3: str | None) -> Path:
+    """A folder with the few programs that the scripts need and, if given, a script in the place of Python."""
+    tools = folder / "tools"
+    tools.mkdir()
+    for name in TOOLS:
+        (tools / name).symlink_to(str(shutil.which(name)))
+    if python3 is not None:
+        _script(tools / "python3", python3)
+    return tools
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def _run_in(folder: Path, tools: Path) -> subprocess.CompletedProcess[str]:
+    """bin/run of a copy of the project in `folder`, with nothing on its PATH but `tools`."""
+    shutil.copytree(ROOT / "bin", folder / "project" / "bin", dirs_exist_ok=True)
+    command = [str(tools / "sh"), str(folder / "project/bin/run")]
+    return subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True)
 
 
 def _link_of(running: Running) -> str:

@@ -87,10 +87,18 @@ def test_a_process_that_ends_by_itself_is_noticed_with_its_last_words(begin: Sta
     processes = Processes()
     process = begin("worker", "import sys; print('out of paper'); sys.exit(3)")
     processes.start(process)
-    wait_until(processes.ended)
     process.wait()
+    assert list(processes) == [process]
     assert (process.returncode, process.last_lines()) == (3, "out of paper")
     processes.stop()
+
+
+def test_the_last_words_leave_tracebacks_to_the_log(begin: Start) -> None:
+    process = begin("worker", "print('all was well'); 1 / 0")
+    process.start()
+    process.wait()
+    assert process.last_words() == "all was well\nZeroDivisionError: division by zero"
+    assert "Traceback" in process.last_lines()
 
 
 def test_all_output_is_passed_on_by_line_and_kept_in_the_log(begin: Start, tmp_path: Path) -> None:
