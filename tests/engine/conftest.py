@@ -42,6 +42,11 @@ def until_ended(fleet: Fleet, job: JobView, timeout: float = 30.0) -> JobView:
     return wait_until(lambda: view if (view := fleet.jobs.get(job.id)).ended else None, timeout)
 
 
+def until_quarantined(fleet: Fleet, job_id: str) -> JobView:
+    """Wait until a job is set aside."""
+    return wait_until(lambda: view if (view := fleet.jobs.get(job_id)).status == "quarantined" else None)
+
+
 def names_of_events(fleet: Fleet, job: JobView) -> list[str]:
     """The names of a job's events, oldest first."""
     return [event.name for event in fleet.events.read(f"job:{job.id}", tenant=job.tenant)]

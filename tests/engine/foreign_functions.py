@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess  # noqa: F401  what a client might reach through this module
 from pathlib import Path
 from typing import Any
 

@@ -235,20 +235,3 @@ def test_what_a_killed_job_had_started_dies_with_it(fleet: Fleet, spawn_worker: 
     fleet.jobs.cancel(job.id)
     assert until_ended(fleet, job).status == "cancelled"
     wait_until(lambda: gone(grandchild))
-
-
-def test_a_dead_workers_follow_ups_are_finished_by_another(fleet: Fleet, spawn_worker: Spawn) -> None:
-    from rq import Queue as RQQueue
-    from rq.serializers import JSONSerializer
-
-    from tests.engine import foreign_functions
-
-    queue = RQQueue("default", connection=fleet.redis, serializer=JSONSerializer)
-    parent = samples.double.enqueue({})
-    child = queue.enqueue(foreign_functions.add, 1, 2, depends_on=parent.id)
-    fleet.redis.lrem(keys.queue("default"), 1, parent.id)
-    fleet.redis.hset(keys.job(parent.id), "status", "finished")
-    fleet.redis.zadd(keys.FOLLOW_UPS, {parent.id: 1})
-    spawn_worker(FOREIGN_JOBS="tests.engine.foreign_functions.*")
-    wait_until(lambda: child.get_status() == "finished")
-    assert fleet.redis.zcard(keys.FOLLOW_UPS) == 0

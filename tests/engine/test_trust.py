@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rq import Callback
 from rq import Queue as RQQueue
-from rq import Retry as RQRetry
-from rq.job import Job
-from rq.serializers import JSONSerializer, PickleSerializer
+from rq.serializers import PickleSerializer
 
-from jobs.engine import Fleet, JobView, Untrusted, connect, envelope, keys
+from jobs.engine import Fleet, Untrusted, connect, envelope, keys
 from jobs.engine.envelope import Envelope
 from jobs.settings import Settings
 from tests.conftest import wait_until
-from tests.engine import foreign_functions
-from tests.engine.conftest import told, until_ended
+from tests.engine.conftest import told, until_ended, until_quarantined
 from tests.engine.samples import jobs as samples
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
@@ -36,10 +32,6 @@ class Canary:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.path,)
-
-
-def until_quarantined(fleet: Fleet, job_id: str) -> JobView:
-    return wait_until(lambda: view if (view := fleet.jobs.get(job_id)).status == "quarantined" else None)
 
 
 def change(fleet: Fleet, job_id: str, edit: Callable[[list[Any]], None]) -> None:
@@ -173,45 +165,6 @@ def test_nonsense_in_a_field_neither_stops_the_worker_nor_loses_the_job(
     assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
     assert worker.poll() is None
     assert fleet.redis.zcard(keys.LEASES) == 0
-
-
-def test_foreign_jobs_run_only_where_a_pattern_admits_them(fleet: Fleet, spawn_worker: Spawn, tmp_path: Path) -> None:
-    spawn_worker(FOREIGN_JOBS="tests.engine.foreign_functions.*")
-    queue = RQQueue("default", connection=fleet.redis, serializer=JSONSerializer)
-    added = queue.enqueue(foreign_functions.add, 2, 3)
-    refused = queue.enqueue("os.system", f"touch {tmp_path / 'owned'}")
-    wait_until(lambda: added.get_status() == "finished")
-    assert Job.fetch(added.id, connection=fleet.redis, serializer=JSONSerializer).return_value() == 5
-    until_quarantined(fleet, refused.id)
-    assert not (tmp_path / "owned").exists()
-
-
-def test_a_foreign_job_keeps_rqs_retries_and_callbacks(fleet: Fleet, spawn_worker: Spawn, tmp_path: Path) -> None:
-    spawn_worker(FOREIGN_JOBS="tests.engine.foreign_functions.*")
-    queue = RQQueue("default", connection=fleet.redis, serializer=JSONSerializer)
-    path = tmp_path / "ran"
-    failing = queue.enqueue(foreign_functions.fail, str(path), retry=RQRetry(max=2))
-    wait_until(lambda: failing.get_status() == "failed")
-    assert path.read_text().splitlines() == ["ran"] * 3
-    called = queue.enqueue(
-        foreign_functions.add,
-        1,
-        1,
-        on_success=Callback(foreign_functions.succeeded),
-        meta={"path": str(tmp_path / "called")},
-    )
-    wait_until(lambda: called.get_status() == "finished")
-    assert (tmp_path / "called").read_text() == "callback 2\n"
-
-
-def test_dependents_of_a_job_run_after_it(fleet: Fleet, spawn_worker: Spawn) -> None:
-    queue = RQQueue("default", connection=fleet.redis, serializer=JSONSerializer)
-    parent = samples.double.enqueue({})
-    child = queue.enqueue(foreign_functions.add, 1, 2, depends_on=parent.id)
-    assert child.get_status() == "deferred"
-    spawn_worker(FOREIGN_JOBS="tests.engine.foreign_functions.*")
-    wait_until(lambda: child.get_status() == "finished")
-    assert fleet.redis.zcard(keys.FOLLOW_UPS) == 0
 
 
 def test_old_signing_keys_verify_until_they_are_taken_away(environ: dict[str, str]) -> None:

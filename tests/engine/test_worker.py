@@ -1,4 +1,4 @@
-"""A FleetWorker in a process of its own runs jobs: results, retries, limits, events, log lines and cancellation."""
+"""A FleetWorker in a process of its own runs jobs: results, retries, events, log lines and secrets."""
 
 from __future__ import annotations
 
@@ -7,22 +7,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from cryptography.fernet import Fernet
-from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
-from jobs.engine import Conflict, Fleet, NotFound, keys
+from jobs.engine import Fleet, keys
 from tests.conftest import wait_until
-from tests.engine.conftest import names_of_events, told, until_ended, until_told
+from tests.engine.conftest import fetch, names_of_events, told, until_ended, until_told
 from tests.engine.samples import jobs as samples
 
 Spawn = Callable[..., object]
-
-
-def fetch(fleet: Fleet, job_id: str) -> Job:
-    return Job.fetch(job_id, connection=fleet.redis, serializer=JSONSerializer)
 
 
 def test_a_job_runs_and_rq_can_read_its_result(fleet: Fleet, spawn_worker: Spawn) -> None:
@@ -91,156 +85,12 @@ def test_a_retry_that_is_not_due_yet_waits_in_the_scheduled_registry(
     assert timedelta(minutes=9) < datetime.fromtimestamp(due, UTC) - datetime.now(UTC) <= timedelta(minutes=10)
 
 
-def test_a_job_over_its_timeout_fails_saying_so(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
-    spawn_worker()
-    asked = samples.slow.enqueue({"folder": str(folder)})
-    deaf = samples.deaf.enqueue({"folder": str(folder), "name": "deaf"})
-    for job in (asked, deaf):
-        view = until_ended(fleet, job)
-        assert view.error is not None
-        assert (view.status, view.error.type) == ("failed", "TimedOut")
-    assert told(folder, "deaf") == ["began", "swallowed"]
-    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
-
-
-def test_a_job_over_its_memory_fails_and_its_neighbours_do_not(fleet: Fleet, spawn_worker: Spawn) -> None:
-    spawn_worker()
-    greedy = samples.greedy.enqueue({"value": 500})
-    others = samples.report.enqueue_many([{"value": n} for n in range(20)])
-    failed = until_ended(fleet, greedy)
-    assert failed.error is not None
-    assert (failed.status, failed.error.type) == ("failed", "MemoryError")
-    assert {until_ended(fleet, other).status for other in others} == {"completed"}
-    assert until_ended(fleet, samples.greedy.enqueue({"value": 1})).result == 1024 * 1024
-
-
 def test_a_result_that_is_no_json_fails_clearly(fleet: Fleet, spawn_worker: Spawn) -> None:
     spawn_worker()
     view = until_ended(fleet, samples.no_json.enqueue({}))
     assert view.error is not None
     assert (view.status, view.attempts) == ("failed", 1)
     assert "no JSON" in view.error.message
-
-
-def test_a_waiting_and_a_delayed_job_are_cancelled_at_once(fleet: Fleet) -> None:
-    waiting, delayed = samples.double.enqueue({}), samples.double.enqueue_in(timedelta(hours=1), {})
-    for job in (waiting, delayed):
-        assert fleet.jobs.cancel(job.id).status == "cancelled"
-        assert names_of_events(fleet, job)[-1] == "job:cancelled"
-        assert fetch(fleet, job.id).get_status() == "canceled"
-        with pytest.raises(Conflict, match="cancelled"):
-            fleet.jobs.cancel(job.id)
-    assert fleet.redis.llen(keys.queue("default")) == 0
-    assert fleet.redis.zcard(keys.registry("scheduled", "default")) == 0
-
-
-def test_a_running_job_is_cancelled_from_another_process(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
-    spawn_worker()
-    job = samples.gate.enqueue({"folder": str(folder)})
-    until_told(folder)
-    fleet.jobs.cancel(job.id)
-    view = until_ended(fleet, job)
-    assert (view.status, told(folder)[1:]) == ("cancelled", [])
-    assert names_of_events(fleet, job)[-1] == "job:cancelled"
-
-
-def test_a_job_that_never_looks_is_killed_after_the_grace(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
-    spawn_worker(CANCEL_GRACE="0.5")
-    job = samples.stubborn.enqueue({"folder": str(folder)})
-    pid = int(until_told(folder)[0].split()[1])
-    fleet.jobs.cancel(job.id)
-    assert until_ended(fleet, job).status == "cancelled"
-    wait_until(lambda: not Path(f"/proc/{pid}").exists())
-    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
-
-
-def test_a_failed_job_is_run_again_by_hand_with_all_its_retries(
-    fleet: Fleet, spawn_worker: Spawn, folder: Path
-) -> None:
-    spawn_worker()
-    job = samples.broken.enqueue({"folder": str(folder)})
-    until_ended(fleet, job)
-    with pytest.raises(Conflict):
-        fleet.jobs.cancel(job.id)
-    assert fleet.jobs.retry(job.id).status in ("queued", "started")
-    view = wait_until(lambda: v if (v := fleet.jobs.get(job.id)).ended and len(told(folder)) == 8 else None)
-    assert (view.status, view.attempts) == ("failed", 4)
-    done = until_ended(fleet, samples.double.enqueue({}))
-    with pytest.raises(Conflict):
-        fleet.jobs.retry(done.id)
-
-
-def test_rqs_own_requeue_starts_the_attempts_anew(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
-    spawn_worker()
-    job = samples.broken.enqueue({"folder": str(folder)})
-    until_ended(fleet, job)
-    fetch(fleet, job.id).requeue()
-    view = wait_until(lambda: v if (v := fleet.jobs.get(job.id)).ended and len(told(folder)) == 8 else None)
-    assert view.attempts == 4
-
-
-def test_a_foreign_tenants_job_is_as_good_as_none(fleet: Fleet) -> None:
-    job = samples.double.enqueue({}, tenant="acme")
-    for act in (fleet.jobs.get, fleet.jobs.cancel, fleet.jobs.retry, fleet.jobs.log):
-        with pytest.raises(NotFound) as foreign:
-            act(job.id, "other")
-        with pytest.raises(NotFound) as unknown:
-            act("0" * 32, "other")
-        assert str(foreign.value).replace(job.id, "") == str(unknown.value).replace("0" * 32, "")
-    assert fleet.jobs.get(job.id, "acme").status == "queued"
-
-
-def test_a_job_past_its_deadline_is_not_begun(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
-    late = samples.hopeless.enqueue({"folder": str(folder)}, deadline=datetime.now(UTC) - timedelta(seconds=1))
-    early = samples.double.enqueue({}, deadline=datetime.now(UTC) + timedelta(hours=1))
-    spawn_worker()
-    view = until_ended(fleet, late)
-    assert view.error is not None
-    assert (view.status, view.error.type, told(folder)) == ("failed", "Expired", [])
-    assert until_ended(fleet, early).status == "completed"
-
-
-def test_a_unique_job_may_come_again_once_it_has_ended(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
-    spawn_worker()
-    first = samples.only_one.enqueue({"folder": str(folder)})
-    until_told(folder)
-    assert samples.only_one.enqueue({"folder": str(folder)}).id == first.id
-    (folder / "job.go").touch()
-    until_ended(fleet, first)
-    second = samples.only_one.enqueue({"folder": str(folder)})
-    assert second.id != first.id
-    assert until_ended(fleet, second).status == "completed"
-
-
-def test_a_lane_never_runs_more_than_its_slots(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
-    spawn_worker()
-    jobs = [samples.audited.enqueue({"folder": str(folder), "name": f"n{n}"}) for n in range(5)]
-    wait_until(lambda: sum(bool(told(folder, f"n{n}")) for n in range(5)) == 2)
-    assert until_ended(fleet, samples.double.enqueue({})).status == "completed", "a full lane delays no other"
-    assert sum(bool(told(folder, f"n{n}")) for n in range(5)) == 2
-    for n in range(5):
-        (folder / f"n{n}.go").touch()
-    assert {until_ended(fleet, job).status for job in jobs} == {"completed"}
-
-
-def test_filed_jobs_are_taken_by_another_worker_with_room(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
-    spawn_worker()
-    for n in range(3):
-        samples.audited.enqueue({"folder": str(folder), "name": f"n{n}"})
-    wait_until(lambda: fleet.redis.llen(keys.overflow("low", "audit")) == 1)
-    spawn_worker()
-    until_told(folder, name="n2")
-    for n in range(3):
-        (folder / f"n{n}.go").touch()
-
-
-def test_finished_jobs_are_kept_by_count(fleet: Fleet, spawn_worker: Spawn) -> None:
-    spawn_worker()
-    jobs = samples.double.enqueue_many([{"value": n} for n in range(30)])
-    wait_until(lambda: fleet.redis.hget(f"{keys.FLEET}:counters", "finished:samples.double") == b"30")
-    kept = [job for job in fleet.jobs.get_many([job.id for job in jobs]) if job is not None]
-    assert len(kept) == 5
-    assert fleet.redis.zcard(keys.registry("finished", "default")) == 5
 
 
 def test_secrets_reach_the_job_and_nothing_else(

@@ -125,9 +125,9 @@ class Running:
         if self.policy is None:
             name = "result_ttl" if kind == "finished" else "failure_ttl"
             default = KEPT if kind == "finished" else FAILED_KEPT
-            seconds = self.values.get(name)
-            keep = timedelta(seconds=min(max(_number(seconds), 0), LONGEST)) if seconds else default
-            return (FAILED_KEPT if seconds == "-1" else keep), 10_000
+            seconds = _whole(self.values.get(name))
+            keep = default if seconds is None else timedelta(seconds=min(max(seconds, 0), LONGEST))
+            return (FAILED_KEPT if seconds == -1 else keep), 10_000
         kept: Retention = self.policy.retention
         return (kept.failed, kept.failed_count) if kind == "failed" else (kept.finished, kept.finished_count)
 
@@ -205,10 +205,15 @@ def _is_past(text: str | None, now: datetime) -> bool:
 
 
 def _number(text: str | None) -> int:
+    return _whole(text) or 0
+
+
+def _whole(text: str | None) -> int | None:
+    """The number, or None for none and for nonsense."""
     try:
-        return int(float(text or 0))
+        return int(float(text)) if text else None
     except (ValueError, OverflowError):
-        return 0
+        return None
 
 
 def _intervals(text: str | None) -> list[float]:
