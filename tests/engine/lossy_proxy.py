@@ -13,7 +13,7 @@ def nothing(_request: bytes, _reply: bytes) -> bool:
 
 
 class LossyProxy:
-    """Passes bytes on until `loses_request` or `loses_reply` says that these (request, reply) are lost; then hangs up."""
+    """Passes bytes on until `loses_request` or `loses_reply` says that this (request, reply) is lost; then hangs up."""
 
     def __init__(self, port: int) -> None:
         self.loses_request: Callable[[bytes, bytes], bool] = nothing
