@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from queue import Empty, SimpleQueue
 from ssl import SSLContext
+from threading import Thread
 from typing import Any
 
 import httpcore2
@@ -21,6 +23,12 @@ NOT_PUBLIC = tuple(
     for network in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")
 )
 """What `is_global` lets through although it is special or carries an IPv4 address (IANA special-purpose registries)."""
+
+
+def look_up(host: str) -> list[str]:
+    """Ask the system, for however long it takes. Raises OSError or ValueError for what has no address."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Deadline:
@@ -68,7 +76,7 @@ class PinnedBackend(httpcore2.NetworkBackend):
 
     def _addresses(self, host: str) -> list[str]:
         if host not in self._known:
-            found = resolve(host)
+            found = resolve(host, self._deadline)
             if not self._allow_private and not all(is_public(ipaddress.ip_address(address)) for address in found):
                 raise Permanent(f"{host} is not a public address: only addresses on the internet can be fetched")
             self._known[host] = found
@@ -105,13 +113,28 @@ class DeadlineStream(httpcore2.NetworkStream):
         return self._inner.get_extra_info(info)
 
 
-def resolve(host: str) -> list[str]:
-    """Every address of a host name, in the system's order. Raises Retryable when there is none."""
+def resolve(host: str, deadline: Deadline, lookup: Callable[[str], list[str]] = look_up) -> list[str]:
+    """Every address of a host name, in the system's order. Raises Retryable when there is none in time.
+
+    The system's own look-up can't be given a time: a thread waits for it, and is left behind when it takes too long.
+    """
+    answers: SimpleQueue[list[str] | None] = SimpleQueue()
+
+    def look() -> None:
+        try:
+            answers.put(lookup(host))
+        except (OSError, ValueError):
+            answers.put(None)
+
+    left = deadline.left()
+    Thread(target=look, name="look-up", daemon=True).start()
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise Retryable(f"{host} can't be found") from None
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        found = answers.get(timeout=left)
+    except Empty:
+        raise Retryable(f"{host} could not be looked up in time") from None
+    if not found:
+        raise Retryable(f"{host} can't be found")
+    return found
 
 
 def is_public(address: Address) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -19,6 +22,8 @@ MAX_REDIRECTS = 5
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 CHUNK = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+LONGEST_HOST = 254
+LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 TRY_AGAIN = frozenset({408, 425, 429})
 
 
@@ -79,11 +84,20 @@ def check_url(url: str) -> httpx2.URL:
         raise Permanent("the address is no valid URL") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise Permanent("only http:// and https:// addresses can be fetched")
+    if not _is_host(parsed.raw_host.decode("ascii", "replace")):
+        raise Permanent("the address names a host that can't exist")
     if parsed.port is not None and not 0 < parsed.port < 65536:
         raise Permanent("the address has a port that does not exist")
     if parsed.userinfo:
         raise Permanent("the address must not hold a user name or password")
     return parsed
+
+
+def _is_host(host: str) -> bool:
+    """An IP address, or a name as the DNS can hold it: labels of 1 to 63 letters, digits, hyphens and underscores."""
+    with suppress(ValueError):
+        return "%" not in host and bool(ipaddress.ip_address(host.strip("[]")))
+    return len(host) <= LONGEST_HOST and all(LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
 
 
 def _is_plain(value: str) -> bool:

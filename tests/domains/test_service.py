@@ -27,6 +27,12 @@ def test_a_workspace_belongs_to_one_tenant(world: World) -> None:
         assert [each.id for each in service.list_workspaces(session, "ours")] == [world.workspace.id]
 
 
+@pytest.mark.parametrize("name", ["invoice\u202efdp", "a\u200bb", "\ufeffPapers", "line\nbreak"])
+def test_a_workspaces_name_must_not_mislead(world: World, name: str) -> None:
+    with world.database.begin() as session, pytest.raises(InvalidPayload, match="can't be seen"):
+        service.create_workspace(session, "ours", "other", name)
+
+
 def test_an_accepted_file_is_stored_under_a_key_of_our_own(world: World) -> None:
     document = world.add("../../etc/pass\0wd.md")
     row = world.row(document)
@@ -151,6 +157,9 @@ def test_a_document_is_not_found_in_another_workspace(world: World) -> None:
         ("prefix", "../theirs/"),
         ("prefix", "a/../../theirs"),
         ("prefix", "a\0b"),
+        ("prefix", "invoice\u202efdp/"),
+        ("url", "https://example.com/invoice\u2066fdp"),
+        ("url", "http://a..b/"),
         ("folder", "x"),
     ],
 )

@@ -17,9 +17,14 @@ def display_name(name: str) -> str:
     An over-long name keeps its extension; one of which nothing is left becomes "unnamed".
     """
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    seen = "".join(letter for letter in last if letter in JOINERS or unicodedata.category(letter) not in UNSEEN)
+    seen = "".join(letter for letter in last if not misleads(letter))
     clean = unicodedata.normalize("NFC", seen).strip()
     return _shortened(clean) if clean.strip("." + JOINERS) else "unnamed"
+
+
+def misleads(text: str) -> bool:
+    """Whether the text holds a control, direction or other unseen character, which `display_name` would leave out."""
+    return any(letter not in JOINERS and unicodedata.category(letter) in UNSEEN for letter in text)
 
 
 def _shortened(name: str) -> str:

@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from jobs.adapters.storage import InvalidKey
 from jobs.adapters.storage.objects import checked_prefix
+from jobs.domains.documents._names import misleads
 from jobs.engine import InvalidPayload, Permanent
 
 FOLDER = "sources"
@@ -13,6 +14,8 @@ FOLDER = "sources"
 
 def check(kind: str, location: str, tenant: str) -> None:
     """Raise InvalidPayload, saying what is wrong, unless `location` is one that a source of that kind can have."""
+    if misleads(location):
+        raise _invalid("location", "the location holds characters that can't be seen")
     try:
         if kind == "url":
             from jobs.adapters.http import check_url

@@ -15,10 +15,11 @@ from jobs.adapters.passages import Hit
 from jobs.adapters.storage import Storage
 from jobs.domains.documents import _pages, _queue, _reconcile, _sources, _versions
 from jobs.domains.documents._names import display_name as display_name
+from jobs.domains.documents._names import misleads
 from jobs.domains.documents._pages import Page
 from jobs.domains.documents._queue import payload_of
 from jobs.domains.documents._versions import new_storage_key as new_storage_key
-from jobs.engine import Conflict, JobView, NotFound, current_fleet
+from jobs.engine import Conflict, InvalidPayload, JobView, NotFound, current_fleet
 
 T = TypeVar("T")
 _GIVE = (
@@ -39,7 +40,10 @@ class StoredFile:
 
 
 def create_workspace(session: Session, tenant: str, slug: str, name: str) -> Workspace:
-    """A new workspace. Raises Conflict when the tenant has one of that slug."""
+    """A new workspace. Raises Conflict when the tenant has one of that slug, InvalidPayload for a misleading name."""
+    if misleads(name):
+        message = "the name holds characters that can't be seen"
+        raise InvalidPayload(message, [{"field": "name", "message": message}])
     workspace = Workspace(id=new_id(), tenant=tenant, slug=slug, name=name)
     try:
         with session.begin_nested():
