@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,8 @@ from deploy.launcher import environment, procfile
 from deploy.launcher.errors import CannotStart
 from deploy.launcher.instance import Instance
 from jobs.settings import DEVELOPMENT_SECRET, Settings
+from tests.conftest import ROOT
+from webapp.tokens import TokenVerifier
 
 
 def test_secrets_are_made_once_and_for_this_user_alone(tmp_path: Path) -> None:
@@ -29,6 +35,29 @@ def test_what_the_person_set_wins_over_the_embedded_defaults(tmp_path: Path) -> 
     made = environment.environment_of(given, data=tmp_path, port=8001)
     assert (made["DATABASE_URL"], made["SECRET_KEY"], made["PORT"]) == ("postgresql://db/fleet", "x" * 32, "8001")
     assert made["STORAGE_URL"] == f"file://{tmp_path / 'storage'}"
+
+
+def test_the_documented_way_to_a_token_gives_a_good_one(tmp_path: Path) -> None:
+    """All of the snippet but its last line, which asks the running application."""
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    snippet = re.search(r"```sh\n(set -a; \. var/dev\.env.*?)^curl .*?```", text, re.DOTALL | re.MULTILINE)
+    assert snippet is not None
+    (tmp_path / "var").mkdir()
+    made = environment.environment_of({}, data=tmp_path / "var", port=8000)
+    environment.write_private(tmp_path / "var/run.env", {"PORT": made["PORT"], "DATABASE_URL": made["DATABASE_URL"]})
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    command = ["sh", "-euc", f'{snippet[1]}\nprintf %s "$TOKEN"']
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PATH": os.defpath, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    principal = TokenVerifier(Settings.from_env(made)).verify(done.stdout)
+    assert (principal.tenant, principal.may("documents:read", "documents:write", "jobs:read", "jobs:write")) == (
+        "dev",
+        True,
+    )
 
 
 def test_a_busy_port_is_passed_over() -> None:
