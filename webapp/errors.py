@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from apiflask import APIFlask, HTTPError
-from flask import Response
+from flask import Response, has_request_context, render_template, request
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as DatabaseTimeout
 from werkzeug.exceptions import HTTPException
@@ -51,6 +51,8 @@ def problem(
     status: int, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **members: Any
 ) -> Response:
     """An application/problem+json response; `members` such as `errors` are added to the document."""
+    if status == HTTPStatus.NOT_FOUND and _asks_for_a_page():
+        return Response(render_template("not_found.html"), status, headers={"Vary": "Accept"})
     document = {"type": "about:blank", "title": _title(status), "status": status, "detail": detail or _title(status)}
     document |= {"correlation_id": correlation_id()} | members
     response = Response(json.dumps(document), status, mimetype=MEDIA_TYPE)
@@ -69,6 +71,17 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(DataError, _unstorable_problem)
     app.register_error_handler(OSError, _system_problem)
     app.register_error_handler(Exception, _internal_problem)
+
+
+def _asks_for_a_page() -> bool:
+    """Whether a person in a browser is looking, outside the API."""
+    if not has_request_context() or request.path.startswith("/api/") or request.method != "GET":
+        return False
+    wanted = request.accept_mimetypes
+    return (
+        "text/html" in wanted.values()
+        and wanted.best_match([MEDIA_TYPE, "application/json", "text/html"]) == "text/html"
+    )
 
 
 def _raised_problem(error: Problem) -> Response:

@@ -92,12 +92,12 @@ def use_ticket(settings: Settings, redis: Redis, ticket: str) -> Principal:
     try:
         nonce = _signer(settings).loads(ticket, max_age=int(TICKET_LIFETIME.total_seconds()))
     except BadSignature as error:
-        raise InvalidTicket("the sign-in link is not valid any more; start again for a new one") from error
+        raise InvalidTicket("the sign-in link is not valid any more") from error
     key = f"{settings.rq_key_prefix}:web:ticket:{nonce}"
     with translate_errors():
         fresh = redis.set(key, b"used", nx=True, ex=TICKET_LIFETIME * 2)
     if not fresh:
-        raise InvalidTicket("the sign-in link was used already; start again for a new one")
+        raise InvalidTicket("the sign-in link was used already")
     return Principal("developer", "dev", SCOPES, frozenset({"admin"}))
 
 

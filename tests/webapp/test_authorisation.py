@@ -182,6 +182,20 @@ def test_a_sign_in_ticket_works_once(app: APIFlask, settings: Settings) -> None:
     assert "Set-Cookie" not in second.headers
 
 
+def test_a_used_link_shows_the_sign_in_card_or_the_page_to_whoever_is_signed_in(
+    app: APIFlask, settings: Settings
+) -> None:
+    link = {"ticket": sessions.make_ticket(settings)}
+    ours = app.test_client()
+    ours.get("/dev/sign-in", query_string=link)
+    again = ours.get("/dev/sign-in", query_string=link)
+    assert (again.status_code, again.location) == (303, "/")
+    stranger = app.test_client().get("/dev/sign-in", query_string=link)
+    assert stranger.status_code == 403
+    assert "The sign-in link was used already." in stranger.text
+    assert "You are signed out" in stranger.text
+
+
 def test_used_tickets_do_not_stay_in_redis_for_ever(page: FlaskClient, app: APIFlask) -> None:
     redis = app.extensions["fleet"].redis
     keys = list(redis.scan_iter("*:web:ticket:*"))

@@ -91,3 +91,26 @@ def test_signing_out_needs_the_token(visitor: FlaskClient) -> None:
     answer = visitor.post("/sign-out", data={"csrf_token": csrf(visitor)})
     assert (answer.status_code, answer.location) == (303, "/")
     assert "You are signed out" in visitor.get("/").text
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/w/nothing"])
+def test_what_is_not_there_is_a_page_for_browsers_and_a_problem_for_programs(visitor: FlaskClient, path: str) -> None:
+    page = visitor.get(path, headers={"Accept": BROWSER})
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    assert "There is no such page" in page.text
+    for accept in ("*/*", "application/json"):
+        assert visitor.get(path, headers={"Accept": accept}).mimetype == "application/problem+json"
+    assert visitor.get("/api/nothing", headers={"Accept": BROWSER}).mimetype == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/admin/rq/"])
+def test_every_page_leads_back_and_signs_out(visitor: FlaskClient, path: str) -> None:
+    page = visitor.get(path, follow_redirects=True).text
+    assert '<a href="/">' in page
+    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)
+    assert visitor.post("/sign-out", data={"csrf_token": token[0]}).location == "/"
+    assert "You are signed out" in visitor.get("/").text
+    assert "Sign out" not in visitor.get("/api/docs").text

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from apiflask import APIBlueprint
-from flask import current_app, redirect, request
+from flask import current_app, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from webapp import sessions
-from webapp.errors import Problem
 
 bp = APIBlueprint("development", __name__, enable_openapi=False)
 
 
 @bp.get("/dev/sign-in")
 def sign_in() -> ResponseReturnValue:
-    """Sign in with `?ticket=` and go to the page; 403 for a forged, used or old ticket."""
+    """Sign in with `?ticket=` and go to the page; a forged, used or old ticket is 403 for whoever is not signed in."""
     settings, fleet = current_app.extensions["settings"], current_app.extensions["fleet"]
     try:
         principal = sessions.use_ticket(settings, fleet.redis, request.args.get("ticket", ""))
     except sessions.InvalidTicket as error:
-        raise Problem(403, f"{error}.") from error
+        if sessions.signed_in() is not None:
+            return redirect("/", 303)
+        return render_template("sign_in.html", development=True, is_admin=False, notice=f"{error}."), 403
     sessions.sign_in(principal)
     return redirect("/", 303)
