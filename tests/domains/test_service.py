@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import BytesIO
 
 import pytest
@@ -129,6 +130,22 @@ def test_documents_are_paged_newest_first(world: World) -> None:
 def test_a_broken_cursor_is_refused(world: World, cursor: str) -> None:
     with world.database.read() as session, pytest.raises(InvalidPayload):
         service.list_documents(session, world.workspace, 3, cursor)
+
+
+def test_workspaces_and_sources_are_read_a_page_at_a_time(world: World) -> None:
+    with world.database.begin() as session:
+        service.create_workspace(session, "theirs", "other", "Other")
+        for n in range(4):
+            service.create_workspace(session, "ours", f"w{n}", "W")
+            service.create_source(session, world.workspace, "prefix", f"{n}/")
+    with world.database.read() as session:
+        workspaces = partial(service.list_workspaces, session, "ours")
+        sources = partial(service.list_sources, session, world.workspace)
+        for find, count in ((workspaces, 5), (sources, 4)):
+            whole, paged = find(), find(3)
+            paged += find(3, (paged[-1].created_at, paged[-1].id))
+            assert [each.id for each in paged] == [each.id for each in whole]
+            assert len(whole) == count
 
 
 def test_another_tenants_document_is_not_found(world: World) -> None:

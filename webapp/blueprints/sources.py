@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -25,7 +26,7 @@ def listing(slug: str, query_data: PageQuery) -> Any:
     """The workspace's sources, oldest first."""
     with database().read() as session:
         workspace = service.get_workspace(session, slug, current_tenant())
-        return page_of(service.list_sources(session, workspace), query_data)
+        return page_of(partial(service.list_sources, session, workspace), query_data)
 
 
 @bp.post("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -23,7 +24,7 @@ bp = APIBlueprint("workspaces", __name__, url_prefix="/api", tag="Workspaces")
 def listing(query_data: PageQuery) -> Any:
     """The tenant's workspaces, oldest first."""
     with database().read() as session:
-        return page_of(service.list_workspaces(session, current_tenant()), query_data)
+        return page_of(partial(service.list_workspaces, session, current_tenant()), query_data)
 
 
 @bp.post("/workspaces")

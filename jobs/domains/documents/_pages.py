@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from sqlalchemy import literal, select, tuple_
+from sqlalchemy import ColumnElement, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from jobs.adapters.database.columns import Instant
-from jobs.adapters.database.models import Document
+from jobs.adapters.database.models import Document, Source, Workspace
 from jobs.engine import InvalidPayload
 
 T = TypeVar("T")
+M = TypeVar("M", Workspace, Source)
+Place = tuple[datetime, str]
+"""When a row was made, and its id: where a list goes on."""
 ROW_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -38,6 +42,17 @@ def documents(session: Session, workspace_id: str, limit: int, cursor: str | Non
     query = query.order_by(Document.created_at.desc(), Document.id.desc()).limit(limit + 1)
     found = list(session.scalars(query))
     return Page(found[:limit], _encoded(found[limit - 1]) if len(found) > limit else None)
+
+
+def oldest_first(
+    session: Session, model: type[M], where: ColumnElement[bool], limit: int | None, after: Place | None
+) -> Iterable[M]:
+    """At most `limit` rows in the order of their making, beginning behind the place `after`."""
+    query = select(model).where(where)
+    if after:
+        place = tuple_(literal(after[0], Instant), literal(after[1]))
+        query = query.where(tuple_(model.created_at, model.id) > place)
+    return session.scalars(query.order_by(model.created_at, model.id).limit(limit))
 
 
 def _encoded(last: Document) -> str:

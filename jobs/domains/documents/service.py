@@ -16,7 +16,7 @@ from jobs.adapters.storage import Storage
 from jobs.domains.documents import _pages, _queue, _reconcile, _sources, _versions
 from jobs.domains.documents._names import display_name as display_name
 from jobs.domains.documents._names import misleads
-from jobs.domains.documents._pages import Page
+from jobs.domains.documents._pages import Page, Place
 from jobs.domains.documents._queue import payload_of
 from jobs.domains.documents._versions import new_storage_key as new_storage_key
 from jobs.engine import Conflict, InvalidPayload, JobView, NotFound, current_fleet
@@ -59,10 +59,11 @@ def get_workspace(session: Session, slug: str, tenant: str) -> Workspace:
     return _found(found, "workspace")
 
 
-def list_workspaces(session: Session, tenant: str) -> list[Workspace]:
-    """The tenant's workspaces, oldest first."""
-    order = (Workspace.created_at, Workspace.id)
-    return list(session.scalars(select(Workspace).where(Workspace.tenant == tenant).order_by(*order)))
+def list_workspaces(
+    session: Session, tenant: str, limit: int | None = None, after: Place | None = None
+) -> list[Workspace]:
+    """The tenant's workspaces, oldest first: at most `limit`, and those made after the place `after`."""
+    return list(_pages.oldest_first(session, Workspace, Workspace.tenant == tenant, limit, after))
 
 
 def accept(
@@ -180,10 +181,11 @@ def get_source(session: Session, source_id: str, tenant: str) -> Source:
     return _found(session.scalar(select(Source).where(Source.id == source_id, Source.tenant == tenant)), "source")
 
 
-def list_sources(session: Session, workspace: Workspace) -> list[Source]:
-    """The workspace's sources, oldest first."""
-    order = (Source.created_at, Source.id)
-    return list(session.scalars(select(Source).where(Source.workspace_id == workspace.id).order_by(*order)))
+def list_sources(
+    session: Session, workspace: Workspace, limit: int | None = None, after: Place | None = None
+) -> list[Source]:
+    """The workspace's sources, oldest first: at most `limit`, and those made after the place `after`."""
+    return list(_pages.oldest_first(session, Source, Source.workspace_id == workspace.id, limit, after))
 
 
 def request_sync(source: Source) -> JobView:
