@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING
 
-from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
+from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout, ServiceUnavailable
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -19,6 +19,7 @@ PATIENCE = timedelta(seconds=30)
 LOOK_EVERY = timedelta(seconds=5)
 LEAST_RATE = 1024  # bytes a second, on average and in each step, once the patience is over
 STEP = 64 * 1024
+MOST_BODIES = 100  # read at the same time in one process
 
 
 class GuardedBodies:
@@ -49,8 +50,8 @@ class Body:
     def read(self, size: int | None = -1) -> bytes:
         """Up to `size` bytes and no more than one step, all that is left when it is negative or None."""
         if self._since is None:
-            self._since = time.monotonic()
             self._watch.add(self)
+            self._since = time.monotonic()
         if size is None or size < 0:
             return b"".join(iter(lambda: self._next(STEP), b""))
         return self._next(min(size, STEP))
@@ -96,15 +97,19 @@ class Body:
 class Watch:
     """Looks at the bodies being read and gives up those that come so slowly that they only hold a thread."""
 
-    def __init__(self, patience: timedelta, look_every: timedelta, least_rate: float = LEAST_RATE) -> None:
-        self.patience, self._look_every, self._least_rate = patience, look_every, least_rate
+    def __init__(
+        self, patience: timedelta, look_every: timedelta, least_rate: float = LEAST_RATE, most: int = MOST_BODIES
+    ) -> None:
+        self.patience, self._look_every, self._least_rate, self._most = patience, look_every, least_rate, most
         self._lock = threading.Lock()
         self._bodies: set[Body] = set()
         self.running = False
 
     def add(self, body: Body) -> None:
-        """Watch `body` until it is removed."""
+        """Watch `body` until it is removed. Raises a 503 HTTP exception when too many come in at once."""
         with self._lock:
+            if len(self._bodies) >= self._most:
+                raise ServiceUnavailable("Too many bodies are being sent; try again in a moment.", retry_after=5)
             self._bodies.add(body)
             if not self.running:
                 self.running = True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from apiflask import APIFlask
 
 from jobs.settings import Settings
 from tests.conftest import free_port, wait_until
-from tests.webapp.live_server import Socket, get, wait_for_connections
+from tests.webapp.live_server import GUARD, Socket, get, wait_for_connections
 from webapp.auth import SCOPES, make_token
 from webapp.live.sockets import GOING_AWAY
 
@@ -91,3 +94,63 @@ def test_tokens_in_urls_are_in_no_log_line(web: Web, settings: Settings, tmp_pat
     log = (tmp_path / "process-0.log").read_text()
     assert "/api/jobs/x" in log
     assert token not in log and "token=" not in log
+
+
+def test_connections_that_never_finish_their_headers_hold_no_thread_and_are_closed(web: Web) -> None:
+    """More of them than the process has threads, some of them in the second request of their connection."""
+    address = ("127.0.0.1", int(web.base.rpartition(":")[2]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as opened:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        idle = [opened.enter_context(socket.create_connection(address, timeout=GUARD)) for _ in range(1300)]
+        for number, connection in enumerate(idle):
+            first = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" if number % 100 == 0 else b""
+            connection.sendall(first + b"GET / HTTP/1.1\r\nX: ")
+        assert get(f"{web.base}/healthz", {}).status_code == 200
+        for connection in (idle[0], idle[1]):
+            with connection.makefile("rb") as answer:
+                assert answer.read().count(b"HTTP/1.1") == (connection is idle[0])
+
+
+def test_clients_that_do_not_leave_after_the_last_answer_hold_up_nobody(web: Web) -> None:
+    address = ("127.0.0.1", int(web.base.rpartition(":")[2]))
+    with ExitStack() as opened:
+        for _ in range(100):
+            staying = opened.enter_context(socket.create_connection(address, timeout=GUARD))
+            staying.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert get(f"{web.base}/healthz", {}).status_code == 200
+
+
+def test_a_request_that_comes_in_pieces_is_answered(web: Web) -> None:
+    with socket.create_connection(("127.0.0.1", int(web.base.rpartition(":")[2])), timeout=GUARD) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answer = connection.makefile("rb")
+        for last in (b"", b"Connection: close\r\n"):
+            for byte in b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + last + b"\r\n":
+                connection.sendall(bytes([byte]))
+        assert answer.read().count(b"200 OK") == 2
+
+
+def test_few_open_files_mean_fewer_connections_and_a_loud_word(
+    app: APIFlask, settings: Settings, spawn: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """With so few that even those are used up, the process still stays and answers."""
+    port = str(free_port())
+    limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (330, 330))"
+    limit += "; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    command = ("-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "webapp:create_app()")
+    server = spawn("-c", limit, *command, PORT=port, WEB_CONCURRENCY="1")
+    base = f"http://127.0.0.1:{port}"
+    wait_until(lambda: answers(base))
+    [worker] = children_of(server)
+    with ExitStack() as opened:
+        for _ in range(400):
+            opened.enter_context(socket.create_connection(("127.0.0.1", int(port)), timeout=GUARD))
+        assert get(f"{base}/healthz", {}).status_code == 200
+    assert children_of(server) == [worker]
+    assert "raise ulimit -n" in (tmp_path / "process-0.log").read_text()
+
+
+def children_of(process: subprocess.Popen[bytes]) -> list[str]:
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
