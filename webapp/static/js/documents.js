@@ -1,7 +1,7 @@
 // The list of documents: kept true by the workspace's events, and by fetching where events can't be had.
 
 import { call, workspace } from "./api.js";
-import { announce, notice } from "./dom.js";
+import { announce, notice, sentence } from "./dom.js";
 import { Row } from "./row.js";
 import { upload } from "./uploads.js";
 
@@ -10,6 +10,10 @@ const WITHOUT_EVENTS = 2_000;
 const WITH_EVENTS = 20_000;
 const SOON = 250;
 const KEPT_EVENTS = 500;
+// Another try mends neither what is wrong with the file nor what the server refuses.
+const PERMANENT = new Set(["Permanent", "Unreadable"]);
+const GONE = Symbol("the job is not kept any more");
+const REFUSED = new Set([413, 422]);
 
 const list = document.getElementById("documents");
 const more = document.getElementById("more");
@@ -39,7 +43,7 @@ export function startDocuments(source) {
 export function addFiles(files) {
   notice("");
   const entries = [...files].map((file) => uploading(file));
-  list.prepend(...entries.map(({ row }) => row.item));
+  list.prepend(...entries.map(({ row }) => row.item).reverse()); // the newest is first, as the server lists them
   counted();
   upload(entries);
 }
@@ -54,8 +58,8 @@ function uploading(file) {
     progress: (fraction) => row.state === "uploading" && row.update({ percent: fraction * 100 }),
     done: (document) => accepted(row, document),
     failed: (error) => {
-      row.update({ state: "failed", error: error.message });
-      announce(`${file.name}: ${error.message}`);
+      row.update({ state: "failed", error: error.message, permanent: REFUSED.has(error.status) });
+      announce(`${file.name}: ${sentence(error.message)}`);
     },
   };
 }
@@ -98,15 +102,19 @@ function apply(row, { event, data }) {
   }
   if (event === "job:retrying") row.update({ touched, state: "queued", percent: 0, error: retrying(data) });
   if (event === "job:cancelled") row.update({ touched, state: "cancelled", error: null });
-  if (event === "job:failed") row.update({ touched, state: "failed", error: data.error?.message ?? "It failed." });
+  if (event === "job:failed") row.update({ touched, ...failure(data.error) });
   if (event === "job:completed") row.update({ touched, state: "completed", percent: 100, error: null });
-  if (event === "job:failed") announce(`${row.name} failed: ${row.error}`);
+  if (event === "job:failed") announce(`${row.name} failed: ${sentence(row.error)}`);
   if (event === "job:completed") announce(`${row.name} is searchable`);
   if (!row.busy) soon(SOON);
 }
 
+function failure(error) {
+  return { state: "failed", error: error?.message ?? "It failed", permanent: PERMANENT.has(error?.type) };
+}
+
 function retrying(data) {
-  return `${data.error?.message ?? "It failed"} Trying again.`;
+  return `${sentence(data.error?.message ?? "It failed")} Trying again.`;
 }
 
 async function refresh() {
@@ -148,7 +156,20 @@ function merge(answered, began) {
   list.prepend(...newest);
   list.append(...fresh.filter((row) => !row.busy).map((row) => row.item));
   for (const document of documents) shown(byDocument.get(document.id), document, began);
-  ask(fresh.filter((row) => row.busy));
+  arrange(answered);
+  ask(fresh.filter((row) => row.busy || row.state === "failed"));
+}
+
+// In the server's order, below what is on its way there; what stands right is not touched, for it may have the focus.
+function arrange(answered) {
+  const items = answered.map(({ id }) => byDocument.get(id)?.item).filter(Boolean);
+  items.slice(1).forEach((item, index) => {
+    if (!follows(item, items[index])) items[index].after(item);
+  });
+}
+
+function follows(item, other) {
+  return Boolean(other.compareDocumentPosition(item) & Node.DOCUMENT_POSITION_FOLLOWING);
 }
 
 // What somebody else removed; asked of a complete list only.
@@ -181,15 +202,16 @@ function shown(row, document, began) {
 async function ask(unsure) {
   for (const row of unsure.slice(0, PAGE).filter(({ jobId }) => jobId)) {
     const began = performance.now();
-    const job = await call(`/api/jobs/${row.jobId}`).catch(() => null);
-    if (job && row.touched < began) row.update({ error: null, ...stateOf(job) });
+    const job = await call(`/api/jobs/${row.jobId}`).catch(({ status }) => (status === 404 ? GONE : null));
+    if (job === GONE) row.update({ permanent: row.state === "failed" });
+    else if (job && row.touched < began) row.update({ error: null, ...stateOf(job) });
   }
 }
 
 function stateOf({ status, progress, error }) {
   if (status === "started") return { state: "processing", stage: progress?.stage, percent: progress?.percent ?? 0 };
   if (status === "completed" || status === "cancelled") return { state: status };
-  if (status === "failed" || status === "quarantined") return { state: "failed", error: error?.message ?? null };
+  if (status === "failed" || status === "quarantined") return failure(error);
   return { state: "queued", percent: 0 };
 }
 

@@ -21,19 +21,27 @@ export function announce(text) {
 
 export function notice(text) {
   const place = document.getElementById("notice");
-  place.textContent = text;
+  place.textContent = sentence(text);
   place.hidden = text === "";
+}
+
+// What went wrong as a sentence, wherever it was worded.
+export function sentence(text) {
+  const trimmed = (text ?? "").trim();
+  if (trimmed === "") return "";
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?…]$/.test(trimmed) ? "" : ".");
 }
 
 export function bytes(size) {
   const units = ["B", "KB", "MB", "GB"];
   let step = 0;
   let value = size;
-  while (value >= 1000 && step < units.length - 1) {
-    value /= 1000;
+  while (value >= 1024 && step < units.length - 1) {
+    value /= 1024;
     step += 1;
   }
-  return `${step === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[step]}`;
+  const whole = step === 0 || value >= 100 || Number.isInteger(value);
+  return `${whole ? Math.round(value) : value.toFixed(1)} ${units[step]}`;
 }
 
 export function count(number, one, many) {

@@ -1,6 +1,6 @@
 // One document in the list: what it is, how far it is, what went wrong and what can be done about it.
 
-import { button, bytes, count, element } from "./dom.js";
+import { button, bytes, count, element, sentence } from "./dom.js";
 
 const STATES = {
   uploading: "Uploading",
@@ -17,7 +17,7 @@ const BUSY = new Set(["uploading", "queued", "processing", "cancelling"]);
 export class Row {
   constructor(name, handlers) {
     Object.assign(this, { id: null, jobId: null, name, size: null, pages: null, passages: null });
-    Object.assign(this, { state: "queued", stage: null, percent: 0, error: null, watched: false, touched: 0 });
+    Object.assign(this, { state: "queued", stage: null, percent: 0, error: null, permanent: false, watched: false, touched: 0 });
     this.handlers = handlers;
     this.#build();
   }
@@ -56,7 +56,7 @@ export class Row {
     this.title.textContent = this.name;
     this.title.title = this.name;
     this.facts.textContent = this.#summary();
-    this.message.textContent = this.error ?? "";
+    this.message.textContent = sentence(this.error);
     this.message.hidden = !this.error;
     this.#paintBar();
     this.#paintActions();
@@ -76,7 +76,7 @@ export class Row {
   #paintBar() {
     const percent = this.reached;
     const before = Number(this.bar.getAttribute("aria-valuenow") ?? 0);
-    this.bar.hidden = !(this.busy || this.watched);
+    this.bar.hidden = !(this.busy || (this.watched && this.state === "completed"));
     this.bar.classList.toggle("forward", percent >= before);
     this.bar.setAttribute("aria-label", this.name);
     this.bar.setAttribute("aria-valuenow", percent);
@@ -97,6 +97,7 @@ export class Row {
   #possible() {
     const { cancel, retry, remove } = this.handlers;
     if (this.state === "queued" || this.state === "processing") return this.jobId ? [["Cancel", cancel]] : [];
+    if (this.state === "failed" && this.permanent) return [["Remove", remove]];
     if (this.state === "failed" || this.state === "cancelled") return [["Retry", retry], ["Remove", remove]];
     return this.state === "completed" ? [["Remove", remove]] : [];
   }

@@ -1,15 +1,20 @@
 // The search box: asks while one types, shows passages with the words that were found marked.
 
 import { call, workspace } from "./api.js";
-import { count } from "./dom.js";
+import { count, sentence } from "./dom.js";
 import { passage } from "./passage.js";
 
 const PAUSE = 350;
+const MOST = 10;
+const WEAK = 0.6; // of the best one's score: what is below was found by its words or by its meaning alone
+const ON_PHONES = 3;
+const phone = window.matchMedia("(max-width: 40rem)");
 
 const form = document.getElementById("search");
 const query = document.getElementById("query");
 const status = document.getElementById("search-status");
 const list = document.getElementById("hits");
+const more = document.getElementById("more-hits");
 const hints = document.getElementById("hints");
 
 let asked = null;
@@ -39,20 +44,50 @@ async function search(text, again = false) {
   const { signal } = asked;
   list.setAttribute("aria-busy", "true");
   try {
-    const answer = await call(`${workspace.path}/search?q=${encodeURIComponent(text)}`, { signal });
+    const answer = await call(`${workspace.path}/search?limit=${MOST}&q=${encodeURIComponent(text)}`, { signal });
     const hits = answer.hits ?? answer.items ?? [];
-    show(text, hits, hits.length ? `${count(hits.length, "passage", "passages")} found` : nothing(text));
+    show(text, hits, hits.length ? found(hits.length) : nothing(text));
   } catch (error) {
-    if (error.name !== "AbortError") show("", [], error.message);
+    if (error.name !== "AbortError") show("", [], sentence(error.message));
   }
 }
 
 function show(text, hits, message) {
   answered = text;
   status.textContent = message;
-  list.replaceChildren(...hits.map(passage));
+  const [first, ...rest] = parted(hits);
+  list.replaceChildren(...first.hits.map(passage));
+  offer(rest);
   list.removeAttribute("aria-busy");
   hints.hidden = text !== "";
+}
+
+// The passages to show at once, then those behind a button each.
+function parted(hits) {
+  const strong = hits.filter(({ score }) => score >= hits[0].score * WEAK);
+  const begin = phone.matches ? ON_PHONES : hits.length;
+  return [
+    { hits: strong.slice(0, begin) },
+    { hits: strong.slice(begin), label: "More" },
+    { hits: hits.slice(strong.length), label: "Show weaker matches" },
+  ].filter((part, index) => index === 0 || part.hits.length > 0);
+}
+
+function offer([next, ...rest]) {
+  more.hidden = !next;
+  if (!next) return;
+  more.textContent = next.label;
+  more.onclick = () => {
+    const items = next.hits.map(passage);
+    list.append(...items);
+    offer(rest);
+    items[0].tabIndex = -1;
+    items[0].focus();
+  };
+}
+
+function found(number) {
+  return number === MOST ? `The ${MOST} best passages` : `${count(number, "passage", "passages")} found`;
 }
 
 function nothing(text) {

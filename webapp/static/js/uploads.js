@@ -1,6 +1,7 @@
 // Sends chosen files in batches, a few at a time, and tells how far each one is.
 
 import { refusal, Refused, unsafeHeaders, workspace } from "./api.js";
+import { bytes } from "./dom.js";
 
 const AT_ONCE = 3;
 const BATCH_FILES = 8;
@@ -15,7 +16,7 @@ let running = 0;
 export function upload(files) {
   for (const entry of files) {
     if (entry.file.size > workspace.maxBytes) {
-      entry.failed(new Refused(413, "This file is larger than what can be uploaded."));
+      entry.failed(new Refused(413, `The file is larger than ${bytes(workspace.maxBytes)}.`));
     } else {
       enqueue(entry);
     }
