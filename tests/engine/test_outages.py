@@ -85,7 +85,7 @@ def test_an_overdue_run_does_not_make_the_loop_spin_while_redis_is_away(
     environ: dict[str, str], server: RedisServer, folder: Path
 ) -> None:
     with turning(environ) as loop:
-        samples.slow.enqueue({"folder": str(folder)})
+        samples.deaf.enqueue({"folder": str(folder)})
         until_told(folder)
         server.stop(signal.SIGKILL)
         wait_until(lambda: all(run.has_ended for run in list(loop._running.values())))
@@ -140,9 +140,8 @@ def is_listening(fleet: Fleet) -> bool:
 def test_an_id_whose_way_to_the_worker_was_cut_is_found_in_its_inbox(
     fleet: Fleet, proxy: LossyProxy, spawn_worker: Spawn
 ) -> None:
-    proxy.loses_reply = lambda request, reply: (
-        proxy.lost == 0 and b"BLMOVE" in request and reply[:2] not in (b"$-", b"*-")
-    )
+    blmove, empty = b"\r\nBLMOVE\r\n", (b"$-1", b"*-1")
+    proxy.loses_reply = lambda request, reply: proxy.lost == 0 and blmove in request and not reply.startswith(empty)
     spawn_worker(REDIS_URL=proxy.url)
     wait_until(lambda: is_listening(fleet))
     assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
