@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from deploy.exposure import host_of, refusal
 from deploy.open_files import raise_limit
 from jobs.settings import InvalidSettings, Settings
 
@@ -21,7 +22,7 @@ room = raise_limit()
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(settings.prometheus_multiproc_dir or tempfile.mkdtemp()))
 Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 
-bind = f"{'127.0.0.1' if settings.environment == 'development' else '0.0.0.0'}:{settings.port}"  # noqa: S104
+bind = f"{host_of(settings)}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = "deploy.web_worker.PatientWorker"
 threads = room.live + 150  # webapp.bodies has at most 100 of the rest: some are left for /healthz and the like
@@ -37,7 +38,9 @@ accesslog = "-"
 
 
 def on_starting(server: Any) -> None:
-    """Forget the counts of an earlier start, which nobody adds to any more; say when there is little room."""
+    """End where it must not listen; say when there is little room; forget the counts of an earlier start."""
+    if why := refusal(settings, server.cfg.address):
+        sys.exit(why)
     if room.low:
         files = f"{room.files} open files allow {room.live} live connections a process, not 1000: raise ulimit -n"
         server.log.warning(files)
