@@ -20,6 +20,7 @@ from webapp.tokens import InvalidToken, KeysUnavailable, TokenVerifier, make_tok
 
 __all__ = ["SCOPES", "Principal", "current_tenant", "current_user", "make_token", "requires", "verify_token"]
 
+CHALLENGE = 'Bearer realm="rq-fleet", error="invalid_token"'
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -60,15 +61,17 @@ def current_tenant() -> str:
 
 
 def verify_token(token: str) -> Principal:
-    """The principal of a JWT, wherever it was sent. Raises a 401 problem, or 503 when keys can't be fetched."""
+    """The principal of a JWT, wherever it was sent. Raises a 401 problem, or 503 when it can't be judged now."""
     verifier: TokenVerifier = current_app.extensions["tokens"]
     try:
-        return verifier.verify(token)
+        principal = verifier.verify(token)
     except KeysUnavailable as error:
         raise Problem(503, "Tokens can't be verified right now.", headers={"Retry-After": "5"}) from error
     except InvalidToken as error:
-        challenge = 'Bearer realm="rq-fleet", error="invalid_token"'
-        raise Problem(401, f"Sign in again: {error}.", headers={"WWW-Authenticate": challenge}) from error
+        raise Problem(401, f"Sign in again: {error}.", headers={"WWW-Authenticate": CHALLENGE}) from error
+    if sessions.ended(principal):
+        raise Problem(401, "Sign in again: the token was revoked.", headers={"WWW-Authenticate": CHALLENGE})
+    return principal
 
 
 def init_app(app: APIFlask, settings: Settings) -> None:

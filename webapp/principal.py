@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
+OPERATORS = "operators"
 SCOPES = frozenset({"documents:read", "documents:write", "jobs:read", "jobs:write", "admin"})
 
 _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -13,13 +14,14 @@ _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 @dataclass(frozen=True)
 class Principal:
-    """An authenticated caller: its subject, the tenant it belongs to, what it may do there and until when."""
+    """An authenticated caller: its subject, the tenant it belongs to, what it may do there, and its sign-in."""
 
     subject: str
     tenant: str
     scopes: frozenset[str]
     roles: frozenset[str] = field(default_factory=frozenset)
     until: datetime | None = field(default=None, compare=False)
+    sign_in: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not _TENANT.fullmatch(self.tenant):

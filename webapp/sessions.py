@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from apiflask import APIFlask
 from flask import Request, request, session
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from jobs.engine import BrokerUnavailable
 from jobs.engine.broker import translate_errors
 from jobs.settings import Settings
-from webapp import origins
-from webapp.principal import SCOPES, Principal
+from webapp import origins, revocation
+from webapp.principal import OPERATORS, SCOPES, Principal
+from webapp.services import fleet, settings
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -52,20 +54,37 @@ def sign_in(principal: Principal) -> None:
         "scopes": sorted(principal.scopes),
         "roles": sorted(principal.roles),
     }
+    session["sign_in"] = secrets.token_urlsafe(16)
+    session["since"] = datetime.now(UTC).timestamp()
+    session["proof"] = _proof_of(principal)
     session["csrf"] = secrets.token_urlsafe(32)
 
 
 def sign_out() -> None:
-    """End the session; the cookie is deleted with the response."""
+    """End the session, also for who has a copy of its cookie. Raises BrokerUnavailable, and then it goes on."""
+    principal = _held()
+    if principal is not None:
+        revocation.revoke(fleet(), principal)
     session.clear()
 
 
 def signed_in() -> Principal | None:
-    """The session's principal, or None without a session."""
-    held = session.get("principal")
-    if not isinstance(held, dict):
-        return None
-    return Principal(held["subject"], held["tenant"], frozenset(held["scopes"]), frozenset(held["roles"]))
+    """The session's principal, or None without a session that is still good.
+
+    While Redis is away nobody knows what was signed out: what only reads goes on, else it raises BrokerUnavailable.
+    """
+    principal = _held()
+    return None if principal is None or ended(principal) else principal
+
+
+def ended(principal: Principal) -> bool:
+    """Whether the sign-in behind this request was revoked; see `signed_in` for Redis' being away."""
+    try:
+        return revocation.is_revoked(fleet(), principal)
+    except BrokerUnavailable:
+        if request.method not in SAFE_METHODS:
+            raise
+        return False
 
 
 def csrf_token() -> str:
@@ -99,6 +118,26 @@ def use_ticket(settings: Settings, redis: Redis, ticket: str) -> Principal:
     if not fresh:
         raise InvalidTicket("the sign-in link was used already")
     return Principal("developer", "dev", SCOPES, frozenset({"admin"}))
+
+
+def _held() -> Principal | None:
+    held, since = session.get("principal"), session.get("since")
+    if not isinstance(held, dict) or not isinstance(since, int | float):
+        return None
+    until = datetime.fromtimestamp(since, UTC) + LIFETIME
+    sign_in = revocation.name_of("session", str(session.get("sign_in")))
+    scopes, roles = frozenset(held["scopes"]), frozenset(held["roles"])
+    principal = Principal(held["subject"], held["tenant"], scopes, roles, until, sign_in)
+    good = until > datetime.now(UTC) and session.get("proof") == _proof_of(principal)
+    return principal if good else None
+
+
+def _proof_of(principal: Principal) -> str:
+    """An operator's session is bound to the password of its sign-in: another hash in the settings ends it."""
+    if principal.tenant != OPERATORS:
+        return ""
+    key = settings().secret_key.encode()
+    return hmac.new(key, (settings().admin_password_hash or "").encode(), "sha256").hexdigest()
 
 
 def _token_sent(incoming: Request) -> str:

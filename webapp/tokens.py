@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from jwt.exceptions import PyJWKClientConnectionError, PyJWKSetError
 
 from jobs.settings import Settings
 from webapp.principal import Principal
+from webapp.revocation import name_of
 
 REQUIRED_CLAIMS = ("exp", "iss", "aud", "tenant")
 MAX_TOKEN_LENGTH = 8192
@@ -88,6 +90,7 @@ def make_token(
         "aud": settings.jwt_audience,
         "iat": now,
         "exp": now + ttl,
+        "jti": secrets.token_hex(16),
     }
     return jwt.encode(body | claims, settings.jwt_secret, algorithm="HS256")
 
@@ -97,7 +100,9 @@ def _principal_of(claims: dict[str, Any]) -> Principal:
     if not isinstance(tenant, str) or not isinstance(subject, str):
         raise InvalidToken("the claims sub and tenant are texts")
     scopes, roles = _words(claims.get("scope")), _words(claims.get("roles"))
-    return Principal(subject, tenant, scopes, roles, _expiry_of(claims))
+    jti = claims.get("jti")
+    sign_in = name_of("token", jti) if isinstance(jti, str) and jti else ""
+    return Principal(subject, tenant, scopes, roles, _expiry_of(claims), sign_in)
 
 
 def _expiry_of(claims: dict[str, Any]) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -165,6 +165,7 @@ def test_another_origin_is_refused_even_with_the_csrf_token(page: FlaskClient, o
 def test_a_session_without_csrf_secret_passes_no_empty_token(app: APIFlask, client: FlaskClient) -> None:
     with client.session_transaction() as session:
         session["principal"] = {"subject": "x", "tenant": "dev", "scopes": sorted(SCOPES), "roles": []}
+        session |= {"since": datetime.now(UTC).timestamp(), "sign_in": "x", "proof": ""}
     answer = client.post("/api/workspaces", json={"slug": "a", "name": "A"}, headers={"X-CSRF-Token": ""})
     assert answer.status_code == 403
 

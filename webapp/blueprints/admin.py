@@ -16,12 +16,11 @@ from flask.typing import ResponseReturnValue
 from jobs.engine.broker import translate_errors
 from webapp import sessions
 from webapp.errors import Problem
-from webapp.principal import Principal
+from webapp.principal import OPERATORS, Principal
 from webapp.services import fleet, settings
 
 bp = APIBlueprint("admin", __name__, enable_openapi=False)
 
-OPERATORS = "operators"
 WINDOW = timedelta(minutes=15)
 TRIES_PER_ADDRESS = 5
 TRIES_PER_ACCOUNT = 50

@@ -17,7 +17,7 @@ from simple_websocket import Server  # type: ignore[import-untyped]
 
 from jobs.domains.documents import service
 from jobs.engine import BrokerUnavailable
-from webapp import origins, sessions
+from webapp import origins, revocation, sessions
 from webapp.auth import current_tenant, current_user, requires, verify_token
 from webapp.errors import Problem
 from webapp.live import handshake, streams, tickets
@@ -68,7 +68,8 @@ def job_events(job_id: str, query_data: EventsQuery) -> Response:
     job, after = fleet().jobs.get(job_id, current_tenant()), _resume_after(query_data)
     if "Last-Event-ID" in request.headers and streams.nothing_left(fleet(), job, after):
         return Response(status=204)
-    return _stream(streams.follow_job(fleet(), job, after, _signed_in_until(), current_app.config["LIVE_KEEP_ALIVE"]))
+    pause, sign_in = current_app.config["LIVE_KEEP_ALIVE"], revocation.topic_of(current_user())
+    return _stream(streams.follow_job(fleet(), job, after, _signed_in_until(), pause, sign_in=sign_in))
 
 
 @bp.get("/workspace/<slug>/events")
@@ -82,7 +83,8 @@ def workspace_events(slug: str, query_data: EventsQuery) -> Response:
     with database().read() as session:
         topic = f"workspace:{service.get_workspace(session, slug, tenant).id}"
     after, pause = _resume_after(query_data), current_app.config["LIVE_KEEP_ALIVE"]
-    return _stream(streams.follow_topic(fleet(), topic, tenant, after, _signed_in_until(), pause))
+    until, sign_in = _signed_in_until(), revocation.topic_of(current_user())
+    return _stream(streams.follow_topic(fleet(), topic, tenant, after, until, pause, sign_in=sign_in))
 
 
 @socket_bp.before_request

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from apiflask import APIBlueprint
-from flask import redirect, render_template
+from flask import redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from jobs.adapters.database.models import Workspace
 from jobs.domains.documents import service
 from jobs.engine import Conflict, NotFound
-from webapp import sessions
+from webapp import revocation, sessions
 from webapp.auth import current_user
-from webapp.services import database, settings
+from webapp.services import database, fleet, settings
 
 bp = APIBlueprint("page", __name__, enable_openapi=False)
 
@@ -33,8 +33,10 @@ def workspace(slug: str) -> ResponseReturnValue:
 
 @bp.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """End the session, if there is one, and go back to the sign-in page."""
-    if sessions.signed_in() is not None:
+    """End the session or the bearer token, if there is one, and go back to the sign-in page."""
+    if "Authorization" in request.headers:
+        revocation.revoke(fleet(), current_user())
+    elif sessions.signed_in() is not None:
         current_user()
         sessions.sign_out()
     return redirect("/", 303)

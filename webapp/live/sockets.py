@@ -17,6 +17,8 @@ from jobs.engine.events import EventLog, Subscription
 from webapp.live.connections import connections
 from webapp.live.topics import BadRequest, event_id_of, topic_of
 from webapp.principal import Principal
+from webapp.revocation import ENDED
+from webapp.revocation import topic_of as topic_of_sign_in
 
 MOST_TOPICS = 100
 MESSAGE_BYTES = 4096
@@ -49,6 +51,7 @@ class LiveSocket:
         """Serve until the client leaves, its sign-in ends, it is too slow or too greedy, or the process stops."""
         tenant = self._principal.tenant
         with self._events.subscribe([], tenant=tenant) as subscription, connections.hold(tenant, self._go_away):
+            subscription.add(topic_of_sign_in(self._principal), after="0")
             threading.Thread(target=self._push, args=(subscription,), daemon=True).start()
             with suppress(ConnectionClosed):
                 while True:
@@ -62,6 +65,9 @@ class LiveSocket:
                     self._close(SIGN_IN_AGAIN, "the sign-in has ended")
                     return
                 event = subscription.get(min(left, LOOK_UP.total_seconds()))
+                if event is not None and event.name == ENDED:
+                    self._close(SIGN_IN_AGAIN, "the sign-in was ended")
+                    return
                 if event is not None:
                     self._send(event.as_dict())
         except (ConnectionClosed, OSError):

@@ -11,16 +11,24 @@ from typing import Any
 from jobs.engine import BrokerUnavailable, Event, Fleet, JobView, NotFound
 from jobs.engine.events import Subscription
 from webapp.live.connections import connections
+from webapp.revocation import ENDED
 
 KEEP_ALIVE = timedelta(seconds=10)
 OPENING = "retry: 2000\n: connected\n\n"
 COMMENT = ": still here\n\n"
 PAGE = 200
+NOBODYS = "signin:none"
 LAST = frozenset({"job:completed", "job:failed", "job:cancelled", "job:quarantined"})
 
 
 def follow_job(
-    fleet: Fleet, job: JobView, after: str | None, until: datetime, keep_alive: timedelta = KEEP_ALIVE
+    fleet: Fleet,
+    job: JobView,
+    after: str | None,
+    until: datetime,
+    keep_alive: timedelta = KEEP_ALIVE,
+    *,
+    sign_in: str = NOBODYS,
 ) -> Generator[str]:
     """What is kept of the job's events after the id, then what happens, up to and with the event that ends it.
 
@@ -32,7 +40,7 @@ def follow_job(
         yield OPENING + next(kept, "")
         yield from kept
         return
-    with _following(fleet, topic, job.tenant, after or "0") as subscription:
+    with _following(fleet, topic, job.tenant, after or "0", sign_in) as subscription:
         yield OPENING
         for event in _events(subscription, until, keep_alive):
             if event is not None:
@@ -48,10 +56,17 @@ def follow_job(
 
 
 def follow_topic(
-    fleet: Fleet, topic: str, tenant: str, after: str | None, until: datetime, keep_alive: timedelta = KEEP_ALIVE
+    fleet: Fleet,
+    topic: str,
+    tenant: str,
+    after: str | None,
+    until: datetime,
+    keep_alive: timedelta = KEEP_ALIVE,
+    *,
+    sign_in: str = NOBODYS,
 ) -> Generator[str]:
     """The topic's events after the id (from now on without one), for as long as the client listens."""
-    with _following(fleet, topic, tenant, after) as subscription:
+    with _following(fleet, topic, tenant, after, sign_in) as subscription:
         yield OPENING
         for event in _events(subscription, until, keep_alive):
             yield COMMENT if event is None else _written(event)
@@ -63,11 +78,15 @@ def nothing_left(fleet: Fleet, job: JobView, after: str | None) -> bool:
 
 
 @contextmanager
-def _following(fleet: Fleet, topic: str, tenant: str, after: str | None) -> Iterator[Subscription]:
-    """A subscription that counts as a live connection; one that begins with a replay connects to Redis only later."""
+def _following(fleet: Fleet, topic: str, tenant: str, after: str | None, sign_in: str) -> Iterator[Subscription]:
+    """A subscription that counts as a live connection, and hears when the sign-in of that topic is ended.
+
+    One that begins with a replay connects to Redis only later, so it asks for a sign of life now.
+    """
     if after:
         fleet.ping()
-    subscription = fleet.events.subscribe([topic], tenant=tenant, after={topic: after} if after else None)
+    starts = {sign_in: "0"} | ({topic: after} if after else {})
+    subscription = fleet.events.subscribe([topic, sign_in], tenant=tenant, after=starts)
     with subscription, connections.hold(tenant, subscription.close):
         yield subscription
 
@@ -76,6 +95,8 @@ def _events(subscription: Subscription, until: datetime, pause: timedelta) -> It
     """Each event, and None whenever there was none for a while; ends with the sign-in, the process or Redis' errors."""
     while not subscription.closed and datetime.now(UTC) < until:
         event = subscription.get(pause.total_seconds())
+        if event is not None and event.name == ENDED:
+            return
         if not subscription.closed:
             yield event
 

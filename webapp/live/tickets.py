@@ -24,6 +24,7 @@ def issue(redis: Redis, prefix: str, principal: Principal, until: datetime) -> s
         "scopes": sorted(principal.scopes),
         "roles": sorted(principal.roles),
         "until": until.timestamp(),
+        "sign_in": principal.sign_in,
     }
     with translate_errors():
         redis.set(_key(prefix, ticket), json.dumps(held), ex=LIFETIME)
@@ -37,8 +38,9 @@ def redeem(redis: Redis, prefix: str, ticket: str) -> tuple[Principal, datetime]
     if not held:
         return None
     values = json.loads(held)
-    principal = Principal(values["subject"], values["tenant"], frozenset(values["scopes"]), frozenset(values["roles"]))
-    return principal, datetime.fromtimestamp(values["until"], UTC)
+    until = datetime.fromtimestamp(values["until"], UTC)
+    scopes, roles = frozenset(values["scopes"]), frozenset(values["roles"])
+    return Principal(values["subject"], values["tenant"], scopes, roles, until, values["sign_in"]), until
 
 
 def _key(prefix: str, ticket: str) -> str:

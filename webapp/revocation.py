@@ -1,0 +1,49 @@
+"""Ending a sign-in before its time: sessions that were signed out, and bearer tokens by their `jti`."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+from jobs.engine import Fleet
+from jobs.engine.broker import translate_errors
+from webapp.principal import Principal
+
+ENDED = "sign-in:ended"
+NOBODYS = "none"
+LONGEST = timedelta(days=400)
+
+
+def name_of(kind: str, secret: str) -> str:
+    """The name by which a session's id or a token's `jti` can be ended; neither can be read from it."""
+    return hashlib.sha256(f"{kind}:{secret}".encode()).hexdigest()
+
+
+def topic_of(principal: Principal) -> str:
+    """Where the live connections of a sign-in hear that it has ended."""
+    return f"signin:{principal.sign_in or NOBODYS}"
+
+
+def revoke(fleet: Fleet, principal: Principal) -> None:
+    """End the sign-in of `principal` for all processes and its live connections too. Raises BrokerUnavailable.
+
+    Nothing happens for a token without `jti`: it is good until it expires.
+    """
+    left = (principal.until - datetime.now(UTC)) if principal.until else LONGEST
+    if not principal.sign_in or left <= timedelta(0):
+        return
+    with translate_errors():
+        fleet.redis.set(_key(fleet, principal), b"", px=max(timedelta(seconds=1), min(left, LONGEST)))
+    fleet.events.publish(topic_of(principal), ENDED, {}, tenant=principal.tenant)
+
+
+def is_revoked(fleet: Fleet, principal: Principal) -> bool:
+    """Whether the sign-in was ended. Raises BrokerUnavailable."""
+    if not principal.sign_in:
+        return False
+    with translate_errors():
+        return bool(fleet.redis.exists(_key(fleet, principal)))
+
+
+def _key(fleet: Fleet, principal: Principal) -> str:
+    return f"{fleet.settings.rq_key_prefix}:web:revoked:{principal.sign_in}"
