@@ -18,6 +18,7 @@ from jobs.engine import BrokerUnavailable, Fleet, Queue, keys
 from jobs.engine.broker import translate_errors
 from jobs.settings import Settings
 from webapp.services import fleet
+from webapp.workforce import at_work, waiting
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -45,16 +46,23 @@ class QueueCollector(Collector):
         self._fleet = fleet
 
     def collect(self) -> Iterator[Metric]:
-        """Whether Redis answers and, when it does, jobs by queue and state."""
+        """Whether Redis answers and, when it does, jobs by queue and state and who is there to run them."""
         try:
-            counts = self._counts()
+            counts, alive, waits = self._counts(), at_work(self._fleet), waiting(self._fleet)
         except BrokerUnavailable:
-            counts = None
+            counts = alive = waits = None
         yield GaugeMetricFamily("rq_fleet_redis_up", "Whether Redis answers", value=float(counts is not None))
         jobs = GaugeMetricFamily("rq_fleet_queue_jobs", "Jobs in a queue, by state", labels=["queue", "state"])
         for labels, number in (counts or {}).items():
             jobs.add_metric(list(labels), number)
         yield jobs
+        filed = GaugeMetricFamily("fleet_jobs_waiting", "Jobs that wait, those for a full lane too", labels=["queue"])
+        for name, number in (waits or {}).items():
+            filed.add_metric([name], number)
+        yield filed
+        if alive is not None:
+            yield GaugeMetricFamily("fleet_workers", "Workers that give signs of life", value=alive.workers)
+            yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)
 
     def _counts(self) -> dict[tuple[str, str], int]:
         labels: list[tuple[str, str]] = []

@@ -205,10 +205,15 @@ class Alive(Out):
 
 
 class Readiness(Out):
-    """Whether requests can be served: "ok", or for each check what is wrong with it."""
+    """Whether requests can be served: for each check "ok" or what is wrong with it; "degraded" without a worker.
 
-    status: Literal["ok", "unavailable"]
+    The workers and schedulers alive are for information, and null while nobody knows.
+    """
+
+    status: Literal["ok", "degraded", "unavailable"]
     checks: dict[str, str]
+    workers: int | None = None
+    schedulers: int | None = None
 
 
 class JobQueueHealth(Out):
@@ -224,6 +229,8 @@ class Health(Out):
     status: Literal["ok", "degraded"]
     timestamp: Moment
     jobQueue: JobQueueHealth
+    workers: int | None = None
+    schedulers: int | None = None
 
 
 class FieldProblem(Out):

@@ -10,6 +10,8 @@ import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 
+from jobs.engine import keys
+from jobs.engine.scheduler.names import SCHEDULERS
 from jobs.settings import Settings
 from webapp import create_app, sessions
 
@@ -148,7 +150,32 @@ def test_everything_is_well(client: FlaskClient) -> None:
         {"redis": "ok", "database": "ok", "storage": "ok"},
     )
     health = client.get("/api/health").get_json()
-    assert (health["status"], health["jobQueue"]) == ("ok", {"enabled": True, "redis": True})
+    assert (ready.get_json()["status"], ready.get_json()["workers"], health["workers"]) == ("degraded", 0, 0)
+    assert (health["status"], health["jobQueue"]) == ("degraded", {"enabled": True, "redis": True})
+
+
+def test_workers_and_schedulers_show_while_they_give_signs_of_life(client: FlaskClient, app: APIFlask) -> None:
+    redis = app.extensions["fleet"].redis
+    seconds, _ = redis.time()
+    redis.zadd(
+        keys.WORKERS, {"alive": (seconds + 60) * 1000, "also": (seconds + 60) * 1000, "dead": seconds * 1000 - 1}
+    )
+    redis.zadd(SCHEDULERS, {"alive": seconds, "dead": seconds - 60})
+    for answer in (client.get("/readyz"), client.get("/api/health")):
+        shown = answer.get_json()
+        assert (answer.status_code, shown["status"], shown["workers"], shown["schedulers"]) == (200, "ok", 2, 1)
+    text = client.get("/metrics").text
+    assert "fleet_workers 2.0" in text and "fleet_schedulers 1.0" in text
+
+
+def test_jobs_that_wait_for_a_full_lane_are_counted(client: FlaskClient, app: APIFlask, upload: Post) -> None:
+    upload(("a.txt", b"words"))
+    redis = app.extensions["fleet"].redis
+    redis.sadd(f"{keys.FLEET}:overflowed:default", "ingestion")
+    redis.rpush(keys.overflow("default", "ingestion"), "job-1", "job-2")
+    text = client.get("/metrics").text
+    assert 'fleet_jobs_waiting{queue="default"} 3.0' in text
+    assert 'fleet_jobs_waiting{queue="low"} 0.0' in text
 
 
 @pytest.fixture

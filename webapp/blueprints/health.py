@@ -13,6 +13,7 @@ from jobs.engine import BrokerUnavailable
 from webapp.health import Checks, storage_check
 from webapp.schemas import Alive, Health, JobQueueHealth, Readiness
 from webapp.services import fleet, settings
+from webapp.workforce import at_work
 
 UNREADY: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
     503: {
@@ -54,21 +55,30 @@ def healthz() -> Any:
 @bp.output(Readiness)
 @bp.doc(responses=UNREADY)
 def readyz() -> Any:
-    """Redis, the database and the storage answer within two seconds: 200, else 503 with what is wrong."""
+    """Redis, the database and the storage answer within two seconds: 200, else 503 with what is wrong.
+
+    Without a worker it is "degraded" and still 200: requests are served, and jobs wait.
+    """
     verdicts = current_app.extensions["checks"].run()
-    if all(verdict == "ok" for verdict in verdicts.values()):
-        return Readiness(status="ok", checks=verdicts)
-    return Readiness(status="unavailable", checks=verdicts), 503, {"Retry-After": "5"}
+    if any(verdict != "ok" for verdict in verdicts.values()):
+        return Readiness(status="unavailable", checks=verdicts), 503, {"Retry-After": "5"}
+    return Readiness(checks=verdicts, **_state())
 
 
 @bp.get("/api/health")
 @bp.output(Health)
 def health() -> Any:
-    """How the application is: "degraded" while Redis is away."""
+    """How the application is: "degraded" while Redis is away or no worker is alive."""
+    state = _state()
+    queue = JobQueueHealth(enabled=True, redis=state["workers"] is not None)
+    return Health(timestamp=datetime.now(UTC), jobQueue=queue, **state)
+
+
+def _state() -> dict[str, Any]:
+    """The status and who is at work; nobody knows that while Redis is away."""
     try:
-        fleet().ping()
-        answers = True
+        found = at_work(fleet())
     except BrokerUnavailable:
-        answers = False
-    queue = JobQueueHealth(enabled=True, redis=answers)
-    return Health(status="ok" if answers else "degraded", timestamp=datetime.now(UTC), jobQueue=queue)
+        return {"status": "degraded", "workers": None, "schedulers": None}
+    status = "ok" if found.workers else "degraded"
+    return {"status": status, "workers": found.workers, "schedulers": found.schedulers}
