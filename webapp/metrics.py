@@ -48,21 +48,24 @@ class QueueCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Whether Redis answers and, when it does, jobs by queue and state and who is there to run them."""
         try:
-            counts, alive, waits = self._counts(), at_work(self._fleet), waiting(self._fleet)
+            found = list(self._found())
         except BrokerUnavailable:
-            counts = alive = waits = None
-        yield GaugeMetricFamily("rq_fleet_redis_up", "Whether Redis answers", value=float(counts is not None))
+            found = []
+        yield GaugeMetricFamily("rq_fleet_redis_up", "Whether Redis answers", value=float(bool(found)))
+        yield from found
+
+    def _found(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily("rq_fleet_queue_jobs", "Jobs in a queue, by state", labels=["queue", "state"])
-        for labels, number in (counts or {}).items():
+        for labels, number in self._counts().items():
             jobs.add_metric(list(labels), number)
         yield jobs
-        filed = GaugeMetricFamily("fleet_jobs_waiting", "Jobs that wait, those for a full lane too", labels=["queue"])
-        for name, number in (waits or {}).items():
-            filed.add_metric([name], number)
-        yield filed
-        if alive is not None:
-            yield GaugeMetricFamily("fleet_workers", "Workers that give signs of life", value=alive.workers)
-            yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)
+        waits = GaugeMetricFamily("fleet_jobs_waiting", "Jobs that wait, those for a full lane too", labels=["queue"])
+        for queue, number in waiting(self._fleet).items():
+            waits.add_metric([queue], number)
+        yield waits
+        alive = at_work(self._fleet)
+        yield GaugeMetricFamily("fleet_workers", "Workers that give signs of life", value=alive.workers)
+        yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)
 
     def _counts(self) -> dict[tuple[str, str], int]:
         labels: list[tuple[str, str]] = []

@@ -13,11 +13,13 @@ from jobs.adapters.database import Database
 from jobs.adapters.storage import Storage
 from jobs.engine import Fleet, connect
 from jobs.settings import Settings
+from webapp.revocation import Revocations
 
 
 def init_app(app: APIFlask, settings: Settings) -> None:
     """Keep the three in `app.extensions`; none of them opens a connection before it is used in a worker process."""
     app.extensions["fleet"] = connect(settings).discover()
+    app.extensions["revocations"] = Revocations(app.extensions["fleet"])
     app.extensions["database"] = databases.connect(settings)
     app.extensions["storage"] = storages.connect(settings)
 
@@ -30,6 +32,11 @@ def settings() -> Settings:
 def fleet() -> Fleet:
     """The running application's fleet."""
     return cast(Fleet, current_app.extensions["fleet"])
+
+
+def revocations() -> Revocations:
+    """The sign-ins that were ended before their time."""
+    return cast(Revocations, current_app.extensions["revocations"])
 
 
 def database() -> Database:

@@ -16,7 +16,7 @@ from jobs.engine.broker import translate_errors
 from jobs.settings import Settings
 from webapp import origins, revocation
 from webapp.principal import OPERATORS, SCOPES, Principal
-from webapp.services import fleet, settings
+from webapp.services import fleet, revocations, settings
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -80,7 +80,7 @@ def signed_in() -> Principal | None:
 def ended(principal: Principal) -> bool:
     """Whether the sign-in behind this request was revoked; see `signed_in` for Redis' being away."""
     try:
-        return revocation.is_revoked(fleet(), principal)
+        return revocations().include(principal)
     except BrokerUnavailable:
         if request.method not in SAFE_METHODS:
             raise

@@ -12,7 +12,6 @@ from apiflask import APIFlask
 from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 
-from jobs.engine import Fleet
 from jobs.settings import Settings
 from tests.webapp.conftest import Header
 from tests.webapp.live_server import GUARD, Socket, serving, sse
@@ -94,12 +93,10 @@ def test_live_connections_end_with_their_sign_in(
     assert by_ticket.closed_with() == by_token.closed_with() == SIGN_IN_AGAIN
 
 
-def test_while_redis_is_away_a_session_reads_and_changes_nothing(
-    page: FlaskClient, app: APIFlask, settings: Settings
-) -> None:
+def test_while_redis_is_away_a_session_reads_and_changes_nothing(page: FlaskClient, settings: Settings) -> None:
     headers = csrf(page)
-    app.extensions["fleet"].close()
-    app.extensions["fleet"] = Fleet(settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"}))
+    away = create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"}))
+    page = copy_of(page, away)
     assert page.get("/api/workspaces").status_code == 200
     assert page.post("/api/workspaces", json={"slug": "a", "name": "A"}, headers=headers).status_code == 503
     assert page.post("/sign-out", headers=headers).status_code == 503
