@@ -86,7 +86,9 @@ def test_a_cursor_that_is_none_of_ours_is_422(client: FlaskClient, us: Header, w
     assert answer.status_code == 422
 
 
-@pytest.mark.parametrize("exp", [int(datetime.now(UTC).timestamp() * 1000), 10**18, float("inf")], ids=str)
+@pytest.mark.parametrize(
+    "exp", [int(datetime.now(UTC).timestamp() * 1000), 10**18, float("inf")], ids=["milliseconds", "huge", "inf"]
+)
 def test_a_token_whose_end_is_no_time_in_seconds_is_401(client: FlaskClient, settings: Settings, exp: float) -> None:
     headers = {"Authorization": f"Bearer {make_token(settings, 'ours', SCOPES, exp=exp)}"}
     assert client.get("/api/workspaces", headers=headers).status_code == 401
