@@ -25,6 +25,7 @@ MESSAGE_BYTES = 4096
 PING_EVERY = timedelta(seconds=25)
 SLOWEST_SEND = timedelta(seconds=10)
 LOOK_UP = timedelta(seconds=15)
+LOOK_AGAIN = timedelta(seconds=5)
 BUCKET, REFILL_A_SECOND = 120.0, 10.0
 
 GOING_AWAY, POLICY_VIOLATION, SIGN_IN_AGAIN = 1001, 1008, 4401
@@ -54,8 +55,10 @@ class LiveSocket:
             subscription.add(topic_of_sign_in(self._principal), after="0")
             threading.Thread(target=self._push, args=(subscription,), daemon=True).start()
             with suppress(ConnectionClosed):
-                while True:
-                    self._answer(self._server.receive(), subscription)
+                while self._server.thread.is_alive():  # its last wake-up may come before it says that it has ended
+                    text = self._server.receive(timeout=LOOK_AGAIN.total_seconds())
+                    if text is not None:
+                        self._answer(text, subscription)
 
     def _push(self, subscription: Subscription) -> None:
         try:
