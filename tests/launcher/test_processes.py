@@ -94,7 +94,7 @@ def test_a_process_that_ends_by_itself_is_noticed_with_its_last_words(begin: Sta
 
 
 def test_the_last_words_leave_tracebacks_to_the_log(begin: Start) -> None:
-    process = begin("worker", "print('all was well'); 1 / 0")
+    process = begin("worker", "print('all was well', flush=True); 1 / 0")
     process.start()
     process.wait()
     assert process.last_words() == "all was well\nZeroDivisionError: division by zero"
