@@ -58,18 +58,13 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 class Complaints(list[str]):
-    """What the browser's console and scripts complained about; a test may expect those about the network.
-
-    A reset is never held against the page: the development server under these tests closes connections that a reload
-    has just begun to use, and what the page needed of the answer shows on the page.
-    """
+    """What the browser's console and scripts complained about; a test may expect those about the network."""
 
     network_expected = False
 
     def unexpected(self) -> list[str]:
         network = ("Failed to load resource", "WebSocket connection to")
-        reset = "Failed to load resource: net::ERR_CONNECTION_RESET"
-        return [each for each in self if each != reset and not (self.network_expected and each.startswith(network))]
+        return [each for each in self if not (self.network_expected and each.startswith(network))]
 
 
 @pytest.fixture
@@ -78,8 +73,13 @@ def complaints() -> Complaints:
 
 
 @pytest.fixture
-def page(browser: Browser, complaints: Complaints) -> Iterator[Page]:
-    """A tab that lets nothing pass unseen: errors and policy violations fail the test."""
+def page(browser: Browser, complaints: Complaints, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A tab that lets nothing pass unseen: errors and policy violations fail the test.
+
+    It closes before the site it shows: otherwise it would complain that its server went away.
+    """
+    if "site" in request.fixturenames:
+        request.getfixturevalue("site")
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     opened = context.new_page()
     opened.set_default_timeout(GUARD)

@@ -290,6 +290,8 @@ def test_a_page_that_lost_its_connection_catches_up(
     drop(page, [SAMPLES / "choir-minutes.txt"])
     waiting = row(page, "choir-minutes.txt")
     expect(waiting.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(waiting).to_have_attribute("data-job", re.compile(".+"))
+    expect(page.locator("#connection")).to_have_text("Live")
     page.context.set_offline(True)
     connections.drop_all()
     expect(page.locator("#connection")).to_have_text("Reconnecting")
