@@ -9,7 +9,7 @@ import redis
 
 from jobs.engine import Fleet, keys
 from jobs.engine.outcome import Outcome
-from jobs.engine.worker.leasing import Leases
+from jobs.engine.worker.leasing import SLOT, Ask, Leases
 from jobs.engine.worker.running import Running
 from tests.conftest import wait_until
 
@@ -20,11 +20,12 @@ def leases_of(fleet: Fleet, worker: str = "w1", queue: str = "default") -> Lease
 
 def lease(leases: Leases, count: int = 1, request: str | None = None) -> list[Running]:
     """Up to so many runs of the worker's queue."""
-    return leases.lease(request or uuid4().hex[:20], [1] * count, {"default": 100}).runs
+    room = SLOT * count
+    return leases.lease(Ask(request or uuid4().hex[:20], room, {"default": 100 * SLOT})).runs
 
 
 def settle(leases: Leases, *ended: tuple[Running, Outcome]) -> list[str]:
-    return leases.settle([run.settlement(outcome, run.begun) for run, outcome in ended])
+    return leases.settle([run.settlement(outcome, run.begun) for run, outcome in ended]).words
 
 
 def put(client: redis.Redis, job_id: str, queue: str = "default", **fields: str) -> None:

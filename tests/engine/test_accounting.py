@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tracemalloc
 import zlib
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -22,6 +24,7 @@ from jobs.engine import (
     payloads,
 )
 from jobs.engine.outcome import Outcome
+from jobs.engine.worker.leasing import Ask
 from jobs.settings import Settings
 from tests.engine.conftest import fetch
 from tests.engine.leases import lease, leases_of, put, reap_all, settle
@@ -46,15 +49,31 @@ def test_a_job_with_broken_counters_is_given_back(fleet: Fleet, field: str, valu
     assert fleet.redis.zcard(keys.LEASES) == 0
 
 
-def test_a_death_that_runs_shared_is_charged_to_none(fleet: Fleet) -> None:
+def test_jobs_whose_worker_died_twice_run_alone_and_one_after_the_other(fleet: Fleet) -> None:
     jobs = samples.double.enqueue_many([{}, {}])
-    for n in range(6):
+    for n in range(2):
         assert len(lease(leases_of(fleet, f"w{n}"), 2)) == 2
         assert reap_all(fleet, 2) == ["requeued", "requeued"]
-    assert [fleet.jobs.get(job.id).status for job in jobs] == ["queued", "queued"]
+    free = leases_of(fleet, "w2")
+    for _ in jobs:
+        (run,) = free.lease(Ask(uuid4().hex[:20], 160, {"default": 160})).runs
+        assert settle(free, (run, Outcome("finished"))) == ["ok"]
+    assert [fleet.jobs.get(job.id).status for job in jobs] == ["completed", "completed"]
 
 
-def test_the_fifth_death_of_a_worker_that_ran_nothing_else_sets_a_job_aside(fleet: Fleet) -> None:
+def test_a_busy_worker_leaves_such_a_job_and_is_asked_to_run_empty(fleet: Fleet) -> None:
+    job, other = samples.double.enqueue_many([{}, {}])
+    fleet.redis.hset(keys.job(job.id), "worker_deaths", "2")
+    asked = Ask(uuid4().hex[:20], 160, {"default": 160}, idle=False)
+    leased = leases_of(fleet, "busy").lease(asked)
+    assert ([run.job_id for run in leased.runs], leased.must_drain) == ([other.id], True)
+    second = leases_of(fleet, "busy too").lease(dataclasses.replace(asked, request=uuid4().hex[:20]))
+    assert (second.runs, second.must_drain) == ([], False)
+    third = leases_of(fleet, "busy").lease(Ask(uuid4().hex[:20], 160, {"default": 160}))
+    assert ([run.job_id for run in third.runs], third.must_drain) == ([job.id], True)
+
+
+def test_the_fifth_death_of_a_job_s_worker_sets_the_job_aside(fleet: Fleet) -> None:
     job = samples.double.enqueue({})
     words = []
     for n in range(5):

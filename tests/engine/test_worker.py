@@ -148,7 +148,7 @@ def test_the_worker_shows_up_in_rqs_registry(fleet: Fleet, spawn_worker: Spawn, 
     (worker,) = Worker.all(connection=fleet.redis, serializer=JSONSerializer)
     assert worker.queue_names() == ["critical", "default", "low"]
     assert worker.pid == process.pid  # type: ignore[attr-defined]
-    (execution,) = worker.get_current_executions(refresh=True)
+    (execution,) = wait_until(lambda: worker.get_current_executions(refresh=True))
     assert execution.job.description == "samples.gate"
     (folder / "job.go").touch()
     assert os.getpid() != process.pid  # type: ignore[attr-defined]

@@ -1,180 +1,271 @@
 #!lua flags=allow-oom
--- Hand out up to `capacity` jobs to a worker: its inbox first, then what was filed for lanes with room, then the queues in
--- the given order. Each job gets its lease, RQ's execution records and its status in this one step, so that no popped job
--- is ever owned by nobody. Repeating a request id gives the same answer.
--- ARGV: prefix, worker, request id, now (RFC 3339), lease (ms), RQ horizon (s), capacity, default lane,
---       free slots a lane (JSON), number of queues, the queues' names, then for each slot the queue to look at first (number).
--- Returns {server time (ms), blocked queues, {job...}}, a job being {id, execution, queue, lane, hash fields in FIELDS' order}.
+-- Hand out jobs to a worker: its inbox first, then what was filed for lanes with room, then the queues in the given order.
+-- Each job gets its lease and its status in this one step, so that no popped job is ever owned by nobody. RQ's execution
+-- records are written by the first renewal. Repeating a request id gives the same answer.
+-- Room is counted in sixteenths of a slot: a job takes 16 of them, one of a type that the worker knows to be tiny takes 1.
+-- ARGV: prefix, worker, request id, now (RFC 3339), lease (ms), RQ horizon (s), room, 1 if the worker runs nothing,
+--       default lane, lanes with their room (JSON object), tiny types (JSON object, type to 1),
+--       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
+-- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
+--          more until it runs nothing, for a job that has to run alone}, a job being {id, execution, queue, lane, hash fields in FIELDS' order}.
+--include lib_batch
 --include lib_events
 --include lib_execution
+--include lib_readers
 local P, worker, request, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local lease_ms, horizon, capacity, default_lane = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
-local free, n_queues = cjson.decode(ARGV[9]), tonumber(ARGV[10])
-local queues = {unpack(ARGV, 11, 10 + n_queues)}
-local first_of_slot = 10 + n_queues
+local lease_ms, horizon, room, idle = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local default_lane, free, tiny, picks = ARGV[9], cjson.decode(ARGV[10]), cjson.decode(ARGV[11]), ARGV[12]
+local queues = {unpack(ARGV, 13)}
 local FIELDS = {'data', 'type', 'tenant', 'timeout', 'deadline', 'attempts', 'topics', 'correlation_id', 'deaths',
   'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'cancel_requested', 'final',
-  'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl', 'unique_key'}
+  'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl', 'unique_key',
+  -- from here on for this script alone
+  'status', 'lane', 'execution', 'ended_at', 'worker_deaths'}
+local TOLD = 20
+local SLOT, ALONE, DEATHS_BEFORE_ALONE, CLAIM_MS = 16, '!alone', 2, 3000
+local SCAN_LIMIT = 200 + room
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local SCAN_LIMIT = 200
+local memory_key, leases = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases'
+local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {request}, false, false
 
-local memory_key = P .. ':fleet:lease-reply:' .. worker
+-- What this request was given before, as far as it is still this worker's.
 local function remembered()
-  local jobs = {}
-  local memory = cjson.decode(redis.call('GET', memory_key) or '[""]')
-  if memory[1] ~= request then
-    return nil
+  local known = cjson.decode(redis.call('GET', memory_key) or '[""]')
+  if known[1] ~= request then
+    return false
   end
-  for n = 2, #memory do
-    local id, execution, queue, lane = unpack(memory[n])
-    local fields = redis.call('HMGET', P .. ':job:' .. id, unpack(FIELDS))
-    if fields[1] and redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) then
+  for n = 2, #known do
+    local id, execution, queue, lane = unpack(known[n])
+    local fields = redis.call('HMGET', P .. ':job:' .. id, unpack(FIELDS, 1, TOLD))
+    if fields[1] and redis.call('ZSCORE', leases, id .. ':' .. execution) then
       jobs[#jobs + 1] = {id, execution, queue, lane, fields}
     end
   end
-  return #jobs > 0 and jobs or nil
+  return #jobs > 0
 end
 
-local suspended = redis.call('EXISTS', P .. ':suspended') == 1
-local blocked, is_blocked = {}, {}
-for _, queue in ipairs(queues) do
-  if suspended or redis.call('SISMEMBER', P .. ':fleet:paused:queues', queue) == 1 then
-    blocked[#blocked + 1] = queue
-    is_blocked[queue] = true
+local function blocked_queues()
+  local blocked, all = {}, redis.call('EXISTS', P .. ':suspended') == 1
+  for _, entry in ipairs(redis.call('SMEMBERS', P .. ':fleet:paused')) do
+    local kind, name = entry:match('^(%a+):(.*)$')
+    if kind == 'queue' then
+      blocked[name] = true
+    elseif kind == 'lane' and free[name] then
+      free[name] = 0
+    end
+    all = all or (kind == 'worker' and name == worker)
   end
+  for _, queue in ipairs(all and queues or {}) do
+    blocked[queue] = true
+  end
+  return blocked
 end
-
-local scanned, filed, jobs, memory = 0, 0, remembered(), {request}
-if jobs then
-  return {ms, table.concat(blocked, ','), jobs}
-end
-jobs = {}
 
 local function lane_of(name)
-  if name and name ~= '' and free[name] ~= nil then
-    return name
-  end
-  return default_lane
+  return name and name ~= '' and free[name] ~= nil and name or default_lane
 end
+
+-- Put a job aside; one that lies there already stays in its place.
+local function file(id, queue, lane, is_filed)
+  if is_filed then
+    return 'stays'
+  end
+  later('RPUSH', P .. ':fleet:overflow:' .. queue .. ':' .. lane, id)
+  later('SADD', P .. ':fleet:overflowed:' .. queue, lane)
+  filed = filed + 1
+end
+
+-- A job that was run again by RQ's own means after its end: its attempts start anew.
+local function forget_last_end(key, fields)
+  if fields[15] == '1' then
+    redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info', 'alone')
+    redis.call('PERSIST', key)
+    fields[6], fields[25] = '0', false
+  end
+end
+
+local type_as_json = setmetatable({}, {__index = function(known, name)
+  known[name] = cjson.encode(name)
+  return known[name]
+end})
 
 local function begin(id, queue, lane, key, fields)
   local execution = request .. string.format('%04x', #jobs)
   local member = id .. ':' .. execution
-  if fields[15] == '1' then
-    redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info')
-    redis.call('PERSIST', key)
-    fields[6] = '0'
+  local attempt = string.format('%d', (tonumber(fields[6] or '0') or 0) + 1)
+  fields[6] = attempt
+  redis.call('HSET', key, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', worker,
+    'attempts', attempt, 'execution', execution)
+  if fields[24] and fields[24] ~= '' then
+    redis.call('HSET', key, 'ended_at', '')
   end
-  fields[6] = tostring((tonumber(fields[6] or '0') or 0) + 1)
-  redis.call('HSET', key, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'ended_at', '',
-    'worker_name', worker, 'attempts', fields[6], 'execution', execution)
-  redis.call('ZADD', P .. ':fleet:leases', ms + lease_ms, member)
-  redis.call('ZADD', P .. ':wip:' .. queue, seconds + horizon, member)
-  redis.call('HSET', P .. ':execution:' .. member, 'id', execution, 'job_id', id, 'created_at', seconds,
-    'last_heartbeat', seconds, 'worker_name', worker, 'queue', queue)
-  redis.call('EXPIRE', P .. ':execution:' .. member, horizon)
-  redis.call('ZADD', P .. ':executions:' .. id, seconds + horizon, execution)
-  redis.call('EXPIRE', P .. ':executions:' .. id, horizon)
-  redis.call('SADD', P .. ':worker:' .. worker .. ':executions', member)
-  job_event(P, id, fields[7], 'job:started', {type = fields[2] or '', attempt = tonumber(fields[6])})
-  free[lane] = free[lane] - 1
+  later('ZADD', leases, ms + lease_ms, member)
+  later('ZADD', P .. ':wip:' .. queue, seconds + horizon, member)
+  if fields[7] and fields[7] ~= '' then
+    local data = '{"type":' .. type_as_json[fields[2] or ''] .. ',"attempt":' .. attempt .. ',"job_id":"' .. id .. '"}'
+    pcall(emit, P, fields[7], 'job:started', data)
+  end
+  local taken = tiny[fields[2]] and 1 or SLOT
+  room, free[lane] = room - taken, free[lane] - taken
+  for n = #FIELDS, TOLD + 1, -1 do
+    fields[n] = nil
+  end
   jobs[#jobs + 1] = {id, execution, queue, lane, fields}
   memory[#memory + 1] = {id, execution, queue, lane}
 end
 
--- Look at a popped id; true when it was handed out.
-local function consider(id, queue)
+-- A job that killed workers before (so it seems) runs alone, where it can harm nobody and is the only one to blame.
+local function begin_alone(id, queue, lane, key, fields, is_filed)
+  if not idle or #jobs > 0 then
+    must_drain = true
+    return file(id, queue, ALONE, is_filed)
+  end
+  redis.call('HSET', key, 'alone', '1')
+  begin(id, queue, lane, key, fields)
+  alone = true
+end
+
+-- Look at a popped id: hand it out, file it, drop it or set it aside.
+-- Returns 'full' when the worker has no room for it, 'stays' when it has to stay where it was filed.
+local function consider(id, queue, is_filed)
   local key = P .. ':job:' .. id
   scanned = scanned + 1
   if not id:match('^[%w_-]+$') then
-    quarantine(P, id, queue, 'the id is none that RQ allows', seconds)
-    return false
+    return quarantine(P, id, queue, 'the id is none that RQ allows', seconds)
   end
-  local head = redis.pcall('HMGET', key, 'status', 'lane', 'execution')
-  if head.err then
-    quarantine(P, id, queue, 'the job is not a hash', seconds)
-    return false
+  local fields = redis.pcall('HMGET', key, unpack(FIELDS))
+  if fields.err then
+    return quarantine(P, id, queue, 'the job is not a hash', seconds)
   end
-  if head[1] ~= 'queued' then
-    if not head[1] and redis.call('EXISTS', key) == 1 then
+  if fields[21] ~= 'queued' then
+    if not fields[21] and redis.call('EXISTS', key) == 1 then
       quarantine(P, id, queue, 'the job has no status', seconds)
     end
-    return false
+    return
+  end
+  if not fields[1] then
+    return quarantine(P, id, queue, 'the job has no data', seconds)
   end
   -- Somebody put it back while its last run goes on: that run loses its lease, and the job waits until it is over.
-  if head[3] and redis.call('ZREM', P .. ':fleet:leases', id .. ':' .. head[3]) == 1 then
+  if fields[23] and redis.call('ZREM', leases, id .. ':' .. fields[23]) == 1 then
     redis.call('HSET', key, 'status', 'scheduled')
     redis.call('ZADD', P .. ':scheduled:' .. queue, seconds + math.ceil(lease_ms / 1000), id)
-    return false
+    return
   end
-  local lane = lane_of(head[2])
-  if free[lane] < 1 then
-    redis.call('RPUSH', P .. ':fleet:overflow:' .. queue .. ':' .. lane, id)
-    redis.call('SADD', P .. ':fleet:overflowed:' .. queue, lane)
-    filed = filed + 1
-    return false
+  local lane = lane_of(fields[22])
+  local needed = tiny[fields[2]] and 1 or SLOT
+  if free[lane] < needed then
+    return file(id, queue, lane, is_filed)
   end
-  local fields = redis.call('HMGET', key, unpack(FIELDS))
-  if not fields[1] then
-    quarantine(P, id, queue, 'the job has no data', seconds)
-    return false
+  if room < needed then
+    return 'full'
+  end
+  forget_last_end(key, fields)
+  if (tonumber(fields[25] or '0') or 0) >= DEATHS_BEFORE_ALONE then
+    return begin_alone(id, queue, lane, key, fields, is_filed)
   end
   begin(id, queue, lane, key, fields)
-  return true
 end
 
-local function pop_overflow(queue)
-  for _, lane in ipairs(redis.call('SMEMBERS', P .. ':fleet:overflowed:' .. queue)) do
-    local known = lane_of(lane)
-    if free[known] > 0 then
-      local id = redis.call('LPOP', P .. ':fleet:overflow:' .. queue .. ':' .. lane)
-      if id then
-        return id
-      end
-      redis.call('SREM', P .. ':fleet:overflowed:' .. queue, lane)
+-- Where a queue's jobs lie, in the order in which they are read.
+local function reader_of(queue)
+  local index = P .. ':fleet:overflowed:' .. queue
+  local sources = {{key = P .. ':fleet:inbox:' .. worker .. ':' .. queue}}
+  for _, lane in ipairs(redis.call('SMEMBERS', index)) do
+    must_drain = must_drain or (lane == ALONE and not idle)
+    if lane == ALONE and idle or lane ~= ALONE and free[lane_of(lane)] > 0 then
+      local key = P .. ':fleet:overflow:' .. queue .. ':' .. lane
+      table.insert(sources, lane == ALONE and 1 or #sources + 1, {key = key, filed = lane, index = index})
     end
   end
+  sources[#sources + 1] = {key = P .. ':queue:' .. queue}
+  return new_reader(queue, sources, math.max(1, math.ceil(room / SLOT)))
 end
 
-local function take_from(queue)
-  if is_blocked[queue] then
-    return false
-  end
-  while scanned < SCAN_LIMIT do
-    local id = redis.call('LPOP', P .. ':fleet:inbox:' .. worker .. ':' .. queue)
-      or pop_overflow(queue) or redis.call('LPOP', P .. ':queue:' .. queue)
+-- The next job of that queue; false when there is none or no room for it.
+local function take_from(reader)
+  local before = #jobs
+  while #jobs == before and scanned < SCAN_LIMIT and room > 0 do
+    local id = next_id(reader)
     if not id then
       return false
     end
-    local ok, taken = pcall(consider, id, queue)
+    local ok, word = pcall(consider, id, reader.queue, reader.sources[reader.at].filed)
     if not ok then
-      pcall(quarantine, P, id, queue, 'it could not be leased: ' .. tostring(taken), seconds)
-    elseif taken then
-      return true
+      pcall(quarantine, P, id, reader.queue, 'it could not be leased: ' .. tostring(word), seconds)
+    elseif word == 'full' then
+      reader.next, room = reader.next - 1, 0
+    elseif word == 'stays' then
+      reader.next = reader.next - 1
+      leave_source(reader)
     end
   end
-  return false
+  return #jobs > before
 end
 
-for slot = 1, capacity do
-  local preferred = tonumber(ARGV[first_of_slot + slot])
-  local taken = take_from(queues[preferred])
-  local at = 1
-  while not taken and at <= n_queues do
-    taken = at ~= preferred and take_from(queues[at])
-    at = at + 1
+local function readers_of(blocked)
+  local readers = {}
+  for n, queue in ipairs(queues) do
+    readers[n] = not blocked[queue] and reader_of(queue) or nil
   end
-  if not taken then
-    break
+  return readers
+end
+
+local function hand_out(readers)
+  local picked, taken = 0, true
+  while taken and room > 0 and scanned < SCAN_LIMIT and not alone do
+    picked = picked + 1
+    local preferred = (picks:byte(picked) or 49) - 48
+    taken = readers[preferred] and take_from(readers[preferred])
+    for n = 1, #queues do
+      taken = taken or (n ~= preferred and readers[n] and take_from(readers[n]))
+    end
   end
 end
 
-if #jobs == capacity or #blocked > 0 then
+-- What woke the worker and does not fit goes back for others.
+local function empty_inboxes()
   for _, queue in ipairs(queues) do
     local inbox = P .. ':fleet:inbox:' .. worker .. ':' .. queue
     while redis.call('LMOVE', inbox, P .. ':queue:' .. queue, 'RIGHT', 'LEFT') do end
   end
+end
+
+-- One worker at a time runs empty for the jobs that have to run alone.
+local function drains()
+  local claim = P .. ':fleet:alone-claim'
+  if not must_drain then
+    return 0
+  end
+  redis.call('SET', claim, worker, 'NX', 'PX', CLAIM_MS)
+  if redis.call('GET', claim) ~= worker then
+    return 0
+  end
+  redis.call('PEXPIRE', claim, CLAIM_MS)
+  return 1
+end
+
+local function names_of(readers)
+  local blocked = {}
+  for n, queue in ipairs(queues) do
+    blocked[#blocked + 1] = not readers[n] and queue or nil
+  end
+  return blocked
+end
+
+if remembered() then
+  return {ms, '', jobs, 0, 0}
+end
+local readers = readers_of(blocked_queues())
+local blocked = names_of(readers)
+hand_out(readers)
+for _, reader in pairs(readers) do
+  put_back(reader)
+end
+flush()
+if room < 1 or alone or #blocked > 0 then
+  empty_inboxes()
 end
 if filed > 0 then
   redis.call('PUBLISH', P .. ':fleet:filed', filed)
@@ -182,4 +273,4 @@ end
 if #jobs > 0 then
   redis.call('SET', memory_key, cjson.encode(memory), 'EX', 120)
 end
-return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0}
+return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains()}

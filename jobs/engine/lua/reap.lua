@@ -9,7 +9,7 @@ local P, now, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local OUTAGE_MS, POISON_DEATHS, AT_ONCE, FORGET_MS = 2000, 5, 100, 60000
-local DIED = 'its worker died five times while running nothing else'
+local DIED = 'its worker died five times, the last time while it ran nothing else'
 local leases, workers = P .. ':fleet:leases', P .. ':fleet:workers'
 
 local last = tonumber(redis.call('GET', P .. ':fleet:reaper') or '0')
@@ -25,29 +25,23 @@ if ms - last > OUTAGE_MS then
   return {{}, {}}
 end
 
--- A worker that dies takes all its runs with it: only one that it ran alone may be what killed it.
-local alone = setmetatable({}, {__index = function(known, worker)
-  local crowded = P .. ':fleet:crowded:' .. worker
-  if redis.call('SCARD', P .. ':worker:' .. worker .. ':executions') > 1 then
-    redis.call('SET', crowded, 1, 'EX', 60)
-  end
-  known[worker] = redis.call('EXISTS', crowded) == 0
-  return known[worker]
-end})
-
 local function reap(member)
   local id, execution = member:match('^(.*):([^:]*)$')
-  local key, record = P .. ':job:' .. id, P .. ':execution:' .. member
-  local worker, queue = unpack(redis.call('HMGET', record, 'worker_name', 'queue'))
-  local head = redis.pcall('HMGET', key, 'status', 'execution', 'topics', 'type', 'attempts', 'origin')
-  queue, worker = queue or (not head.err and head[6]) or 'default', worker or ''
-  local was_alone = alone[worker]
-  end_execution(P, worker, queue, id, execution)
+  local key = P .. ':job:' .. id
+  local head = redis.pcall('HMGET', key, 'status', 'execution', 'topics', 'type', 'attempts', 'origin', 'worker_name', 'alone')
+  local worker, queue = unpack(redis.call('HMGET', P .. ':execution:' .. member, 'worker_name', 'queue'))
+  if not head.err then
+    worker, queue = worker or head[7], queue or head[6]
+  end
+  queue = queue or 'default'
+  end_execution(P, worker or '', queue, id, execution)
   if head.err or head[1] ~= 'started' or head[2] ~= execution then
     return 'dropped'
   end
+  -- A worker that dies takes all its runs with it: any may be to blame, so after two such deaths the job
+  -- runs alone, and as workers are killed for many reasons, only the fifth is held against it.
   local about = {type = head[4] or '', attempt = tonumber(head[5] or '1'), reason = 'its worker was lost'}
-  if was_alone and add(key, 'worker_deaths', 1) >= POISON_DEATHS then
+  if add(key, 'worker_deaths', 1) >= POISON_DEATHS and head[8] == '1' then
     quarantine(P, id, queue, DIED, seconds)
     about.error, about.final = {type = 'WorkerLost', message = DIED}, true
     job_event(P, id, head[3], 'job:failed', about)

@@ -14,7 +14,6 @@ redis.call('HSET', P .. ':fleet:worker-queues', worker, ARGV[8])
 redis.call('HSET', me, 'last_heartbeat', now, 'state', ARGV[6], 'queues', table.concat(cjson.decode(ARGV[8]), ','))
 redis.call('SADD', P .. ':workers', me)
 redis.call('EXPIRE', me, ARGV[7])
-redis.call('EXPIRE', me .. ':executions', horizon)
 
 local lost, cancelled, waiting = {}, {}, 0
 
@@ -24,18 +23,26 @@ local function ours(id, execution)
   return not head.err and head[1] == 'started' and head[2] == execution
 end
 
+-- RQ's own record of a run, written first here: a run that has ended by then needs none.
+local function record(id, execution, queue, member)
+  local key = P .. ':execution:' .. member
+  if redis.call('EXISTS', key) == 0 then
+    redis.call('HSET', key, 'id', execution, 'job_id', id, 'created_at', seconds, 'worker_name', worker, 'queue', queue)
+    redis.call('SADD', me .. ':executions', member)
+  end
+  redis.call('HSET', key, 'last_heartbeat', seconds)
+  redis.call('EXPIRE', key, horizon)
+  redis.call('ZADD', P .. ':executions:' .. id, seconds + horizon, execution)
+  redis.call('EXPIRE', P .. ':executions:' .. id, horizon)
+end
+
 for at = 9, #ARGV, 3 do
   local id, execution, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local member = id .. ':' .. execution
   if redis.call('ZSCORE', P .. ':fleet:leases', member) and ours(id, execution) then
     redis.call('ZADD', P .. ':fleet:leases', 'XX', ms + lease_ms, member)
     redis.call('ZADD', P .. ':wip:' .. queue, 'XX', seconds + horizon, member)
-    redis.call('ZADD', P .. ':executions:' .. id, 'XX', seconds + horizon, execution)
-    redis.call('EXPIRE', P .. ':executions:' .. id, horizon)
-    if redis.call('EXISTS', P .. ':execution:' .. member) == 1 then
-      redis.call('HSET', P .. ':execution:' .. member, 'last_heartbeat', seconds)
-      redis.call('EXPIRE', P .. ':execution:' .. member, horizon)
-    end
+    record(id, execution, queue, member)
     local key = P .. ':job:' .. id
     redis.call('HSET', key, 'last_heartbeat', now)
     if redis.call('HGET', key, 'cancel_requested') then
@@ -45,6 +52,7 @@ for at = 9, #ARGV, 3 do
     lost[#lost + 1] = execution
   end
 end
+redis.call('EXPIRE', me .. ':executions', horizon)
 for _, queue in ipairs(cjson.decode(ARGV[8])) do
   waiting = waiting + redis.call('LLEN', P .. ':fleet:inbox:' .. worker .. ':' .. queue)
 end

@@ -35,7 +35,7 @@ redis.call('ZREM', P .. ':fleet:ended:failed:' .. (job_type or ''), id)
 redis.call('ZREM', P .. ':fleet:ended:cancelled:' .. (job_type or ''), id)
 redis.call('ZREM', P .. ':fleet:quarantine', id)
 redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
-redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info', 'error', 'cancel_requested', 'quarantined',
+redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'alone', 'progress', 'exc_info', 'error', 'cancel_requested', 'quarantined',
   'settled', 'execution', 'deadline')
 redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'ended_at', '', 'worker_name', '',
   'retries_left', ARGV[4])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import redis
 
@@ -17,10 +18,25 @@ from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import script
 from jobs.engine.worker.running import Running, of_reply
 
+SLOT = 16
+"""What a slot is counted in: room for one job, or for so many tiny ones."""
+Settlement = Sequence[str | bytes | float]
 HORIZON = timedelta(hours=2)
 """How far ahead RQ's own records of a run reach, so that no RQ clean-up ever takes a living run for abandoned."""
 WORKER_KEPT = timedelta(seconds=60)
 GRACE_AFTER_OUTAGE = timedelta(seconds=3)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request for runs: room in sixteenths of a slot, in all and a lane; for each job the queue to look at first."""
+
+    request: str
+    room: int
+    lanes: Mapping[str, int]
+    picks: Sequence[int] = ()
+    idle: bool = True
+    tiny: Iterable[str] = ()
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,16 @@ class Leased:
     runs: list[Running]
     blocked: frozenset[str]
     more: bool
+    must_drain: bool
+    """Whether the worker must lease no more until it runs nothing: for a job that has to run alone."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of each outcome (ok, again, stale or refused), and how many of the runs have follow-ups."""
+
+    words: list[str]
+    followed: int
 
 
 @dataclass(frozen=True)
@@ -48,17 +74,29 @@ class Leases:
         self._client, self._worker, self._queues, self._fleet = client, worker, list(queues), fleet
         self._lease_ms = int(fleet.settings.lease.total_seconds() * 1000)
 
-    def lease(self, request: str, picks: Sequence[int], free: Mapping[str, int]) -> Leased:
-        """Take up to one run a pick; the same `request` gets the same answer. Raises BrokerUnavailable."""
+    def lease(self, ask: Ask) -> Leased:
+        """Take runs for the room there is; the same request gets the same answer. Raises BrokerUnavailable."""
         with translate_errors():
-            reply = script("lease")(
-                self._client, PREFIX, self._worker, request, _now(), self._lease_ms, _seconds(HORIZON),
-                len(picks), DEFAULT_LANE, json.dumps(free), len(self._queues), *self._queues, *picks,
-            )  # fmt: skip
-        server_time = datetime.fromtimestamp(reply[0] / 1000, UTC)
-        blocked = frozenset(name for name in reply[1].decode().split(",") if name)
-        runs = [of_reply(each, server_time, self._fleet) for each in reply[2]]
-        return Leased(runs, blocked, len(reply) > 3 and bool(reply[3]))
+            reply = script("lease")(self._client, *self._lease_arguments(ask))
+        return self._leased(reply)
+
+    def _lease_arguments(self, ask: Ask) -> list[str | bytes | float]:
+        picks = "".join(chr(48 + number) for number in ask.picks)
+        return [
+            PREFIX, self._worker, ask.request, _now(), self._lease_ms, _seconds(HORIZON),
+            ask.room, "1" if ask.idle else "", DEFAULT_LANE,
+            json.dumps(ask.lanes), json.dumps(dict.fromkeys(ask.tiny, 1)), picks, *self._queues,
+        ]  # fmt: skip
+
+    def _leased(self, reply: Any) -> Leased:
+        server_ms, blocked, jobs, more, alone = reply
+        server_time = datetime.fromtimestamp(server_ms / 1000, UTC)
+        return Leased(
+            runs=[of_reply(each, server_time, self._fleet) for each in jobs],
+            blocked=frozenset(name for name in blocked.decode().split(",") if name),
+            more=bool(more),
+            must_drain=bool(alone),
+        )
 
     def renew(self, state: str, runs: Sequence[tuple[str, str, str]]) -> Renewal:
         """Renew the worker and its runs (id, execution, queue). Raises BrokerUnavailable."""
@@ -69,13 +107,13 @@ class Leases:
             )  # fmt: skip
         return Renewal({each.decode() for each in lost}, {each.decode() for each in cancelled}, waiting)
 
-    def settle(self, settlements: Sequence[list[str | bytes | float]]) -> list[str]:
-        """Write outcomes; a word each: ok, again or stale. Raises BrokerUnavailable."""
+    def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Write outcomes. Raises BrokerUnavailable."""
         with translate_errors():
-            words = script("settle")(
+            reply = script("settle")(
                 self._client, PREFIX, self._worker, _now(), *(part for each in settlements for part in each)
             )
-        return [word.decode() for word in words]
+        return Settled([word.decode() for word in reply[:-1]], reply[-1])
 
     def reap(self) -> tuple[list[tuple[str, str]], list[str]]:
         """Give back what the dead held: (job id, requeued/quarantined/dropped) of each, and the workers found dead."""

@@ -24,7 +24,7 @@ from jobs.engine.worker.commands import Commands
 from jobs.engine.worker.doorbell import Doorbell
 from jobs.engine.worker.heartbeat import Heartbeat
 from jobs.engine.worker.housekeeping import Housekeeping
-from jobs.engine.worker.leasing import Leases, Renewal
+from jobs.engine.worker.leasing import SLOT, Ask, Leases, Renewal
 from jobs.engine.worker.overseer import Overseer
 from jobs.engine.worker.pool import ChildPool, Heard
 from jobs.engine.worker.running import Running
@@ -68,6 +68,7 @@ class WorkLoop:
         self._lock = threading.Lock()
         self._request: tuple[str, list[int]] | None = None
         self._lease_at: float | None = 0.0
+        self._must_drain = False
         self._stop_at: float | None = None
         self.begun = 0
         self.max_jobs: int | None = None
@@ -133,19 +134,26 @@ class WorkLoop:
         """Ask for as many runs as there are free slots; a request whose reply was lost is asked again as it was."""
         if self._request is None:
             free = self._slots.free if self.max_jobs is None else min(self._slots.free, self.max_jobs - self.begun)
+            if self._must_drain and self._running:
+                free = 0
             self._request = (uuid4().hex[:20], self._order.picks(free))
         request, picks = self._request
         try:
-            leased = self._leases.lease(request, picks, self._slots.free_by_lane())
+            lanes = {lane: SLOT * free for lane, free in self._slots.free_by_lane().items()}
+            leased = self._leases.lease(Ask(request, SLOT * len(picks), lanes, picks, idle=not self._running))
         except (BrokerUnavailable, redis.RedisError) as error:
             if not isinstance(error, BrokerUnavailable):
                 log.error("leasing failed", error=str(error))
             self._lease_at = time.monotonic() + LOOK_AGAIN / 2
             return
         capacity, self._request, self._lease_at = len(picks), None, None
+        self._must_drain = leased.must_drain
         for running in leased.runs:
             self._begin(running)
-        if leased.more and self._slots.free:
+        if leased.must_drain:
+            self._doorbell.disarm()
+            self._lease_at = time.monotonic() + LOOK_AGAIN
+        elif leased.more and self._slots.free:
             self._lease_at = time.monotonic()
         elif capacity and self._slots.free and not self._burst:
             self._doorbell.arm(leased.blocked)
@@ -235,7 +243,7 @@ class WorkLoop:
         self._housekeeping.stop()
         self._heartbeat.stop()
         with contextlib.suppress(BrokerUnavailable, redis.RedisError):  # otherwise the others sweep the inboxes
-            self._leases.lease(uuid4().hex[:20], [], self._slots.free_by_lane())
+            self._leases.lease(Ask(uuid4().hex[:20], 0, self._slots.free_by_lane()))
             if not self._running:
                 self._leases.leave()
         self.pool.close()

@@ -107,6 +107,7 @@ class Running:
             self._event_data(ended, wait),
             reason,
             self.values.get("unique_key", ""),
+            "rl",
         ]
 
     def _event_data(self, ended: Outcome, wait: float) -> str:

@@ -78,12 +78,12 @@ class Settler:
         if not self._ended:
             return
         batch = list(self._ended.values())
-        words = self._leases.settle([running.settlement(outcome, at) for running, outcome, at in batch])
-        for (running, outcome, at), word in zip(batch, words, strict=True):
+        settled = self._leases.settle([running.settlement(outcome, at) for running, outcome, at in batch])
+        for (running, outcome, at), word in zip(batch, settled.words, strict=True):
             del self._ended[running.execution_id]
             self._settled(running)
             _log(running, outcome, at, word)
-        if "ok" in words:
+        if settled.followed:
             follow_ups.run(self._client)
 
 

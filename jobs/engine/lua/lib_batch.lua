@@ -1,0 +1,29 @@
+-- Commands of one kind for many members, sent together: `later` collects, `flush` sends.
+local collected, kinds, SLICE = {}, {}, 2000
+local function later(command, key, ...)
+  local of_command = collected[command]
+  if not of_command then
+    of_command = {}
+    collected[command] = of_command
+    kinds[#kinds + 1] = command
+  end
+  local list = of_command[key]
+  if not list then
+    list = {}
+    of_command[key] = list
+  end
+  for n = 1, select('#', ...) do
+    list[#list + 1] = (select(n, ...))
+  end
+end
+
+local function flush()
+  for _, command in ipairs(kinds) do
+    for key, list in pairs(collected[command]) do
+      for at = 1, #list, SLICE do
+        redis.call(command, key, unpack(list, at, math.min(at + SLICE - 1, #list)))
+      end
+    end
+  end
+  collected, kinds = {}, {}
+end
