@@ -12,8 +12,8 @@ try:
 except InvalidSettings as error:
     sys.exit(f"The environment can't be used:\n{error}")
 
-from jobs.engine import connect, logs, scheduler
-from jobs.engine.worker import FleetWorker
+from jobs.engine import connect, logs
+from jobs.engine.worker import FleetWorker, template
 
 __all__ = ["FleetWorker", "main"]
 
@@ -26,10 +26,12 @@ def main() -> int:
     parser.add_argument("--burst", action="store_true", help="end when the queues are empty")
     options = parser.parse_args()
     fleet = connect(SETTINGS)
+    logs.configure(SETTINGS, "scheduler" if options.scheduler else "worker")
     if options.scheduler:
-        logs.configure(SETTINGS, "scheduler")
+        from jobs.engine import scheduler
+
         return scheduler.run(fleet.discover())
-    logs.configure(SETTINGS, "worker")
+    FleetWorker.template = template.fork(fleet)
     fleet.wait_for_broker()
     FleetWorker(options.queues, connection=fleet.redis).work(burst=options.burst)
     return 0

@@ -138,6 +138,10 @@ class Settings(BaseModel):
         threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         return {**threads, **os.environ, "TOKENIZERS_PARALLELISM": "false"}
 
+    def bind_libraries_to_one_thread(self) -> None:
+        """The same for this process, before it loads numerical libraries: their threads would not survive a fork."""
+        os.environ.update(self.child_environment())
+
     def override(self, variable: str, job_type: str | None = None) -> str | None:
         """The environment's word on one policy value, or None: `QUEUE_TIMEOUT__DOCUMENTS_INGEST=60`."""
         name = variable if job_type is None else f"{variable}__{job_type.replace('.', '_').upper()}"

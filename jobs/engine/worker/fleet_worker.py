@@ -18,6 +18,7 @@ from jobs.engine import fleet as fleets
 from jobs.engine import logs
 from jobs.engine.worker.leasing import WORKER_KEPT
 from jobs.engine.worker.loop import WorkLoop
+from jobs.engine.worker.template import Template
 from jobs.settings import Settings
 
 log = structlog.get_logger("worker")
@@ -30,6 +31,8 @@ class FleetWorker(Worker):
     """
 
     settings: Settings | None = None
+    template: Template | None = None
+    """Where its children come from: forked by whoever could do so before anything was connected."""
 
     def __init__(self, queues: Any, name: str | None = None, *args: Any, **kwargs: Any) -> None:
         kwargs["serializer"] = JSONSerializer
@@ -53,6 +56,7 @@ class FleetWorker(Worker):
         fleet = fleets.connect(settings).discover()
         loop = WorkLoop(fleet, self.name, self.queue_names(), settings.child_environment(), burst)
         loop.max_jobs = max_jobs
+        loop.pool.template = self.template
         self.register_birth()  # type: ignore[no-untyped-call]
         self._obey_signals(loop, settings)
         log.info("worker started", worker=self.name, pid=os.getpid(), queues=self.queue_names())

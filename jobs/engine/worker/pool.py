@@ -8,7 +8,6 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from jobs.engine.errors import FleetError
 from jobs.engine.outcome import Outcome, of_message
 from jobs.engine.worker import template, wire
 from jobs.engine.worker.running import Running
+from jobs.engine.worker.template import Template
 
 log = structlog.get_logger("worker")
 
@@ -51,27 +51,24 @@ class ChildPool:
 
     def __init__(self, selector: selectors.BaseSelector, environ: dict[str, str]) -> None:
         self._selector, self._environ = selector, environ
+        self.template: Template | None = None
+        """Where children come from; `start` starts one in an interpreter of its own unless there is one."""
         self._children: set[Child] = set()
         self._idle: deque[Child] = deque()
         self._unnamed: deque[Child] = deque()
         self._exited: dict[int, int] = {}
-        self._template: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
     def start(self) -> None:
         """Start the template and wait until it has loaded every job. Raises FleetError where it can't."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._template = subprocess.Popen(template.command(theirs), pass_fds=[theirs.fileno()], env=self._environ)
-        theirs.close()
-        if not ours.recv(4096):
-            raise FleetError("the template process ended while loading the jobs; its error is above")
-        self._control = ours
-        self._selector.register(ours, selectors.EVENT_READ, self)
+        self.template = self.template or template.start(self._environ)
+        self._control = self.template.control
+        self._selector.register(self._control, selectors.EVENT_READ, self)
 
     @property
     def template_pid(self) -> int:
         """The template's process id."""
-        return self._template.pid if self._template else 0
+        return self.template.pid if self.template else 0
 
     def run(self, running: Running) -> None:
         """Hand a run to an idle child, or to a new one. Raises FleetError when the template is gone."""
@@ -106,10 +103,8 @@ class ChildPool:
             self._forget(child)
         if self._control is not None:
             self._selector.unregister(self._control)
-            self._control.close()
-        if self._template is not None:
-            self._template.kill()
-            self._template.wait()
+        if self.template is not None:
+            self.template.end()
 
     def _fork(self) -> Child:
         if self._control is None:

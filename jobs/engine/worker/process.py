@@ -17,14 +17,15 @@ from typing import Any
 from jobs.engine.errors import TimedOut
 
 PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _held_back: list[TimedOut | None] = []
 """One entry while a timeout is to wait, and the timeout once it has come; of the main thread only."""
 
 
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent ends (Linux); exit now where that has happened already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, 9)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -33,6 +34,13 @@ def ignore_group_signals() -> None:
     """A terminal and Heroku signal the whole group; only the worker's parent decides what ends."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def threads() -> int:
+    """How many threads this process has, those of native libraries included (Linux; elsewhere those of Python)."""
+    if sys.platform == "linux":
+        return len(list(Path("/proc/self/task").iterdir()))
+    return threading.active_count()
 
 
 @contextmanager

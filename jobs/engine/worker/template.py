@@ -1,7 +1,8 @@
-"""The template process: a fresh single-threaded interpreter with every job loaded, from which children are forked.
+"""The template process: single-threaded, with every job loaded, from which children are forked.
 
-`main` gets the descriptor of its end of the worker's control socket (SOCK_SEQPACKET).
-A request is one file descriptor with the text `fork`; the answers are JSON: {"pid"} and, later, {"exited", "status"}.
+It is a fork of the worker where that has neither threads nor connections yet (`fork`), or else a fresh interpreter
+(`start`). A request over its control socket (SOCK_SEQPACKET) is one file descriptor with the text `fork`; the answers
+are JSON: {"ready"}, {"pid"} and, later, {"exited", "status"}.
 """
 
 from __future__ import annotations
@@ -14,14 +15,69 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import structlog
 
 from jobs.engine import fleet as fleets
 from jobs.engine import logs, registry
+from jobs.engine.errors import FleetError
 from jobs.engine.fleet import Fleet
 from jobs.engine.worker import child, process
 from jobs.settings import Settings
+
+log = structlog.get_logger("worker")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A worker's hold on its template."""
+
+    pid: int
+    control: socket.socket
+
+    def end(self) -> None:
+        """Kill it, and with it every child."""
+        self.control.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def fork(fleet: Fleet) -> Template:
+    """A template that shares this process's memory: to be called before any thread or connection exists.
+
+    Loads every job type and what they name in `preload=`. Raises what loading them raises.
+    """
+    fleet.settings.bind_libraries_to_one_thread()
+    _load(fleet)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    worker = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _be_the_template(theirs, ours, fleet, worker)
+    theirs.close()
+    return Template(pid, ours)
+
+
+def start(environ: Mapping[str, str]) -> Template:
+    """A template in an interpreter of its own, once it has loaded every job type. Raises FleetError where it can't."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    code = f"from jobs.engine.worker import template; template.main({theirs.fileno()}, {os.getpid()})"
+    started = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()], env=environ)
+    theirs.close()
+    if not ours.recv(4096):
+        ours.close()
+        started.wait()
+        raise FleetError("the template process ended while loading the jobs; its error is above")
+    started.returncode = 0  # `Template.end` waits for it
+    return Template(started.pid, ours)
 
 
 def main(control_fd: int, parent: int) -> None:
@@ -30,13 +86,21 @@ def main(control_fd: int, parent: int) -> None:
     process.die_with(parent)
     settings = Settings.from_env()
     logs.configure(settings, "worker")
-    fleet = fleets.connect(settings).discover()
-    _preload()
-    gc.collect()
-    gc.freeze()
+    fleet = fleets.connect(settings)
+    _load(fleet)
     control = socket.socket(fileno=control_fd)
     control.send(json.dumps({"ready": os.getpid()}).encode())
     _serve(control, fleet)
+
+
+def _load(fleet: Fleet) -> None:
+    """Load all there is, and keep the garbage collector from writing to it, so that children share its pages."""
+    fleet.discover()
+    _preload()
+    if (threads := process.threads()) > 1:
+        log.warning("what preload= names has started threads; children won't have them", threads=threads - 1)
+    gc.collect()
+    gc.freeze()
 
 
 def _preload() -> None:
@@ -46,6 +110,21 @@ def _preload() -> None:
         loaded = importlib.import_module(module)
         if function:
             getattr(loaded, function)()
+
+
+def _be_the_template(control: socket.socket, of_the_worker: socket.socket, fleet: Fleet, worker: int) -> None:
+    """In the fork: serve until the worker is gone, and never return to its code."""
+    status = 1
+    try:
+        process.ignore_group_signals()
+        process.die_with(worker)
+        of_the_worker.close()
+        _serve(control, fleet)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
 def _serve(control: socket.socket, fleet: Fleet) -> None:
@@ -117,9 +196,3 @@ def _drain(fd: int) -> None:
             pass
     except BlockingIOError:
         return
-
-
-def command(control: socket.socket) -> list[Any]:
-    """The command line that starts a template for this end of a control socket."""
-    start = f"from jobs.engine.worker import template; template.main({control.fileno()}, {os.getpid()})"
-    return [sys.executable, "-c", start]

@@ -1,0 +1,82 @@
+"""The processes of a worker: where children come from, what they share and what they must not have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.engine import Fleet, keys
+from tests.conftest import ROOT, wait_until
+from tests.engine.conftest import until_told
+from tests.engine.samples import jobs as samples
+
+Spawn = Callable[..., subprocess.Popen[bytes]]
+NEEDLESS = (
+    "apispec",
+    "cryptography.fernet",
+    "flask",
+    "gunicorn",
+    "numpy",
+    "pygments",
+    "rich",
+    "rq.cli",
+    "rq_scheduler",
+    "sqlalchemy",
+)
+
+
+def the_child(fleet: Fleet, folder: Path) -> psutil.Process:
+    """A child that runs a job until the test ends."""
+    samples.gate.enqueue({"folder": str(folder)})
+    return psutil.Process(int(until_told(folder)[0].split()[1]))
+
+
+def test_children_of_the_worker_share_its_memory(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
+    worker = psutil.Process(spawn_worker().pid)
+    child = the_child(fleet, folder)
+    assert child.parent().parent() == worker, "worker, template, child"
+    assert child.cmdline() == child.parent().cmdline() == worker.cmdline(), "forked, not started anew"
+    assert child.parent().num_threads() == 1, "forking is safe in a process with one thread only"
+    private = child.memory_full_info().uss
+    assert private < worker.memory_info().rss / 2, f"{private} bytes of a child are its own"
+
+
+def test_a_child_has_none_of_its_workers_connections(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
+    worker = psutil.Process(spawn_worker().pid)
+    child = the_child(fleet, folder)
+    assert worker.net_connections("inet")
+    assert child.net_connections("inet") == child.parent().net_connections("inet") == []
+
+
+def test_under_rqs_own_command_children_come_from_a_fresh_interpreter(fleet: Fleet, spawn: Spawn, folder: Path) -> None:
+    command = "import sys; from rq.cli import main; sys.argv = ['rq', *sys.argv[1:]]; main()"
+    url = fleet.settings.redis_url
+    worker = spawn("-c", command, "worker", "--url", url, "-w", "worker.FleetWorker", "default")
+    wait_until(lambda: fleet.redis.zcard(keys.WORKERS))
+    child = the_child(fleet, folder)
+    assert child.parent().ppid() == worker.pid
+    assert "template" in child.cmdline()[-1]
+    assert child.net_connections("inet") == []
+
+
+@pytest.mark.parametrize("name", NEEDLESS)
+def test_a_worker_does_not_load_what_it_does_not_need(name: str) -> None:
+    code = f"import sys, worker; sys.exit({name!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_a_preload_that_starts_threads_is_reported(spawn: Spawn, fleet: Fleet, tmp_path: Path) -> None:
+    worker = spawn("worker.py", "--burst", JOB_MODULES="tests.engine.preloads_threads")
+    assert worker.wait(60) == 0
+    assert "has started threads" in (tmp_path / "process-0.log").read_text()
+
+
+def test_a_worker_whose_jobs_cannot_be_loaded_ends_with_the_reason(spawn: Spawn, tmp_path: Path) -> None:
+    worker = spawn("worker.py", JOB_MODULES="tests.engine.there_is_no_such_module")
+    assert worker.wait(60) != 0
+    assert "there_is_no_such_module" in (tmp_path / "process-0.log").read_text()
