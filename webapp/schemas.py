@@ -65,6 +65,12 @@ class WaitQuery(BaseModel):
     wait: float = Field(0, ge=0, le=30, allow_inf_nan=False)
 
 
+class CancelQuery(BaseModel):
+    """With `cascade` also what waits for the job is cancelled."""
+
+    cascade: bool = False
+
+
 class IdempotencyHeaders(BaseModel):
     """A key of the client's choice: the same key and content are answered as the first time, and stored once."""
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from jobs.engine import cascade as chains
 from jobs.engine import keys, registry, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import Conflict, NotFound, UnknownJob
@@ -46,19 +47,31 @@ class Jobs:
             replies = pipe.execute(raise_on_error=False)
         return [_view(job_id, replies[2 * n], replies[2 * n + 1]) for n, job_id in enumerate(job_ids)]
 
-    def cancel(self, job_id: str, tenant: str | None = None) -> JobView:
+    def cancel(self, job_id: str, tenant: str | None = None, *, cascade: bool = False) -> JobView:
         """Cancel a job: at once while it waits or is delayed, by asking its worker (then killing) while it runs.
 
-        Raises NotFound, Conflict when it has ended, BrokerUnavailable.
+        With `cascade` also what waits for it, directly or not: up to 10,000 jobs, of the tenant where one is given; it
+        may be repeated. Raises NotFound, BrokerUnavailable; Conflict when it has ended (with `cascade`: otherwise than
+        cancelled) or has too many dependents.
         """
         view = self.get(job_id, tenant)
-        keep = self._policy(view.type).retention.finished
-        now = views.rfc3339(datetime.now(UTC))
         with translate_errors():
-            word = script("cancel")(self._fleet.redis, keys.PREFIX, job_id, now, int(keep.total_seconds())).decode()
-        if word not in ("cancelled", "asked"):
-            raise Conflict(f"the job is {views.WORDS.get(word, word)} and can't be cancelled")
+            waiting = chains.dependents(self._fleet.redis, job_id, tenant) if cascade else []
+            (word,) = self._cancel([(job_id, view.type)])
+            if word not in ("cancelled", "asked") and not (cascade and word == "canceled"):
+                raise Conflict(f"the job is {views.WORDS.get(word, word)} and can't be cancelled")
+            self._cancel([(each.job_id, each.job_type) for each in waiting if each.status != "cancelled"])
         return self.get(job_id, tenant)
+
+    def _cancel(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
+        """Cancel jobs (id, type), a hundred a round trip; the script's word about each."""
+        now = views.rfc3339(datetime.now(UTC))
+        calls = [
+            (keys.PREFIX, job_id, now, int(self._policy(job_type).retention.finished.total_seconds()))
+            for job_id, job_type in jobs
+        ]
+        parts = (calls[at : at + 100] for at in range(0, len(calls), 100))
+        return [word.decode() for part in parts for word in script("cancel").many(self._fleet.redis, part)]
 
     def retry(self, job_id: str, tenant: str | None = None) -> JobView:
         """Run a failed, cancelled or quarantined job again, with all its retries.

@@ -22,6 +22,11 @@ def job(job_id: str) -> str:
     return f"{PREFIX}:job:{job_id}"
 
 
+def dependents(job_id: str) -> str:
+    """RQ's set of the ids that wait for a job."""
+    return f"{PREFIX}:job:{job_id}:dependents"
+
+
 def queue(name: str) -> str:
     """RQ's list of the ids waiting in a queue."""
     return f"{PREFIX}:queue:{name}"

@@ -125,6 +125,15 @@ def test_a_job_is_cancelled_and_run_again(client: FlaskClient, us: Header, uploa
     assert (again.status_code, again.get_json()["status"]) == (202, "queued")
 
 
+def test_a_job_is_cancelled_with_what_waits_for_it(client: FlaskClient, us: Header, upload: Post) -> None:
+    first, second = (each["job_id"] for each in upload(("a.txt", b"words"), ("b.txt", b"other words")))
+    client.application.extensions["fleet"].redis.sadd(keys.dependents(first), second)
+    assert client.delete(f"/api/jobs/{first}?cascade=perhaps", headers=us).status_code == 422
+    for _ in range(2):
+        assert client.delete(f"/api/jobs/{first}?cascade=true", headers=us).get_json()["status"] == "cancelled"
+    assert client.get(f"/api/jobs/{second}", headers=us).get_json()["status"] == "cancelled"
+
+
 def test_waiting_for_a_job_ends_when_the_time_is_up(client: FlaskClient, us: Header, upload: Post) -> None:
     path = f"/api/jobs/{upload(('a.txt', b'words'))[0]['job_id']}"
     assert client.get(f"{path}?wait=0.2", headers=us).get_json()["status"] == "queued"

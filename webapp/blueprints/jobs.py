@@ -11,7 +11,7 @@ from flask import url_for
 from jobs.engine import JobView
 from webapp.auth import current_tenant, requires
 from webapp.live.connections import connections
-from webapp.schemas import LogPage, LogQuery, WaitQuery
+from webapp.schemas import CancelQuery, LogPage, LogQuery, WaitQuery
 from webapp.services import fleet
 
 bp = APIBlueprint("jobs", __name__, url_prefix="/api/jobs", tag="Jobs")
@@ -33,10 +33,14 @@ def get(job_id: str, query_data: WaitQuery) -> Any:
 
 @bp.delete("/<job_id>")
 @requires("jobs:write")
+@bp.input(CancelQuery, location="query")
 @bp.output(JobView)
-def cancel(job_id: str) -> Any:
-    """Cancel a job that waits or runs; one that runs ends a moment later. 409 when it has ended."""
-    return fleet().jobs.cancel(job_id, current_tenant())
+def cancel(job_id: str, query_data: CancelQuery) -> Any:
+    """Cancel a job that waits or runs; one that runs ends a moment later. 409 when it has ended.
+
+    With `cascade` also what waits for it is cancelled, directly or not, up to 10,000 jobs; that may be repeated.
+    """
+    return fleet().jobs.cancel(job_id, current_tenant(), cascade=query_data.cascade)
 
 
 @bp.post("/<job_id>/retry")

@@ -39,6 +39,7 @@ redis.call('HSET', key, 'status', 'canceled', 'ended_at', now, 'final', '1', 'er
 redis.call('ZADD', P .. ':canceled:' .. queue, seconds + keep, id)
 redis.call('EXPIRE', key, keep)
 redis.call('EXPIRE', P .. ':results:' .. id, keep)
+redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
 if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
   redis.call('DEL', P .. ':fleet:unique:' .. unique)
 end
