@@ -41,6 +41,21 @@ def test_what_means_the_same_lies_close_together(question: str, nearest: int) ->
     assert int(np.argmax(embed(texts) @ embed([question])[0])) == nearest
 
 
+def test_the_rows_are_those_of_wordllama_itself() -> None:
+    code = """
+import numpy as np, wordllama
+from pathlib import Path
+from jobs.adapters.embeddings import embed
+texts = ["Who waters the plants?", "a much longer text " * 50, "", "\u00e4\u00f6\u00fc \u4f60\u597d \U0001f600"] * 20
+model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
+theirs = model.embed(texts, batch_size=32)
+lengths = np.linalg.norm(theirs, axis=1, keepdims=True)
+print(np.array_equal(embed(texts), np.divide(theirs, lengths, out=np.zeros_like(theirs), where=lengths > 0)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_the_name_tells_which_weights_made_a_vector() -> None:
     assert model_name().startswith("wordllama-l2-supercat-256@")
 

@@ -15,7 +15,7 @@ MODULES = (
 
 
 def load() -> None:
-    """Import the readers and the splitter and load the embedding model: about 0.6 s and 170 MB, once a worker.
+    """Import the readers and the splitter and load the embedding model: about 0.5 s and 100 MB, once a worker.
 
     The worker gives its children one thread each for linear algebra: a pool of threads would not survive the fork.
     """

@@ -36,6 +36,12 @@ def ignore_group_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def give_back_memory() -> None:
+    """Have the C library return what was freed but kept for later (glibc): after loading a model that is much."""
+    if _libc is not None and hasattr(_libc, "malloc_trim"):
+        _libc.malloc_trim(0)
+
+
 def threads() -> int:
     """How many threads this process has, those of native libraries included (Linux; elsewhere those of Python)."""
     if sys.platform == "linux":

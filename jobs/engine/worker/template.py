@@ -101,6 +101,7 @@ def _load(fleet: Fleet) -> None:
         log.warning("what preload= names has started threads; children won't have them", threads=threads - 1)
     gc.collect()
     gc.freeze()
+    process.give_back_memory()
 
 
 def _preload() -> None:
