@@ -19,9 +19,9 @@ from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Run:
-    """One execution as the lease hands it out."""
+    """One execution as the lease hands it out; `timeout` in seconds, the last four for jobs of plain RQ clients."""
 
     job_id: str
     execution_id: str
@@ -29,10 +29,16 @@ class Run:
     job_type: str = ""
     tenant: str = ""
     attempt: int = 1
+    timeout: float | None = None
+    memory_mb: int | None = None
     retries_left: int = 0
     retry_intervals: tuple[float, ...] = ()
     callbacks: tuple[str, ...] = ()
     has_webhooks: bool = False
+
+    def as_tuple(self) -> tuple[Any, ...]:
+        """The fields in order."""
+        return tuple([getattr(self, name) for name in self.__slots__])
 
 
 def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:

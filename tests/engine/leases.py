@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +26,8 @@ def lease(leases: Leases, count: int = 1, request: str | None = None) -> list[Ru
 
 
 def settle(leases: Leases, *ended: tuple[Running, Outcome]) -> list[str]:
-    return leases.settle([run.settlement(outcome, run.begun) for run, outcome in ended]).words
+    now = time.time()
+    return leases.settle([run.settlement(outcome, now, now) for run, outcome in ended]).words
 
 
 def put(client: redis.Redis, job_id: str, queue: str = "default", **fields: str) -> None:

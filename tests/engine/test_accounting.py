@@ -109,7 +109,7 @@ def test_waits_count_on_redis_clock(fleet: Fleet) -> None:
     leases = leases_of(fleet)
     samples.later.enqueue({"folder": "/tmp"})
     (run,) = lease(leases)
-    settlement = run.settlement(Outcome("retry", wait=WAIT), run.begun)
+    settlement = run.settlement(Outcome("retry", wait=WAIT), 1.0, 2.0)
     new = fleet.client.prepare(samples.double, [{}], wait=WAIT)
     seconds, microseconds = fleet.redis.time()
     leases.settle([settlement])

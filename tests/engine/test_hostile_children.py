@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from jobs.engine import Fleet, Payload, TimedOut, keys
 from jobs.engine.context import JobLog
 from jobs.engine.job_types import JobType
 from jobs.engine.worker import process, wire
-from jobs.engine.worker.child import PipeReporter
+from jobs.engine.worker.child import Pipe, PipeReporter
 from tests.conftest import wait_until
 from tests.engine.conftest import fetch, gone, told, until_ended, until_told
 from tests.engine.samples import hostile
@@ -80,7 +81,7 @@ def test_a_timeout_in_the_middle_of_a_log_line_leaves_that_line_whole() -> None:
             heard.append(piece)
 
     listener = threading.Thread(target=listen_once_the_time_is_up)
-    log = JobLog(PipeReporter(ours, wire.Frames(), [], "e1"))
+    log = JobLog(PipeReporter(Pipe(ours), "e1"))
     with ours, pytest.raises(TimedOut), process.time_limit(0.2):
         listener.start()
         while True:
@@ -104,26 +105,33 @@ def test_a_process_that_outlives_its_job_does_not_hide_the_jobs_death(
     wait_until(lambda: gone(forked))
 
 
+NO_TEXT = struct.pack("<HBBddI", 0, 0, 0, 1.0, 2.0, 1) + b"\xff"
+FAILED = {"kind": "failed", "wait": None}
 FORGERIES = {
-    "no-json": "{",
-    "no-object": "[]",
-    "deep": "[" * 200_000,
-    "no-utf-8": "\xff",
+    "no-json": {"text": "{"},
+    "no-object": {"text": "[]"},
+    "deep": {"text": "[" * 200_000},
+    "no-utf-8": {"text": "\xff"},
     "no-operation": hostile.forged(),
-    "no-outcome": hostile.forged(op="done", spoiled=False),
-    "unknown-kind": hostile.forged(op="done", spoiled=False, outcome={"kind": "nonsense", "wait": None}),
-    "workers-kind": hostile.forged(op="done", spoiled=False, outcome={"kind": "released", "wait": None}),
-    "unknown-field": hostile.forged(op="done", spoiled=False, outcome={"kind": "finished", "wait": None, "x": 1}),
-    "endless-wait": hostile.forged(op="done", spoiled=False, outcome={"kind": "retry", "wait": 1e300}),
-    "surrogate": hostile.forged(
-        op="done", spoiled=False, outcome={"kind": "failed", "wait": None, "message": "\ud800"}
-    ),
+    "no-outcome": {"text": '{"op": "outcome"}', "blob": "x"},
+    "unknown-kind": hostile.forged_outcome({"kind": "nonsense", "wait": None}),
+    "workers-kind": hostile.forged_outcome({"kind": "released", "wait": None}),
+    "unknown-field": hostile.forged_outcome({"kind": "finished", "wait": None, "x": 1}),
+    "endless-wait": hostile.forged_outcome({"kind": "retry", "wait": 1e300}),
+    "surrogate": hostile.forged_outcome({**FAILED, "message": "\ud800"}),
+    "somebody-elses": hostile.forged_outcome(FAILED, place=7),
+    "before-it-began": hostile.forged_outcome(FAILED, begun=3.0),
+    "not-a-time": hostile.forged_outcome(FAILED, begun=float("nan")),
+    "no-text": {
+        "text": '{"op": "outcome"}',
+        "blob": struct.pack("<HBBddI", 0, 0, 0, 1.0, 2.0, 1).decode("latin-1") + "\xff",
+    },
     "progress": hostile.forged(op="progress", value=[]),
 }
 
 
 def test_a_forged_message_is_the_death_of_its_child_and_of_nothing_else(fleet: Fleet, spawn_worker: Spawn) -> None:
     worker = spawn_worker(WORKER_CONCURRENCY="4")
-    jobs = {name: hostile.forges.enqueue({"text": text}) for name, text in FORGERIES.items()}
+    jobs = {name: hostile.forges.enqueue(forged) for name, forged in FORGERIES.items()}
     assert {name: until_ended(fleet, job).status for name, job in jobs.items()} == dict.fromkeys(jobs, "quarantined")
     assert goes_on(fleet, worker)

@@ -1,4 +1,4 @@
-"""A child: runs one job after another that its worker sends, and tells how each ended."""
+"""A child: runs the jobs of one batch after another that its worker sends, and tells how each ended."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import select
 import socket
 import threading
 import time
-from contextlib import ExitStack
-from dataclasses import asdict
 from typing import Any
 
 from jobs.engine import execute, outcome
@@ -16,77 +14,102 @@ from jobs.engine.execute import Run
 from jobs.engine.fleet import Fleet
 from jobs.engine.outcome import Outcome
 from jobs.engine.worker import process, wire
+from jobs.engine.worker.page import Page
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress reports of one stage; the last word of a stage always goes out."""
 
 
-def main(sock: socket.socket, fleet: Fleet) -> None:
-    """Serve until the worker closes the socket."""
-    frames = wire.Frames()
-    pending: list[tuple[wire.Header, bytes]] = []
+def main(sock: socket.socket, page_fd: int, fleet: Fleet) -> None:
+    """Serve until the worker closes the socket, or until a run has left this process in doubt."""
+    pipe, page = Pipe(sock), Page(page_fd)
     while True:
-        while not pending:
-            try:
-                pending += wire.receive(sock, frames)
-            except (EOFError, ConnectionError):
-                return
-        header, blob = pending.pop(0)
-        if header["op"] == "run":
-            sock.sendall(wire.pack({"op": "begun", "execution_id": header["execution_id"]}))
-            reporter = PipeReporter(sock, frames, pending, header["execution_id"])
-            ended, spoiled = _run(header, blob, fleet, reporter)
-            reporter.flush()
-            sock.sendall(wire.pack(_message(header, ended, spoiled)))
+        try:
+            header, blob = pipe.next()
+        except (EOFError, ConnectionError):
+            return
+        if header["op"] == "batch":
+            spoiled = _serve(wire.unpack_batch(blob), pipe, page, fleet)
+            pipe.send({"op": "idle", "spoiled": spoiled})
             if spoiled:
                 return
 
 
-def _run(header: wire.Header, blob: bytes, fleet: Fleet, reporter: PipeReporter) -> tuple[Outcome, bool]:
+def _serve(runs: list[Run], pipe: Pipe, page: Page, fleet: Fleet) -> bool:
+    """Run a batch; whether this process should be replaced."""
+    page.start()
+    for index, run in enumerate(runs):
+        if not page.begin(index):
+            continue
+        begun = time.time()
+        reporter = PipeReporter(pipe, run.execution_id)
+        ended, spoiled = _run(run, fleet, reporter)
+        reporter.flush()
+        frame = wire.pack_outcome(index, ended, spoiled, begun, max(begun, time.time()))
+        if not page.write(frame):
+            pipe.send({"op": "outcome"}, frame)
+        if spoiled:
+            return True
+    return False
+
+
+def _run(run: Run, fleet: Fleet, reporter: PipeReporter) -> tuple[Outcome, bool]:
     """The outcome, and whether this process should be replaced: after a MemoryError its heap is anybody's guess."""
-    run = Run(
-        job_id=header["job_id"],
-        execution_id=header["execution_id"],
-        data=blob,
-        job_type=header["job_type"],
-        tenant=header["tenant"],
-        attempt=header["attempt"],
-        retries_left=header["retries_left"],
-        retry_intervals=tuple(header["retry_intervals"]),
-        callbacks=tuple(header["callbacks"]),
-        has_webhooks=header["has_webhooks"],
-    )
     try:
-        with ExitStack() as limits:
-            limits.enter_context(process.memory_limit(header["memory_mb"]))
-            limits.enter_context(process.time_limit(header["timeout"]))
+        with process.limits(run.timeout, run.memory_mb):
             ended = execute.execute(run, fleet, reporter)
     except MemoryError:
         ended = outcome.of_error(Permanent("the job needs more memory than it may have"), None, 1)
     except BaseException as error:
         ended = outcome.of_error(error, None, 1)
-    return ended, ended.error_type == "MemoryError" or "more memory" in ended.message
+    spoiled = ended.kind != "finished" and (ended.error_type == "MemoryError" or "more memory" in ended.message)
+    return ended, spoiled
 
 
-def _message(header: wire.Header, ended: Outcome, spoiled: bool) -> wire.Header:
-    values: dict[str, Any] = asdict(ended)
-    values["wait"] = None if ended.wait is None else ended.wait.total_seconds()
-    return {"op": "done", "execution_id": header["execution_id"], "spoiled": spoiled, "outcome": values}
+class Pipe:
+    """The child's end of the socket: messages in and out, whole even when a timeout strikes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._frames = sock, wire.Frames()
+        self._pending: list[tuple[wire.Header, bytes]] = []
+        self._sending = threading.Lock()
+        self.cancelled: set[str] = set()
+        """Executions whose cancellation the worker has passed on."""
+
+    def next(self) -> tuple[wire.Header, bytes]:
+        """Wait for the next message. Raises EOFError when the worker is gone."""
+        while not self._pending:
+            self._receive()
+        return self._pending.pop(0)
+
+    def look(self) -> None:
+        """Take in what has arrived, without waiting."""
+        while select.select([self._sock], [], [], 0)[0]:
+            with process.undisturbed():
+                self._receive()
+
+    def send(self, header: wire.Header, blob: bytes = b"") -> None:
+        """Send one message."""
+        message = wire.pack(header, blob)
+        with process.undisturbed(), self._sending:
+            self._sock.sendall(message)
+
+    def _receive(self) -> None:
+        for header, blob in wire.receive(self._sock, self._frames):
+            if header["op"] == "cancel":
+                self.cancelled.add(header["execution_id"])
+            else:
+                self.cancelled.clear()
+                self._pending.append((header, blob))
 
 
 class PipeReporter:
-    """Sends reports up the pipe, progress at most ten times a second, and looks there for a cancellation."""
+    """Sends a run's reports up the pipe, progress at most ten times a second, and looks there for a cancellation."""
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        frames: wire.Frames,
-        pending: list[tuple[wire.Header, bytes]],
-        execution_id: str,
-    ) -> None:
-        self._sock, self._frames, self._pending, self._execution_id = sock, frames, pending, execution_id
-        self._cancelled = False
-        self._sending = threading.Lock()
+    __slots__ = ("_execution_id", "_held", "_pipe", "_sent_at", "_stage")
+
+    def __init__(self, pipe: Pipe, execution_id: str) -> None:
+        self._pipe, self._execution_id = pipe, execution_id
         self._held: dict[str, Any] | None = None
         self._stage, self._sent_at = "", 0.0
 
@@ -110,19 +133,9 @@ class PipeReporter:
 
     def cancelled(self) -> bool:
         """Whether the worker passed on a cancellation of this run."""
-        while not self._cancelled and select.select([self._sock], [], [], 0)[0]:
-            with process.undisturbed():
-                self._receive()
-        return self._cancelled
-
-    def _receive(self) -> None:
-        for header, blob in wire.receive(self._sock, self._frames):
-            if header["op"] == "cancel" and header["execution_id"] == self._execution_id:
-                self._cancelled = True
-            elif header["op"] != "cancel":
-                self._pending.append((header, blob))
+        if self._execution_id not in self._pipe.cancelled:
+            self._pipe.look()
+        return self._execution_id in self._pipe.cancelled
 
     def _send(self, kind: str, value: dict[str, Any]) -> None:
-        message = wire.pack({"op": kind, "execution_id": self._execution_id, "value": value})
-        with process.undisturbed(), self._sending:
-            self._sock.sendall(message)
+        self._pipe.send({"op": kind, "execution_id": self._execution_id, "value": value})

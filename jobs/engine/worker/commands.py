@@ -20,11 +20,18 @@ WAIT = 2.0
 class Commands(threading.Thread):
     """Listens for as long as the worker lives, across outages; what was said meanwhile the heartbeat finds out."""
 
-    def __init__(self, settings: Settings, worker: str, handle: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        worker: str,
+        steer: Callable[[dict[str, Any]], None],
+        stop: Callable[[], None],
+        wake: Callable[[], None],
+    ) -> None:
         super().__init__(name="commands", daemon=True)
         self._client: Any = broker.connect(settings, purpose="commands", blocking=True)
         self._channel = keys.commands(worker)
-        self._handle = handle
+        self._steer, self._shut_down, self._wake = steer, stop, wake
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -42,9 +49,16 @@ class Commands(threading.Thread):
         while not self._stopping.is_set():
             message = pubsub.get_message(timeout=WAIT)
             if message is not None and message["channel"] == keys.FILED.encode():
-                self._handle({"command": "look"})
+                self._wake()
             elif message is not None:
                 with contextlib.suppress(ValueError, AttributeError):
-                    command = json.loads(message["data"])
-                    if isinstance(command, dict):
-                        self._handle(command)
+                    self._obey(json.loads(message["data"]))
+
+    def _obey(self, command: Any) -> None:
+        if not isinstance(command, dict):
+            return
+        if command.get("command") == "shutdown":
+            self._shut_down()
+        else:
+            self._steer(command)
+            self._wake()

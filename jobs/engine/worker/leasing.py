@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from jobs.engine.broker import translate_errors
 from jobs.engine.fleet import Fleet
 from jobs.engine.keys import PREFIX
 from jobs.engine.lanes import DEFAULT_LANE
-from jobs.engine.scripts import script
+from jobs.engine.scripts import call_in_turn, script
 from jobs.engine.worker.running import Running, of_reply
 
 SLOT = 16
@@ -36,7 +36,7 @@ class Ask:
     lanes: Mapping[str, int]
     picks: Sequence[int] = ()
     idle: bool = True
-    tiny: Iterable[str] = ()
+    tiny: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Leased:
     """What a lease call gave: runs, queues that are paused, and whether the call stopped before it had seen all."""
 
     runs: list[Running]
+    server_time: datetime
     blocked: frozenset[str]
     more: bool
     must_drain: bool
@@ -77,8 +78,34 @@ class Leases:
     def lease(self, ask: Ask) -> Leased:
         """Take runs for the room there is; the same request gets the same answer. Raises BrokerUnavailable."""
         with translate_errors():
-            reply = script("lease")(self._client, *self._lease_arguments(ask))
-        return self._leased(reply)
+            return self._leased(script("lease")(self._client, *self._lease_arguments(ask)))
+
+    def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Write outcomes. Raises BrokerUnavailable."""
+        with translate_errors():
+            return _settled(script("settle")(self._client, *self._settle_arguments(settlements)))
+
+    def exchange(self, settlements: Sequence[Settlement], ask: Ask | None) -> tuple[Settled | None, Leased | None]:
+        """Write outcomes (if any), then lease (if asked), in one round trip. Raises BrokerUnavailable.
+
+        After an error neither is known to have happened; both may be repeated as they were.
+        """
+        if ask is None:
+            return self.settle(settlements), None
+        if not settlements:
+            return None, self.lease(ask)
+        with translate_errors():
+            settled, leased = call_in_turn(
+                self._client,
+                [
+                    (script("settle"), self._settle_arguments(settlements)),
+                    (script("lease"), self._lease_arguments(ask)),
+                ],
+            )
+        return _settled(settled), self._leased(leased)
+
+    def _settle_arguments(self, settlements: Sequence[Settlement]) -> list[str | bytes | float]:
+        return [PREFIX, self._worker, _now(), *(part for each in settlements for part in each)]
 
     def _lease_arguments(self, ask: Ask) -> list[str | bytes | float]:
         picks = "".join(chr(48 + number) for number in ask.picks)
@@ -90,9 +117,9 @@ class Leases:
 
     def _leased(self, reply: Any) -> Leased:
         server_ms, blocked, jobs, more, alone = reply
-        server_time = datetime.fromtimestamp(server_ms / 1000, UTC)
         return Leased(
-            runs=[of_reply(each, server_time, self._fleet) for each in jobs],
+            runs=[of_reply(each, self._fleet) for each in jobs],
+            server_time=datetime.fromtimestamp(server_ms / 1000, UTC),
             blocked=frozenset(name for name in blocked.decode().split(",") if name),
             more=bool(more),
             must_drain=bool(alone),
@@ -106,14 +133,6 @@ class Leases:
                 _seconds(WORKER_KEPT), json.dumps(self._queues), *(part for run in runs for part in run),
             )  # fmt: skip
         return Renewal({each.decode() for each in lost}, {each.decode() for each in cancelled}, waiting)
-
-    def settle(self, settlements: Sequence[Settlement]) -> Settled:
-        """Write outcomes. Raises BrokerUnavailable."""
-        with translate_errors():
-            reply = script("settle")(
-                self._client, PREFIX, self._worker, _now(), *(part for each in settlements for part in each)
-            )
-        return Settled([word.decode() for word in reply[:-1]], reply[-1])
 
     def reap(self) -> tuple[list[tuple[str, str]], list[str]]:
         """Give back what the dead held: (job id, requeued/quarantined/dropped) of each, and the workers found dead."""
@@ -134,6 +153,10 @@ class Leases:
             pipe.hdel(f"{PREFIX}:fleet:worker-queues", self._worker)
             pipe.delete(f"{PREFIX}:fleet:lease-reply:{self._worker}")
             pipe.execute()
+
+
+def _settled(reply: list[Any]) -> Settled:
+    return Settled([word.decode() for word in reply[:-1]], reply[-1])
 
 
 def _now() -> str:

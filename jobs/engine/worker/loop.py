@@ -8,34 +8,34 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
-from uuid import uuid4
 
 import redis
 import structlog
 
 from jobs.engine import broker, lanes
-from jobs.engine.errors import BrokerUnavailable, Cancelled, Expired
+from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
-from jobs.engine.outcome import Outcome, of_error
+from jobs.engine.worker import follow_ups
+from jobs.engine.worker.batch import Heard
 from jobs.engine.worker.commands import Commands
 from jobs.engine.worker.doorbell import Doorbell
 from jobs.engine.worker.heartbeat import Heartbeat
 from jobs.engine.worker.housekeeping import Housekeeping
-from jobs.engine.worker.leasing import SLOT, Ask, Leases, Renewal
+from jobs.engine.worker.leasing import Ask, Leased, Leases, Renewal
 from jobs.engine.worker.overseer import Overseer
-from jobs.engine.worker.pool import ChildPool, Heard
+from jobs.engine.worker.pace import Pace
+from jobs.engine.worker.pool import ChildPool
+from jobs.engine.worker.requests import LOOK_AGAIN, Requests
+from jobs.engine.worker.run_log import RunLog
 from jobs.engine.worker.running import Running
-from jobs.engine.worker.settling import Settler
+from jobs.engine.worker.settling import EndedRun, Settler
 from jobs.engine.worker.slots import QueueOrder, Slots
 
 LONGEST_SLEEP = 3600.0
 GIVE_UP = 5.0
 """Seconds that outcomes may wait for Redis after a shutdown's grace."""
-LOOK_AGAIN = 1.0
-"""Seconds until a paused queue, or a Redis that failed, is looked at again."""
 SHORT_CALL = timedelta(seconds=5)
 log = structlog.get_logger("worker")
 
@@ -55,20 +55,21 @@ class WorkLoop:
         self._selector.register(self._wake_read, selectors.EVENT_READ, "wake")
         self.pool = ChildPool(self._selector, environ)
         self._slots = Slots(settings.worker_concurrency, lanes.concurrency(settings))
-        self._order = QueueOrder(queues, settings.queue_weights, settings.queue_order == "strict")
-        client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
-        self._leases = Leases(client, name, queues, fleet)
-        self._settler = Settler(client, self._leases, self._forget)
-        self._overseer = Overseer(self.pool, self._settler)
+        self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
+        self._leases = Leases(self._client, name, queues, fleet)
+        self._settler = Settler(self._client)
+        self._pace = Pace()
+        order = QueueOrder(queues, settings.queue_weights, settings.queue_order == "strict")
+        self._requests = Requests(self._slots, order, self._pace)
+        self._run_log = RunLog(settings)
+        self._overseer = Overseer(self.pool, self._settler, settings.cancel_grace)
         self._doorbell = Doorbell(settings, name, queues, self.wake)
         self._heartbeat = Heartbeat(fleet, name, queues, self._held, self._hear_heartbeat)
         self._housekeeping = Housekeeping(fleet, name, queues)
-        self._commands = Commands(settings, name, self._hear_command)
+        self._commands = Commands(settings, name, self._overseer.command, self.stop, self.wake)
         self._running: dict[str, Running] = {}
+        self._again: list[Running] = []
         self._lock = threading.Lock()
-        self._request: tuple[str, list[int]] | None = None
-        self._lease_at: float | None = 0.0
-        self._must_drain = False
         self._stop_at: float | None = None
         self.begun = 0
         self.max_jobs: int | None = None
@@ -85,9 +86,9 @@ class WorkLoop:
         finally:
             self._close()
 
-    def stop(self, grace: timedelta) -> None:
+    def stop(self, grace: timedelta | None = None) -> None:
         """Take no more; runs that have not ended when the grace is over are requeued. Safe in signal handlers."""
-        until = time.monotonic() + grace.total_seconds()
+        until = time.monotonic() + (self._settings.shutdown_grace if grace is None else grace).total_seconds()
         self._stop_at = until if self._stop_at is None else min(until, time.monotonic())
         self.wake()
 
@@ -102,140 +103,157 @@ class WorkLoop:
             return True
         if self._running or self._settler.waiting:
             return False
-        idle = self._lease_at is None and self._request is None
         spent = self.max_jobs is not None and self.begun >= self.max_jobs
-        return self._stop_at is not None or (self._burst and idle) or spent
+        return self._stop_at is not None or (self._burst and self._requests.is_idle) or spent
 
     def _turn(self) -> None:
         for key, _ in self._selector.select(self._patience()):
             if key.data == "wake":
                 self._hear_wake()
             else:
-                for heard in self.pool.events(key.data):
-                    self._hear_child(heard)
+                self._hear(self.pool.events(key.data))
+        self._hear(self.pool.look())
         self._overseer.enforce(list(self._running.values()), self._stop_at)
-        self._settler.flush()
-        if self._stop_at is None and self._lease_at is not None and self._lease_at <= time.monotonic():
-            self._lease()
+        self._exchange()
 
     def _patience(self) -> float | None:
         now = time.monotonic()
         times = self._overseer.next_at(self._running.values(), self._stop_at)
+        if self.pool.look_at is not None:
+            times.append(self.pool.look_at)
         if self._stop_at is not None:
             times.append(max(now, self._stop_at) + GIVE_UP)
-        if self._stop_at is None and self._lease_at is not None:
-            times.append(self._lease_at)
+        elif self._requests.due_at is not None:
+            times.append(self._requests.due_at)
         waits = [max(0.0, at - now) for at in times]
         if (wait := self._settler.wait()) is not None:
             waits.append(wait)
         return min(LONGEST_SLEEP, *waits) if waits else None
 
-    def _lease(self) -> None:
-        """Ask for as many runs as there are free slots; a request whose reply was lost is asked again as it was."""
-        if self._request is None:
-            free = self._slots.free if self.max_jobs is None else min(self._slots.free, self.max_jobs - self.begun)
-            if self._must_drain and self._running:
-                free = 0
-            self._request = (uuid4().hex[:20], self._order.picks(free))
-        request, picks = self._request
+    def _exchange(self) -> None:
+        """Settle what has ended and lease for what is free, in one round trip; after an error the same again."""
+        ended: list[EndedRun] = []
         try:
-            lanes = {lane: SLOT * free for lane, free in self._slots.free_by_lane().items()}
-            leased = self._leases.lease(Ask(request, SLOT * len(picks), lanes, picks, idle=not self._running))
+            ended = self._settler.due()
+            ask = None if self._stop_at is not None else self._requests.ask(self._most(), self._is_idle_but(ended))
+            if not ended and ask is None:
+                return
+            self._exchange_now(ended, ask)
         except (BrokerUnavailable, redis.RedisError) as error:
             if not isinstance(error, BrokerUnavailable):
-                log.error("leasing failed", error=str(error))
-            self._lease_at = time.monotonic() + LOOK_AGAIN / 2
-            return
-        capacity, self._request, self._lease_at = len(picks), None, None
-        self._must_drain = leased.must_drain
-        for running in leased.runs:
-            self._begin(running)
-        if leased.must_drain:
-            self._doorbell.disarm()
-            self._lease_at = time.monotonic() + LOOK_AGAIN
-        elif leased.more and self._slots.free:
-            self._lease_at = time.monotonic()
-        elif capacity and self._slots.free and not self._burst:
-            self._doorbell.arm(leased.blocked)
-            if leased.blocked:
-                self._lease_at = time.monotonic() + LOOK_AGAIN
-        else:
-            self._doorbell.disarm()
+                log.error("leasing or settling failed", error=str(error))
+            for each in ended:
+                each.running.is_settling = False
+            self._settler.postpone()
+            self._requests.postpone()
 
-    def _begin(self, running: Running) -> None:
-        self.begun += 1
+    def _exchange_now(self, ended: list[EndedRun], ask: Ask | None) -> None:
         with self._lock:
-            self._running[running.execution_id] = running
-        self._slots.take(running.lane)
-        self._heartbeat.state = "busy"
-        running.has_ended = running.cancel_requested or running.expired
-        if running.cancel_requested:
-            self._settler.add(running, of_error(Cancelled("the job was cancelled"), None, 1))
-        elif running.expired:
-            self._settler.add(running, of_error(Expired("the job had not begun by its deadline"), None, 1))
+            for each in ended:
+                each.running.is_settling = True
+        settled, leased = self._leases.exchange([each.settlement() for each in ended], ask)
+        if settled is not None:
+            self._settler.settled(ended)
+            with self._lock:
+                for each in ended:
+                    self._running.pop(each.running.execution_id, None)
+            self._run_log.write(ended, settled.words)
+        if leased is not None:
+            self._take(leased)
+        self._heartbeat.state = "busy" if self._running else "idle"
+        if settled is not None and (self._burst or self._requests.drains):
+            self._requests.wake()
+        if settled is not None and settled.followed:
+            follow_ups.run(self._client)
+
+    def _take(self, leased: Leased) -> None:
+        self._requests.answered(leased)
+        self.begun += len(leased.runs)
+        with self._lock:
+            self._running.update((each.execution_id, each) for each in leased.runs)
+        ready = [each for each in leased.runs if self._overseer.may_begin(each, leased.server_time)]
+        for runs in self._requests.batches(ready):
+            self._begin(runs)
+        wants_more = self._slots.free > 0 and self._most() != 0
+        if leased.more and wants_more:
+            self._requests.wake()
+        elif leased.must_drain or not wants_more or self._burst:
+            self._doorbell.disarm()
+            self._requests.wake_after(LOOK_AGAIN if leased.must_drain else None)
         else:
-            self._overseer.watch(running)
-            self.pool.run(running)
+            self._doorbell.arm(leased.blocked)
+            self._requests.wake_after(LOOK_AGAIN if leased.blocked else None)
+
+    def _begin(self, runs: Sequence[Running]) -> None:
+        """Hand runs of one lane to a child, or back to their queue where there is no room after all."""
+        if not self._slots.has_room(runs[0].lane):
+            for running in runs:
+                self._overseer.give_back(running, "its worker has no room for it")
+            return
+        self._slots.take(runs[0].lane)
+        self.pool.run(runs, afresh=any(each.has_died_before for each in runs))
+        if len(runs) == 1:
+            self._overseer.watch(runs[0])
+
+    def _most(self) -> int | None:
+        return None if self.max_jobs is None else self.max_jobs - self.begun
+
+    def _is_idle_but(self, ended: Sequence[EndedRun]) -> bool:
+        return len(self._running) <= len(ended)
+
+    def _hear(self, events: Iterable[Heard]) -> None:
+        for heard in events:
+            self._hear_child(heard)
+        again, self._again = self._again, []
+        for running in again:
+            if self._stop_at is None and self._slots.has_room(running.lane):
+                self._begin([running])
+            else:
+                self._overseer.give_back(running, "it had not begun")
 
     def _hear_child(self, heard: Heard) -> None:
         running = heard.running
-        if running.execution_id not in self._running or running.has_ended:
+        if heard.kind == "idle":
+            self._slots.give(running.lane)
+            self._requests.wake()
+        elif running.has_ended or running.execution_id not in self._running:
             return
-        if isinstance(heard.outcome, Outcome):
+        elif heard.ended is not None:
             running.has_ended = True
-            self._settler.add(running, heard.outcome)
+            self._pace.ran(running.job_type, heard.ended.ended - heard.ended.begun)
+            self._settler.add(running, heard.ended.outcome, heard.ended.begun, heard.ended.ended)
         elif heard.kind == "died":
             running.has_ended = True
             self._settler.add(running, self._overseer.outcome_of_death(running))
+        elif heard.kind == "passed over":
+            running.is_tiny = False
+            self._again.append(running)
         elif heard.kind == "begun":
-            running.has_begun = True
+            self._overseer.watch(running)
+        elif heard.kind == "slow":
+            self._pace.slow(running.job_type)
         else:
             self._settler.report(running, heard.kind, heard.value)
 
-    def _forget(self, running: Running) -> None:
-        """A run's outcome is written: its slot is free."""
-        with self._lock:
-            self._running.pop(running.execution_id, None)
-        self._slots.give(running.lane)
-        self._heartbeat.state = "busy" if self._running else "idle"
-        self._lease_at = time.monotonic()
-
     def _held(self) -> list[tuple[str, str, str]]:
+        """The runs to renew: not those that have just begun, nor those whose outcome is on its way."""
+        young = time.monotonic() - self._settings.lease.total_seconds() / 6
         with self._lock:
-            return [(each.job_id, each.execution_id, each.queue) for each in self._running.values()]
+            held = [each for each in self._running.values() if each.leased_at < young and not each.is_settling]
+            for running in held:
+                running.renewed = True
+            return [(each.job_id, each.execution_id, each.queue) for each in held]
 
     def _hear_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._wake_read.recv(4096):
                 pass
-        self._lease_at = time.monotonic()
+        self._requests.wake()
 
     def _hear_heartbeat(self, renewal: Renewal) -> None:
-        self._overseer.lose(renewal.lost)
-        for execution in renewal.cancelled:
-            self._overseer.cancel(execution, self._settings.cancel_grace)
+        self._overseer.renewed(renewal)
         if renewal.lost or renewal.cancelled or renewal.waiting:
             self.wake()
-
-    def _hear_command(self, command: dict[str, Any]) -> None:
-        match command.get("command"):
-            case "shutdown":
-                self.stop(self._settings.shutdown_grace)
-            case "cancel-job":
-                self._ask(str(command.get("job_id")), self._settings.cancel_grace)
-            case "stop-job":
-                self._ask(str(command.get("job_id")), timedelta(0))
-            case "stop-execution":
-                self._ask(str(command.get("execution_id")), timedelta(0))
-            case "look":
-                self.wake()
-            case "kill-horse":
-                for running in list(self._running.values()):
-                    self._ask(running.job_id, timedelta(0))
-
-    def _ask(self, which: str, grace: timedelta) -> None:
-        self._overseer.cancel(which, grace)
-        self.wake()
 
     def _close(self) -> None:
         self._doorbell.stop()
@@ -243,7 +261,7 @@ class WorkLoop:
         self._housekeeping.stop()
         self._heartbeat.stop()
         with contextlib.suppress(BrokerUnavailable, redis.RedisError):  # otherwise the others sweep the inboxes
-            self._leases.lease(Ask(uuid4().hex[:20], 0, self._slots.free_by_lane()))
+            self._leases.lease(self._requests.last())
             if not self._running:
                 self._leases.leave()
         self.pool.close()

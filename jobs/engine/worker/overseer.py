@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from jobs.engine import foreign
-from jobs.engine.errors import Cancelled, TimedOut
+from jobs.engine.errors import Cancelled, Expired, TimedOut
 from jobs.engine.outcome import Outcome, of_error
+from jobs.engine.worker.leasing import Renewal
 from jobs.engine.worker.pool import ChildPool
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.settling import Settler
 
 KILL_AFTER_ASKING = timedelta(seconds=2)
+EVERYTHING = "*"
 DIED = "its process died while running it"
 log = structlog.get_logger("worker")
 
@@ -24,16 +27,30 @@ log = structlog.get_logger("worker")
 class Overseer:
     """Knows why a child is killed, and so what its run's outcome is."""
 
-    def __init__(self, pool: ChildPool, settler: Settler) -> None:
-        self._pool, self._settler = pool, settler
+    def __init__(self, pool: ChildPool, settler: Settler, cancel_grace: timedelta) -> None:
+        self._pool, self._settler, self._cancel_grace = pool, settler, cancel_grace
         self._lock = threading.Lock()
         self._lost: set[str] = set()
         self._asked: dict[str, float] = {}
 
-    def lose(self, executions: set[str]) -> None:
-        """These runs are no longer this worker's; from any thread."""
+    def renewed(self, renewal: Renewal) -> None:
+        """What the heartbeat found: runs that are this worker's no more, runs to cancel; from any thread."""
         with self._lock:
-            self._lost |= executions
+            self._lost |= renewal.lost
+        for execution in renewal.cancelled:
+            self.cancel(execution, self._cancel_grace)
+
+    def command(self, command: Mapping[str, Any]) -> None:
+        """What a command says of runs; from any thread. Commands about anything else are not for here."""
+        match command.get("command"):
+            case "cancel-job":
+                self.cancel(str(command.get("job_id")), self._cancel_grace)
+            case "stop-job":
+                self.cancel(str(command.get("job_id")), timedelta(0))
+            case "stop-execution":
+                self.cancel(str(command.get("execution_id")), timedelta(0))
+            case "kill-horse":
+                self.cancel(EVERYTHING, timedelta(0))
 
     def cancel(self, job_or_execution_id: str, grace: timedelta) -> None:
         """Somebody wants this run to stop, by itself within the grace; from any thread."""
@@ -41,10 +58,28 @@ class Overseer:
             seconds = grace.total_seconds()
             self._asked[job_or_execution_id] = min(seconds, self._asked.get(job_or_execution_id, seconds))
 
+    def may_begin(self, running: Running, now: datetime) -> bool:
+        """Whether a run that was just leased should begin; otherwise its end is settled."""
+        if running.cancel_requested:
+            error: Exception = Cancelled("the job was cancelled")
+        elif running.is_past_deadline(now):
+            error = Expired("the job had not begun by its deadline")
+        else:
+            return True
+        running.has_ended = True
+        self._settler.add(running, of_error(error, None, 1))
+        return False
+
+    def give_back(self, running: Running, reason: str) -> None:
+        """A run that did not begin goes back to the front of its queue, uncharged."""
+        running.has_ended = True
+        self._settler.add(running, Outcome("released", message=reason))
+
     def watch(self, running: Running) -> None:
         """A run is handed to a child: it may take its timeout, and a moment to heed it."""
         if running.timeout is not None:
-            running.kill_at = running.begun_at + (running.timeout + KILL_AFTER_ASKING).total_seconds()
+            begun_at = time.monotonic() if running.begun_at is None else running.begun_at
+            running.kill_at = begun_at + (running.timeout + KILL_AFTER_ASKING).total_seconds()
 
     def next_at(self, runs: Iterable[Running], stop_at: float | None) -> list[float]:
         """When (monotonic seconds) the next run has to be looked at."""
@@ -67,7 +102,8 @@ class Overseer:
             elif stop_at is not None and now >= stop_at:
                 self._end(running, Outcome("released", message="its worker is shutting down"))
             else:
-                self._enforce(running, asked.get(running.execution_id, asked.get(running.job_id)), now)
+                wanted = (running.execution_id, running.job_id, EVERYTHING)
+                self._enforce(running, min((asked[each] for each in wanted if each in asked), default=None), now)
 
     def outcome_of_death(self, running: Running) -> Outcome:
         """A child ended by itself: a run that had begun is charged with it, others were only in its way."""

@@ -1,4 +1,4 @@
-"""The children of a worker: started by the template process, given runs, listened to, killed and replaced."""
+"""The children of a worker: forked by the template process, given runs, listened to, killed and replaced."""
 
 from __future__ import annotations
 
@@ -6,58 +6,38 @@ import contextlib
 import json
 import os
 import selectors
-import signal
 import socket
+import struct
+import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
 
 from jobs.engine.errors import FleetError
-from jobs.engine.outcome import Outcome, of_message
-from jobs.engine.worker import template, wire
+from jobs.engine.worker import page, template, wire
+from jobs.engine.worker.batch import Child, Heard
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.template import Template
 
+LOOK_EVERY = 0.005
+"""Seconds between two looks at the page of a child that works on several runs."""
 log = structlog.get_logger("worker")
 
 
-@dataclass(eq=False)
-class Child:
-    """One child process and the run it works on."""
-
-    sock: socket.socket
-    pid: int = 0
-    run: Running | None = None
-    doomed: bool = False
-    frames: wire.Frames = field(default_factory=wire.Frames)
-
-
-@dataclass(frozen=True)
-class Heard:
-    """Something about a run: begun, progress, log, done (with its outcome), or that its process died."""
-
-    running: Running
-    kind: str
-    value: dict[str, Any] = field(default_factory=dict)
-    outcome: Outcome | None = None
-    spoiled: bool = False
-
-
 class ChildPool:
-    """Children on demand; `events` turns readiness of their sockets into what happened."""
+    """Children on demand; `events` and `look` turn what they say and write into what happened."""
 
     def __init__(self, selector: selectors.BaseSelector, environ: dict[str, str]) -> None:
         self._selector, self._environ = selector, environ
         self.template: Template | None = None
         """Where children come from; `start` starts one in an interpreter of its own unless there is one."""
         self._children: set[Child] = set()
-        self._idle: deque[Child] = deque()
+        self._idle: list[Child] = []
         self._unnamed: deque[Child] = deque()
-        self._exited: dict[int, int] = {}
         self._control: socket.socket | None = None
+        self._look_at: float | None = None
 
     def start(self) -> None:
         """Start the template and wait until it has loaded every job. Raises FleetError where it can't."""
@@ -70,12 +50,14 @@ class ChildPool:
         """The template's process id."""
         return self.template.pid if self.template else 0
 
-    def run(self, running: Running) -> None:
-        """Hand a run to an idle child, or to a new one. Raises FleetError when the template is gone."""
-        child = self._idle.pop() if self._idle else self._fork()
-        child.run = running
+    def run(self, runs: Sequence[Running], afresh: bool = False) -> None:
+        """Hand runs of one lane to an idle child, or to a new one. Raises FleetError when the template is gone."""
+        child = self._idle.pop() if self._idle and not afresh else self._fork()
+        child.begin(runs)
+        if len(runs) > 1 and self._look_at is None:
+            self._look_at = time.monotonic() + LOOK_EVERY
         with contextlib.suppress(OSError):
-            child.sock.sendall(wire.pack(running.message(), running.data))
+            child.sock.sendall(wire.pack_batch([each.run() for each in runs]))
 
     def cancel(self, running: Running) -> None:
         """Pass on a cancellation."""
@@ -88,7 +70,8 @@ class ChildPool:
         """End the child that works on a run, at once; its end is reported like any other."""
         child = self._child_of(running)
         if child is not None:
-            _kill(child)
+            child.was_killed = True
+            child.kill()
 
     def events(self, source: Any) -> Iterator[Heard]:
         """What a ready socket says."""
@@ -96,6 +79,24 @@ class ChildPool:
             yield from self._hear_template()
         elif source in self._children:
             yield from self._hear_child(source)
+
+    @property
+    def look_at(self) -> float | None:
+        """When (monotonic seconds) to call `look` again."""
+        return self._look_at
+
+    def look(self) -> Iterator[Heard]:
+        """What children that work on several runs have done meanwhile, in case one of these takes long."""
+        now = time.monotonic()
+        if self._look_at is None or now < self._look_at:
+            return
+        busy = [child for child in self._children if child.is_shared]
+        self._look_at = now + LOOK_EVERY if busy else None
+        for child in busy:
+            if child.sock_is_silent():
+                yield from self._heard(child, child.look(now))
+            else:
+                yield from self._hear_child(child)
 
     def close(self) -> None:
         """End every child and the template."""
@@ -110,14 +111,16 @@ class ChildPool:
         if self._control is None:
             raise FleetError("the template process is not running")
         ours, theirs = socket.socketpair()
+        fd = page.create()
         try:
-            socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
+            socket.send_fds(self._control, [b"fork"], [theirs.fileno(), fd])
+            child = Child(ours, page.Page(fd))
         except OSError:
             ours.close()
             raise FleetError("the template process is gone") from None
         finally:
             theirs.close()
-        child = Child(ours)
+            os.close(fd)
         self._children.add(child)
         self._unnamed.append(child)
         self._selector.register(ours, selectors.EVENT_READ, child)
@@ -135,7 +138,7 @@ class ChildPool:
                 log.error("no child could be forked", reason=message.get("error"))
                 yield from self._died(child)
             elif child.doomed:
-                _kill(child)
+                child.kill()
             return
         if os.WIFSIGNALED(message["status"]):
             log.warning("child died", pid=message["exited"], signal=os.WTERMSIG(message["status"]))
@@ -144,39 +147,38 @@ class ChildPool:
 
     def _hear_child(self, child: Child) -> Iterator[Heard]:
         try:
-            heard = [_understood(child, header) for header, _ in wire.receive(child.sock, child.frames)]
+            messages = list(wire.receive(child.sock, child.frames))
         except Exception as error:
             if not isinstance(error, EOFError | OSError):
                 log.error("child sent nonsense", pid=child.pid, error=repr(error))
             yield from self._died(child)
             return
-        for each in heard:
-            if each is None:
-                continue
-            if each.outcome is not None:
-                child.run = None
-                self._forget(child) if each.spoiled or child.doomed else self._idle.append(child)
-            yield each
+        for header, blob in messages:
+            if child in self._children:
+                yield from self._heard(child, child.understand(header, blob))
+
+    def _heard(self, child: Child, events: Iterator[Heard]) -> Iterator[Heard]:
+        """Pass on what a child said, which may have been taken over by what it read: anything odd is its end."""
+        try:
+            for each in events:
+                if each.kind == "idle":
+                    self._forget(child) if each.value.get("spoiled") or child.doomed else self._idle.append(child)
+                yield each
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error) as error:
+            log.error("child sent nonsense", pid=child.pid, error=repr(error))
+            yield from self._died(child)
 
     def _last_words(self, child: Child) -> Iterator[Heard]:
         """A child has exited: a process it started may hold its socket open, so its end is not waited for."""
         child.sock.setblocking(False)
-        while child in self._children:
-            try:
-                waiting = bool(child.sock.recv(1, socket.MSG_PEEK))
-            except OSError:
-                waiting = False
-            if not waiting:
-                break
+        while child in self._children and not child.sock_is_silent():
             yield from self._hear_child(child)
         if child in self._children:
             yield from self._died(child)
 
     def _died(self, child: Child) -> Iterator[Heard]:
-        running = child.run
         self._forget(child)
-        if running is not None:
-            yield Heard(running, "died")
+        yield from child.last_will()
 
     def _forget(self, child: Child) -> None:
         self._children.discard(child)
@@ -185,31 +187,8 @@ class ChildPool:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(child.sock)
         child.sock.close()
-        if child.run is not None:
-            _kill(child)
+        if child.is_busy:
+            child.kill()
 
     def _child_of(self, running: Running) -> Child | None:
-        return next((child for child in self._children if child.run is running), None)
-
-
-def _kill(child: Child) -> None:
-    """End a child and whatever it started; one whose process id is still on its way is ended when that arrives."""
-    child.doomed = True
-    if child.pid:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-
-
-def _understood(child: Child, header: wire.Header) -> Heard | None:
-    """A message of a child, which may have been taken over by what it read: anything odd raises."""
-    running = child.run
-    if running is None or header["execution_id"] != running.execution_id:
-        return None
-    match header["op"]:
-        case "begun":
-            return Heard(running, "begun")
-        case "done":
-            return Heard(running, "done", outcome=of_message(header["outcome"]), spoiled=bool(header["spoiled"]))
-        case "progress" | "log" as kind if isinstance(header["value"], dict):
-            return Heard(running, kind, value=header["value"])
-    raise ValueError("an unknown message")
+        return next((child for child in self._children if running.execution_id in child.open), None)

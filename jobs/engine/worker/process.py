@@ -9,10 +9,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from jobs.engine.errors import TimedOut
 
@@ -49,25 +48,38 @@ def threads() -> int:
     return threading.active_count()
 
 
-@contextmanager
-def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise TimedOut in the main thread after so many seconds; the worker's parent kills what does not heed it."""
-    if seconds is None:
-        yield
-        return
+def limits(seconds: float | None, megabytes: int | None) -> AbstractContextManager[object]:
+    """Bound the time and the growth of this process for one run; see `time_limit` and `memory_limit`."""
+    if megabytes is None:
+        return time_limit(seconds)
+    stack = ExitStack()
+    stack.enter_context(memory_limit(megabytes))
+    stack.enter_context(time_limit(seconds))
+    return stack
 
-    def ring(*_: Any) -> None:
-        error = TimedOut(f"the job ran longer than {timedelta(seconds=seconds)}")
+
+class time_limit(AbstractContextManager[None]):
+    """Raise TimedOut in the main thread after so many seconds; the worker's parent kills what does not heed it."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        if self._seconds is not None:
+            signal.signal(signal.SIGALRM, self._ring)
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        if self._seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _ring(self, *_: object) -> None:
+        error = TimedOut(f"the job ran longer than {timedelta(seconds=self._seconds or 0)}")
         if not _held_back:
             raise error
         _held_back[-1] = error
-
-    signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager

@@ -7,12 +7,13 @@ import json
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from jobs.engine import events, registry, views
 from jobs.engine.errors import UnknownJob
+from jobs.engine.execute import Run
 from jobs.engine.fleet import Fleet
 from jobs.engine.foreign import KEPT
 from jobs.engine.outcome import Outcome
@@ -34,80 +35,98 @@ EVENTS = {
 }
 
 
-@dataclass
 class Running:
-    """One leased run. Times ending in `_at` are monotonic seconds; `begun` is epoch seconds."""
+    """One leased run. Times ending in `_at` are monotonic seconds."""
 
-    job_id: str
-    execution_id: str
-    queue: str
-    lane: str
-    data: bytes = field(repr=False)
-    job_type: str
-    tenant: str
-    correlation_id: str
-    attempt: int
-    timeout: timedelta | None
-    expired: bool
-    cancel_requested: bool
-    policy: Policy | None
-    values: dict[str, str] = field(repr=False, default_factory=dict)
-    begun: float = field(default_factory=time.time)
-    begun_at: float = field(default_factory=time.monotonic)
-    kill_at: float | None = None
-    cancelling: bool = False
-    has_begun: bool = False
-    has_ended: bool = False
+    __slots__ = (
+        *("job_id", "execution_id", "queue", "lane", "values", "data", "job_type", "tenant", "attempt", "timeout"),
+        *("policy", "leased_at", "begun_at", "kill_at", "is_tiny", "has_begun", "has_ended", "has_reported"),
+        *("is_settling", "cancelling", "renewed"),
+    )
+
+    def __init__(self, job_id: str, execution_id: str, queue: str, lane: str, values: Sequence[bytes | None]) -> None:
+        self.job_id, self.execution_id, self.queue, self.lane = job_id, execution_id, queue, lane
+        self.values = values
+        self.data = values[0] or b""
+        self.job_type, self.tenant = self.text(TYPE), self.text(TENANT)
+        self.attempt = max(1, _number(self.text(ATTEMPTS)))
+        self.timeout = _timeout(values[TIMEOUT])
+        self.policy: Policy | None = None
+        self.leased_at = time.monotonic()
+        self.begun_at: float | None = None
+        self.kill_at: float | None = None
+        self.is_settling = self.is_tiny = self.cancelling = self.has_begun = self.has_ended = self.has_reported = (
+            self.renewed
+        ) = False
+
+    def text(self, index: int) -> str:
+        """A field of the job's hash as text; empty where there is none."""
+        value = self.values[index]
+        return value.decode("utf-8", "replace") if value else ""
+
+    @property
+    def correlation_id(self) -> str:
+        """Of the request that enqueued the job."""
+        return self.text(CORRELATION_ID)
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody cancelled it before it was leased."""
+        return self.values[CANCEL_REQUESTED] is not None
+
+    @property
+    def has_died_before(self) -> bool:
+        """Whether a process died under it before."""
+        return bool(self.values[DEATHS])
 
     @property
     def rq_retry(self) -> tuple[int, list[float]]:
         """RQ's own retries of a plain client's job: how many are left, and the waits in seconds."""
-        return _number(self.values.get("retries_left")), _intervals(self.values.get("retry_intervals"))
+        return _number(self.text(RETRIES_LEFT)), _intervals(self.text(RETRY_INTERVALS))
 
-    def message(self) -> dict[str, Any]:
+    def is_past_deadline(self, now: datetime) -> bool:
+        """Whether the job should have begun before."""
+        return self.values[DEADLINE] is not None and _is_past(self.text(DEADLINE), now)
+
+    def run(self) -> Run:
         """What the child is told."""
-        names = ("success_callback_name", "failure_callback_name", "stopped_callback_name")
-        return {
-            "op": "run",
-            "job_id": self.job_id,
-            "execution_id": self.execution_id,
-            "job_type": self.job_type,
-            "tenant": self.tenant,
-            "attempt": self.attempt,
-            "timeout": None if self.timeout is None else self.timeout.total_seconds(),
-            "memory_mb": self.policy.memory_mb if self.policy else None,
-            "retries_left": self.rq_retry[0],
-            "retry_intervals": self.rq_retry[1],
-            "callbacks": [self.values[name] for name in names if self.values.get(name)],
-            "has_webhooks": bool(self.values.get("webhooks")),
-        }
+        run = Run(self.job_id, self.execution_id, self.data, self.job_type, self.tenant, self.attempt)
+        run.timeout = None if self.timeout is None else self.timeout.total_seconds()
+        if self.policy is not None:
+            run.memory_mb = self.policy.memory_mb
+        if self.policy is None or any(self.values[CALLBACKS]) or self.values[WEBHOOKS]:
+            run.retries_left, intervals = self.rq_retry
+            run.retry_intervals = tuple(intervals)
+            run.callbacks = tuple(value.decode("utf-8", "replace") for value in self.values[CALLBACKS] if value)
+            run.has_webhooks = bool(self.values[WEBHOOKS])
+        return run
 
-    def settlement(self, ended: Outcome, ended_at: float) -> list[str | bytes | float]:
-        """The settle script's arguments for this run and outcome."""
+    def settlement(self, ended: Outcome, begun: float, ended_at: float) -> list[str | bytes | float]:
+        """The settle script's arguments for this run and outcome; `begun` and `ended_at` are epoch seconds."""
         keep, count = self._retention(ended.kind)
-        registered = self.job_type if self.policy else ""
         packed = zlib.compress(ended.traceback.encode()) if ended.traceback else b""
         wait = ended.wait.total_seconds() if ended.wait else 0.0
         reason = json.dumps(ended.error) if ended.kind in ("failed", "cancelled", "retry") else ended.message
+        logged = self.has_reported or self.attempt > 1
         return [
             self.job_id,
             self.execution_id,
             self.queue,
             ended.kind,
-            registered,
+            self.job_type if self.policy else "",
             base64.b64encode(ended.value.encode()) if ended.value not in (None, "null") else "",
-            base64.b64encode(packed),
+            base64.b64encode(packed) if packed else "",
             packed,
             int(keep.total_seconds()),
             count,
             wait,
-            self.begun,
+            begun,
             ended_at,
             EVENTS[ended.kind],
-            self._event_data(ended, wait),
+            self._event_data(ended, wait) if self.values[TOPICS] else "",
             reason,
-            self.values.get("unique_key", ""),
-            "rl",
+            self.values[UNIQUE_KEY] or "",
+            ("r" if self.renewed else "") + ("l" if logged else ""),
         ]
 
     def _event_data(self, ended: Outcome, wait: float) -> str:
@@ -124,65 +143,27 @@ class Running:
 
     def _retention(self, kind: str) -> tuple[timedelta, int]:
         if self.policy is None:
-            name = "result_ttl" if kind == "finished" else "failure_ttl"
+            field = RESULT_TTL if kind == "finished" else FAILURE_TTL
             default = KEPT if kind == "finished" else FAILED_KEPT
-            seconds = _whole(self.values.get(name))
+            seconds = _whole(self.text(field))
             keep = default if seconds is None else timedelta(seconds=min(max(seconds, 0), LONGEST))
             return (FAILED_KEPT if seconds == -1 else keep), 10_000
         kept: Retention = self.policy.retention
         return (kept.failed, kept.failed_count) if kind == "failed" else (kept.finished, kept.finished_count)
 
 
-FIELDS = (
-    "data",
-    "type",
-    "tenant",
-    "timeout",
-    "deadline",
-    "attempts",
-    "topics",
-    "correlation_id",
-    "deaths",
-    "success_callback_name",
-    "failure_callback_name",
-    "stopped_callback_name",
-    "webhooks",
-    "cancel_requested",
-    "final",
-    "retries_left",
-    "retry_intervals",
-    "result_ttl",
-    "failure_ttl",
-    "unique_key",
-)
-"""The order of `FIELDS` in lease.lua."""
+(DATA, TYPE, TENANT, TIMEOUT, DEADLINE, ATTEMPTS, TOPICS, CORRELATION_ID, DEATHS) = range(9)
+CALLBACKS = slice(9, 12)
+(WEBHOOKS, CANCEL_REQUESTED, FINAL, RETRIES_LEFT, RETRY_INTERVALS, RESULT_TTL, FAILURE_TTL, UNIQUE_KEY) = range(12, 20)
+"""Where the fields are that lease.lua tells of (its FIELDS)."""
 
 
-def of_reply(reply: Sequence[Any], server_time: datetime, fleet: Fleet) -> Running:
+def of_reply(reply: Sequence[Any], fleet: Fleet) -> Running:
     """A run from one job of the lease script's reply."""
-    job_id, execution_id, queue, lane, raw = reply
-    values = {
-        name: value.decode("utf-8", "replace")
-        for name, value in zip(FIELDS[1:], raw[1:], strict=True)
-        if value is not None
-    }
-    name = values.get("type", "")
-    return Running(
-        job_id=job_id.decode(),
-        execution_id=execution_id.decode(),
-        queue=queue.decode(),
-        lane=lane.decode(),
-        data=raw[0],
-        job_type=name,
-        tenant=values.get("tenant", ""),
-        correlation_id=values.get("correlation_id", ""),
-        attempt=max(1, _number(values.get("attempts"))),
-        timeout=_timeout(values.get("timeout")),
-        expired=_is_past(values.get("deadline"), server_time),
-        cancel_requested="cancel_requested" in values,
-        policy=_policy(name, fleet),
-        values=values,
-    )
+    job_id, execution_id, queue, lane, values = reply
+    running = Running(job_id.decode(), execution_id.decode(), queue.decode(), lane.decode(), values)
+    running.policy = _policy(running.job_type, fleet)
+    return running
 
 
 def _policy(name: str, fleet: Fleet) -> Policy | None:
@@ -192,8 +173,9 @@ def _policy(name: str, fleet: Fleet) -> Policy | None:
         return None
 
 
-def _timeout(text: str | None) -> timedelta | None:
-    seconds = _number(text)
+@lru_cache(1000)
+def _timeout(field: bytes | None) -> timedelta | None:
+    seconds = _number(field.decode("utf-8", "replace") if field else None)
     return DEFAULT_TIMEOUT if seconds == 0 else None if seconds < 0 else timedelta(seconds=min(seconds, LONGEST))
 
 

@@ -1,4 +1,4 @@
-"""A worker's slots: how many are free in all and in each lane, and which queue each looks at first."""
+"""A worker's slots: how many are free in all and in each lane, and which queue each job is taken from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.engine.lanes import DEFAULT_LANE
 
 
 class Slots:
-    """Counts what runs; every lane has its own bound within the worker's."""
+    """Counts what children work on, each on jobs of one lane; every lane has its own bound within the worker's."""
 
     def __init__(self, concurrency: int, lanes: Mapping[str, int]) -> None:
         self.concurrency = concurrency
@@ -21,21 +21,28 @@ class Slots:
         """Slots that nothing runs in."""
         return max(0, self.concurrency - self._taken.total())
 
+    def has_room(self, lane: str) -> bool:
+        """Whether a job of that lane may begin."""
+        return self.free > 0 and self._taken[self._known(lane)] < self._lanes[self._known(lane)]
+
     def free_by_lane(self) -> dict[str, int]:
         """Free slots of each lane."""
         return {lane: max(0, bound - self._taken[lane]) for lane, bound in self._lanes.items()}
 
     def take(self, lane: str) -> None:
-        """A run begins."""
-        self._taken[lane if lane in self._lanes else DEFAULT_LANE] += 1
+        """A child begins with jobs of that lane."""
+        self._taken[self._known(lane)] += 1
 
     def give(self, lane: str) -> None:
-        """A run has ended."""
-        self._taken[lane if lane in self._lanes else DEFAULT_LANE] -= 1
+        """It has ended with them."""
+        self._taken[self._known(lane)] -= 1
+
+    def _known(self, lane: str) -> str:
+        return lane if lane in self._lanes else DEFAULT_LANE
 
 
 class QueueOrder:
-    """Which queue a slot looks at first: smooth weighted round-robin, or always the first.
+    """Which queue each job is looked for first: smooth weighted round-robin, or always the first.
 
     Smooth weighted round-robin spreads the picks (6/3/1 gives c d c c d c l ...) and is exact over each full round:
     the algorithm of nginx's upstream module.
@@ -45,10 +52,19 @@ class QueueOrder:
         self._weights = [1 if strict else weights.get(queue, 1) for queue in queues]
         self._strict = strict
         self._current = [0] * len(queues)
+        self._ahead: list[int] = []
 
     def picks(self, count: int) -> list[int]:
-        """For each of `count` slots the number (from 1) of the queue to look at first."""
-        return [1] * count if self._strict else [self._pick() for _ in range(count)]
+        """For each of the next `count` jobs the number (from 1) of the queue to look at first."""
+        if self._strict:
+            return [1] * count
+        while len(self._ahead) < count:
+            self._ahead.append(self._pick())
+        return self._ahead[:count]
+
+    def taken(self, count: int) -> None:
+        """So many of the picks were used; the next jobs go on from there."""
+        del self._ahead[:count]
 
     def _pick(self) -> int:
         self._current = [value + weight for value, weight in zip(self._current, self._weights, strict=True)]

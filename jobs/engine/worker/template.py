@@ -1,8 +1,8 @@
 """The template process: single-threaded, with every job loaded, from which children are forked.
 
 It is a fork of the worker where that has neither threads nor connections yet (`fork`), or else a fresh interpreter
-(`start`). A request over its control socket (SOCK_SEQPACKET) is one file descriptor with the text `fork`; the answers
-are JSON: {"ready"}, {"pid"} and, later, {"exited", "status"}.
+(`start`). A request over its control socket (SOCK_SEQPACKET) is two file descriptors (the child's
+socket and its page) with the text `fork`; the answers are JSON: {"ready"}, {"pid"} and, later, {"exited", "status"}.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,21 +142,22 @@ def _serve(control: socket.socket, fleet: Fleet) -> None:
             for pid, status in _exited():
                 control.send(json.dumps({"exited": pid, "status": status}).encode())
         if control in ready:
-            message, fds, _, _ = socket.recv_fds(control, 64, 1)
+            message, fds, _, _ = socket.recv_fds(control, 64, 2)
             if not message:
                 return
-            if fds:
-                _fork(control, fds[0], fleet, (wake_read, wake_write))
+            if len(fds) == 2:
+                _fork(control, (fds[0], fds[1]), fleet, (wake_read, wake_write))
             else:
+                _close(fds)
                 control.send(json.dumps({"pid": 0, "error": "too many open files"}).encode())
 
 
-def _fork(control: socket.socket, fd: int, fleet: Fleet, inherited: tuple[int, int]) -> None:
+def _fork(control: socket.socket, fds: tuple[int, int], fleet: Fleet, inherited: tuple[int, int]) -> None:
     template = os.getpid()
     try:
         pid = os.fork()
     except OSError as error:
-        os.close(fd)
+        _close(fds)
         control.send(json.dumps({"pid": 0, "error": str(error)}).encode())
         return
     if pid == 0:
@@ -167,16 +168,20 @@ def _fork(control: socket.socket, fd: int, fleet: Fleet, inherited: tuple[int, i
             os.setpgid(0, 0)
             process.die_with(template)
             control.close()
-            for each in inherited:
-                os.close(each)
-            child.main(socket.socket(fileno=fd), fleet)
+            _close(inherited)
+            child.main(socket.socket(fileno=fds[0]), fds[1], fleet)
             status = 0
         finally:
             os._exit(status)
-    os.close(fd)
+    _close(fds)
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)
     control.send(json.dumps({"pid": pid}).encode())
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _exited() -> list[tuple[int, int]]:

@@ -3,21 +3,73 @@
 from __future__ import annotations
 
 import json
+import marshal
 import socket
 import struct
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from jobs.engine.execute import Run
+from jobs.engine.outcome import DECIDED_BY_CHILDREN, Outcome, of_message
 
 Header = dict[str, Any]
 _LENGTHS = struct.Struct("!II")
+_ENDED = struct.Struct("<HBBddI")
 LARGEST = 64 * 1024 * 1024
 READ = 256 * 1024
+FINISHED = DECIDED_BY_CHILDREN.index("finished")
+
+
+class Ended(NamedTuple):
+    """How the run at a place of a batch ended; `begun` and `ended` are epoch seconds."""
+
+    place: int
+    outcome: Outcome
+    spoiled: bool
+    begun: float
+    ended: float
 
 
 def pack(header: Header, blob: bytes = b"") -> bytes:
     """One message as bytes."""
     text = json.dumps(header, separators=(",", ":")).encode()
     return _LENGTHS.pack(len(text), len(blob)) + text + blob
+
+
+def pack_batch(runs: Sequence[Run]) -> bytes:
+    """The message that hands runs to a child. Marshal is for this direction only: a child trusts its worker."""
+    return pack({"op": "batch"}, marshal.dumps([run.as_tuple() for run in runs]))
+
+
+def unpack_batch(blob: bytes) -> list[Run]:
+    """The runs of a batch message."""
+    return [Run(*each) for each in marshal.loads(blob)]  # noqa: S302  from this child's own worker
+
+
+def pack_outcome(place: int, outcome: Outcome, spoiled: bool, begun: float, ended: float) -> bytes:
+    """An outcome for the page or, with a message around it, for the socket."""
+    kind = DECIDED_BY_CHILDREN.index(outcome.kind)
+    if kind == FINISHED:
+        body = (outcome.value or "null").encode()
+    else:
+        values = asdict(outcome)
+        values["wait"] = None if outcome.wait is None else outcome.wait.total_seconds()
+        body = json.dumps(values).encode()
+    return _ENDED.pack(place, kind, spoiled, begun, ended, len(body)) + body
+
+
+def unpack_outcomes(data: bytes) -> Iterator[Ended]:
+    """The outcomes in what a child wrote. Raises ValueError, TypeError, KeyError or struct.error for nonsense."""
+    at = 0
+    while at < len(data):
+        place, kind, spoiled, begun, ended, size = _ENDED.unpack_from(data, at)
+        at += _ENDED.size + size
+        body = data[at - size : at]
+        if len(body) < size or not 0 <= begun <= ended < 1e11:
+            raise ValueError("a child's outcome makes no sense")
+        outcome = Outcome("finished", value=body.decode()) if kind == FINISHED else of_message(json.loads(body))
+        yield Ended(place, outcome, bool(spoiled), begun, ended)
 
 
 class Frames:

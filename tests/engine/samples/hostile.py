@@ -27,6 +27,7 @@ class Forged(Payload):
     """What the job tells its worker by itself: bytes in Latin-1."""
 
     text: str
+    blob: str = ""
 
 
 @job("hostile.surrogate", retry=NONE)
@@ -89,10 +90,18 @@ def forges(payload: Forged, context: Context) -> None:
     """Writes to the worker's socket by itself, then waits for what comes of it."""
     text = payload.text.replace("EXECUTION", context.execution_id).encode("latin-1")
     reporter: Any = context.reporter
-    reporter._sock.sendall(struct.pack("!II", len(text), 0) + text)
+    blob = payload.blob.encode("latin-1")
+    reporter._pipe._sock.sendall(struct.pack("!II", len(text), len(blob)) + text + blob)
     signal.pause()
 
 
-def forged(**message: Any) -> str:
+def forged(**message: Any) -> dict[str, str]:
     """A message about the job's own run."""
-    return json.dumps({"execution_id": "EXECUTION", **message})
+    return {"text": json.dumps({"execution_id": "EXECUTION", **message})}
+
+
+def forged_outcome(outcome: dict[str, Any], place: int = 0, kind: int = 1, begun: float = 1.0) -> dict[str, str]:
+    """An outcome of the run at that place of the batch."""
+    body = json.dumps(outcome).encode()
+    frame = struct.pack("<HBBddI", place, kind, 0, begun, 2.0, len(body)) + body
+    return {"text": json.dumps({"op": "outcome"}), "blob": frame.decode("latin-1")}

@@ -1,0 +1,142 @@
+"""One child as its worker sees it: the batch of runs it works on, what it says of them, and what dies with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.engine.worker import wire
+from jobs.engine.worker.pace import SLOW
+from jobs.engine.worker.page import SETTLED, Page
+from jobs.engine.worker.running import Running
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Something about a run: progress, log, ended (with its outcome), died, passed over; or a child that is idle."""
+
+    kind: str
+    running: Running
+    value: dict[str, Any] = field(default_factory=dict)
+    ended: wire.Ended | None = None
+
+
+class Child:
+    """One child process, its socket and page, and the runs it was handed."""
+
+    def __init__(self, sock: socket.socket, page: Page) -> None:
+        self.sock, self.page = sock, page
+        self.frames = wire.Frames()
+        self.pid = 0
+        self.doomed = self.was_killed = False
+        self.open: dict[str, Running] = {}
+        """The runs of the present batch without an outcome, by execution."""
+        self._batch: list[Running] = []
+        self._taken: dict[int, float] = {}
+        self._current = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it was handed runs and has not said yet that it is idle."""
+        return bool(self._batch)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several runs wait for one another in it."""
+        return len(self._batch) > 1
+
+    def begin(self, runs: Sequence[Running]) -> None:
+        """These runs are about to be sent."""
+        self.page.reset()
+        self._batch, self._taken, self._current = list(runs), {}, 0
+        self.open = {each.execution_id: each for each in runs}
+        runs[0].begun_at = time.monotonic()
+
+    def kill(self) -> None:
+        """End it and whatever it started; one whose process id is still on its way is ended when that arrives."""
+        self.doomed = True
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def sock_is_silent(self) -> bool:
+        """Whether nothing waits on its socket."""
+        return not select.select([self.sock], [], [], 0)[0]
+
+    def understand(self, header: wire.Header, blob: bytes) -> Iterator[Heard]:
+        """A message of the child. Raises ValueError, TypeError or KeyError for what can't be one."""
+        match header["op"]:
+            case "idle" if self._batch:
+                yield from self._outcomes(self.page.outcomes(certain=True))
+                yield from self._end(bool(header["spoiled"]))
+            case "outcome":
+                yield from self._outcomes(blob)
+            case "progress" | "log" as kind if isinstance(header["value"], dict):
+                if running := self.open.get(header["execution_id"]):
+                    yield Heard(kind, running, header["value"])
+            case _:
+                raise ValueError("an unknown message")
+
+    def look(self, now: float) -> Iterator[Heard]:
+        """Outcomes that were written meanwhile; takes back what waits behind a run that is not tiny after all."""
+        yield from self._outcomes(self.page.outcomes(certain=False))
+        yield from self._passed_over(now)
+        current = self.page.begun
+        if current != self._current:
+            self._current = current
+            if 0 < current <= len(self._batch):
+                self._batch[current - 1].begun_at = now
+                yield Heard("begun", self._batch[current - 1])
+            return
+        if not 0 < current <= len(self._batch) or self._taken:
+            return
+        running = self._batch[current - 1]
+        if now - (running.begun_at or now) > SLOW:
+            for index in range(current, len(self._batch)):
+                self.page.take_back(index)
+                self._taken[index] = now + SETTLED.total_seconds()
+            yield Heard("slow", running)
+
+    def last_will(self) -> Iterator[Heard]:
+        """The child is dead: what it had finished counts, the run it was in died with it, the others never began."""
+        with contextlib.suppress(ValueError, TypeError, LookupError, struct.error):
+            yield from self._outcomes(self.page.outcomes(certain=True))
+        begun = self.page.begun
+        batch, self._batch = self._batch, []
+        for index, running in enumerate(batch):
+            if self.open.pop(running.execution_id, None) is not None:
+                running.has_begun = index < begun
+                yield Heard("died" if running.has_begun and not self.was_killed else "passed over", running)
+        if batch:
+            yield Heard("idle", batch[0], {"spoiled": True})
+        self.page.close()
+
+    def _outcomes(self, data: bytes) -> Iterator[Heard]:
+        for ended in wire.unpack_outcomes(data):
+            running = self.open.pop(self._batch[ended.place].execution_id, None)
+            if running is not None:
+                yield Heard("ended", running, ended=ended)
+
+    def _passed_over(self, now: float) -> Iterator[Heard]:
+        due = [index for index, at in self._taken.items() if now >= at]
+        begun = self.page.begun
+        for index in due:
+            self._taken[index] = float("inf")
+            running = self._batch[index]
+            if index >= begun and self.open.pop(running.execution_id, None) is not None:
+                yield Heard("passed over", running)
+
+    def _end(self, spoiled: bool) -> Iterator[Heard]:
+        batch, self._batch = self._batch, []
+        for running in batch:
+            if self.open.pop(running.execution_id, None) is not None:
+                yield Heard("passed over", running)
+        yield Heard("idle", batch[0], {"spoiled": spoiled})

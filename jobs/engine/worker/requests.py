@@ -1,0 +1,98 @@
+"""When and for how much to ask the lease script, and how what it gives is shared out among children."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from uuid import uuid4
+
+from jobs.engine.worker.leasing import SLOT, Ask, Leased
+from jobs.engine.worker.pace import Pace
+from jobs.engine.worker.running import Running
+from jobs.engine.worker.slots import QueueOrder, Slots
+
+LOOK_AGAIN = 1.0
+"""Seconds until a paused queue is looked at again."""
+RETRY = 0.5
+
+
+class Requests:
+    """The lease requests of one worker; one whose reply was lost is asked again as it was."""
+
+    def __init__(self, slots: Slots, order: QueueOrder, pace: Pace) -> None:
+        self._slots, self._order, self._pace = slots, order, pace
+        self._open: Ask | None = None
+        self.drains = False
+        """Whether the worker takes no more until it runs nothing."""
+        self.due_at: float | None = 0.0
+        """When (monotonic seconds) to ask next, or None for not before something happens."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the last answer is in and nothing is left to ask for."""
+        return self.due_at is None and self._open is None
+
+    def wake(self) -> None:
+        """Ask at the next turn."""
+        self.due_at = time.monotonic()
+
+    def wake_after(self, seconds: float | None) -> None:
+        """Ask after so long, or (None) not before something happens."""
+        self.due_at = None if seconds is None else time.monotonic() + seconds
+
+    def postpone(self) -> None:
+        """Redis is away: what was to be asked is asked in a moment."""
+        if self._open is not None or self.due_at is not None:
+            self.wake_after(RETRY)
+
+    def ask(self, most: int | None, is_idle: bool) -> Ask | None:
+        """The request that is due, or None; `most` bounds the number of jobs."""
+        if self.due_at is None or self.due_at > time.monotonic():
+            return None
+        if self._open is None:
+            self._open = self._new(most, is_idle)
+        return self._open
+
+    def last(self) -> Ask:
+        """A request for nothing, which empties the inboxes."""
+        return Ask(_request_id(), 0, self._lanes())
+
+    def answered(self, leased: Leased) -> None:
+        """The open request's reply has come."""
+        tiny = self._open.tiny if self._open is not None else frozenset()
+        for running in leased.runs:
+            running.is_tiny = running.job_type in tiny and not running.has_died_before
+        self._open, self.due_at = None, None
+        self.drains = leased.must_drain
+        self._order.taken(len(leased.runs))
+
+    def batches(self, runs: Sequence[Running]) -> Iterator[list[Running]]:
+        """The runs as they go to children: tiny ones of one lane up to sixteen together, others one by one."""
+        tiny: dict[str, list[Running]] = {}
+        for running in runs:
+            if not running.is_tiny:
+                yield [running]
+                continue
+            batch = tiny.setdefault(running.lane, [])
+            batch.append(running)
+            if len(batch) == SLOT:
+                yield tiny.pop(running.lane)
+        yield from tiny.values()
+
+    def _new(self, most: int | None, is_idle: bool) -> Ask:
+        free = self._slots.free
+        if self.drains and not is_idle:
+            free = 0
+        if most is not None:
+            return Ask(
+                _request_id(), SLOT * min(free, most), self._lanes(), self._order.picks(min(free, most)), is_idle
+            )
+        picks = self._order.picks(SLOT * free)
+        return Ask(_request_id(), SLOT * free, self._lanes(), picks, is_idle, self._pace.tiny)
+
+    def _lanes(self) -> dict[str, int]:
+        return {lane: SLOT * free for lane, free in self._slots.free_by_lane().items()}
+
+
+def _request_id() -> str:
+    return uuid4().hex[:20]

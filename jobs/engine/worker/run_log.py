@@ -1,0 +1,77 @@
+"""The worker's log line of each run: the usual one is put together by hand, since it is written for every job."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import structlog
+
+from jobs.engine.log_redaction import redact
+from jobs.engine.worker.settling import EndedRun
+from jobs.settings import Settings
+
+log = structlog.get_logger("worker")
+
+
+class RunLog:
+    """Writes a line for each outcome that was settled; the JSON lines of finished runs in one write."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._is_quick = settings.json_logs and settings.log_level in ("DEBUG", "INFO")
+        self._tail = f'"logger":"worker","process":"worker","pid":{os.getpid()}'
+
+    def write(self, batch: Iterable[EndedRun], words: Iterable[str]) -> None:
+        """Tell how runs ended and whether their outcome was taken."""
+        lines = []
+        for each, word in zip(batch, words, strict=True):
+            if self._is_quick and each.outcome.kind == "finished" and word in ("ok", "again"):
+                lines.append(self._finished(each))
+            else:
+                _log(each, word)
+        if lines:
+            try:
+                sys.stderr.write("".join(lines))
+                sys.stderr.flush()
+            except (OSError, ValueError, AttributeError):
+                return
+
+    def _finished(self, each: EndedRun) -> str:
+        running = each.running
+        time = datetime.now(UTC).isoformat(timespec="microseconds")[:-6]
+        return (
+            f'{{"time":"{time}Z","level":"info","event":"job finished",{self._tail},"job_id":"{running.job_id}",'
+            f'"job_type":{_text(running.job_type)},"tenant":{_text(running.tenant)},'
+            f'"correlation_id":{_text(running.correlation_id)},"attempt":{running.attempt},'
+            f'"seconds":{max(0.0, each.ended - each.begun):.3f}}}\n'
+        )
+
+
+@lru_cache(4096)
+def _text(value: str) -> str:
+    return json.dumps(redact({"value": value})["value"])
+
+
+def _log(each: EndedRun, word: str) -> None:
+    running, outcome = each.running, each.outcome
+    about = {
+        "job_id": running.job_id,
+        "job_type": running.job_type,
+        "tenant": running.tenant,
+        "correlation_id": running.correlation_id,
+        "attempt": running.attempt,
+        "seconds": round(each.ended - each.begun, 3),
+    }
+    if word == "refused":
+        log.error("outcome could not be written: the job is quarantined", kind=outcome.kind, **about)
+    elif word == "stale":
+        log.warning("outcome refused: the lease was lost", kind=outcome.kind, **about)
+    elif outcome.kind == "finished":
+        log.info("job finished", **about)
+    else:
+        wait = None if outcome.wait is None else round(outcome.wait.total_seconds(), 3)
+        log.warning(f"job {outcome.kind}", error=outcome.error_type, message=outcome.message, retry_in=wait, **about)
