@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from jobs.engine.errors import MissingEncryptionKey, Untrusted
@@ -36,6 +37,25 @@ class Envelope:
         return json.dumps(parts, separators=(",", ":")).encode()
 
 
+class Seal:
+    """Signs the jobs of one type and tenant; what their envelopes have in common is written once."""
+
+    def __init__(self, key_id: str, key: bytes, name: str, tenant: str) -> None:
+        self._mac = hmac.new(key, digestmod="sha256")
+        self._name, self._tenant = quoted(name), quoted(tenant)
+        self._begin = f'["{PERFORM}",null,[{self._name},'
+        self._headers = f'{{"v":{VERSION},"kid":{quoted(key_id)},"sig":"'
+
+    def data(self, job_id: str, payload: str, correlation_id: str) -> bytes:
+        """RQ's `data` for its JSON serializer: [function, instance, args, kwargs]; compressed when that pays."""
+        text, tenant, cid = quoted(payload), self._tenant, quoted(correlation_id)
+        mac = self._mac.copy()
+        mac.update(f"[{VERSION},{quoted(job_id)},{self._name},{text},{tenant},{cid}]".encode("ascii"))
+        headers = f'{self._headers}{mac.hexdigest()}","tenant":{tenant},"cid":{cid}}}'
+        data = f"{self._begin}{text},{headers}],{{}}]".encode("ascii")
+        return zlib.compress(data) if len(data) > COMPRESS_OVER else data
+
+
 @dataclass(frozen=True)
 class Call:
     """A job of a plain RQ client: a function's path and its arguments."""
@@ -55,16 +75,9 @@ class Keys:
         }
         self._newest = next(iter(self._signing))
 
-    def sign(self, envelope: Envelope) -> dict[str, Any]:
-        """The headers that travel with the payload."""
-        signature = hmac.digest(self._signing[self._newest], envelope.signed_text(), "sha256").hex()
-        return {
-            "v": VERSION,
-            "kid": self._newest,
-            "sig": signature,
-            "tenant": envelope.tenant,
-            "cid": envelope.correlation_id,
-        }
+    def seal(self, name: str, tenant: str) -> Seal:
+        """What signs jobs of this type and tenant, with the newest key."""
+        return Seal(self._newest, self._signing[self._newest], name, tenant)
 
     def verify(self, job_id: str, name: Any, payload: Any, headers: Any) -> Envelope:
         """The envelope that these arguments of `perform` are. Raises Untrusted."""
@@ -121,13 +134,6 @@ class Keys:
                 "ENCRYPTION_KEYS: each must be 32 url-safe base64 bytes; make one with: "
                 "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
             ) from None
-
-
-def encode(envelope: Envelope, headers: dict[str, Any]) -> bytes:
-    """RQ's `data` for its JSON serializer: [function, instance, args, kwargs]; compressed when that pays."""
-    args = [envelope.name, envelope.payload, headers]
-    data = json.dumps([PERFORM, None, args, {}], separators=(",", ":")).encode()
-    return zlib.compress(data) if len(data) > COMPRESS_OVER else data
 
 
 def decode(data: bytes) -> Call:

@@ -46,7 +46,7 @@ def stream_suffix(tenant: str | None, topic: str) -> str:
         raise ValueError("a topic is a word in lower case, a colon and 1 to 128 of A-Z, a-z, 0-9, _ and -")
     if tenant and len(tenant) > _MAX_TENANT:
         raise ValueError(f"a tenant has at most {_MAX_TENANT} characters")
-    return f"{quote(tenant or '', safe='', errors='surrogatepass')}:{topic}"
+    return f"{quote(tenant, safe='', errors='surrogatepass') if tenant else ''}:{topic}"
 
 
 def job_data(job_id: str, job_type: str, attempt: int, **extra: Any) -> str:

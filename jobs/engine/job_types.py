@@ -75,7 +75,7 @@ class JobType(Generic[P]):
         """Like `enqueue`, not to begin before `when`, an aware datetime."""
         return _fleet().client.enqueue(self, [payload], when=when, options=options)[0]
 
-    def enqueue_many(self, payloads: Iterable[P | dict[str, Any]], **options: Unpack[Options]) -> list[JobView]:
+    def enqueue_many(self, payloads: Iterable[P | dict[str, Any]], **options: Unpack[Options]) -> Sequence[JobView]:
         """Put many jobs on their queue in one round trip; all payloads are checked before any is written."""
         return _fleet().client.enqueue(self, payloads, options=options)
 

@@ -87,14 +87,14 @@ def dump(payload: Payload, encrypt: Cipher | None) -> str:
     Raises PayloadTooLarge over 1 MiB, MissingEncryptionKey for a secret field without a key, InvalidPayload.
     """
     try:
-        text = payload.model_dump_json(context={"encrypt": encrypt or _no_key})
+        text = payload.__pydantic_serializer__.to_json(payload, context={"encrypt": encrypt or _no_key})
     except PydanticSerializationError as error:
         if MissingEncryptionKey.__name__ in str(error):
             raise MissingEncryptionKey(NO_KEY) from None
         raise InvalidPayload("the payload can't be written as JSON in UTF-8") from None
-    if len(text.encode()) > MAX_PAYLOAD_BYTES:
+    if len(text) > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(f"the payload is over {MAX_PAYLOAD_BYTES} bytes: store the data and pass its key")
-    return text
+    return text.decode()
 
 
 def load(model: type[P], text: str, decrypt: Cipher | None) -> P:

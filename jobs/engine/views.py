@@ -103,7 +103,7 @@ def of_hash(job_id: str, raw: Mapping[bytes, bytes], result: Any = None) -> JobV
 
 def rfc3339(moment: datetime) -> str:
     """RQ's own format of a time in a hash, which is RFC 3339 in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _text(values: Mapping[str, bytes], name: str) -> str:

@@ -12,7 +12,7 @@ def ingestions(documents: Sequence[Document]) -> list[JobView]:
     """Queue the documents in one round trip, each as the job that its row names. Raises BrokerUnavailable."""
     client, job_type = current_fleet().client, registry.get("documents.ingest")
     new = [client.prepare(job_type, [payload_of(each)], options={"job_id": each.job_id})[0] for each in documents]
-    return client.send(new)
+    return list(client.send(new))
 
 
 def payload_of(document: Document) -> dict[str, str]:

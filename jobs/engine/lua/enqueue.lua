@@ -1,52 +1,121 @@
 -- Accept a batch of jobs. Does nothing for an id that exists, so that it can be sent again.
--- ARGV: prefix, then for each job: id, queue, due (epoch seconds, or '+' and seconds from now, or ''), front ('1' or ''), unique ('TYPE:VALUE' or ''),
---       topics, event data (JSON), number of hash fields and values, then these.
--- Returns for each job {code, id}: 1 accepted, 0 that id exists already, 2 the unique lock is held by the returned id.
+-- ARGV: prefix, number of heads; then 3 a head: what its jobs have in common (JSON: queue, due, front, scope, event, fields),
+--       created at (RFC 3339), correlation id; then 4 a job: number of its head, id, data, more hash fields (JSON object) or ''.
+-- `due` is epoch seconds, or '+' and seconds from now, or nothing; `front` is true to go before the others; `scope` stands
+-- before the id in its topic; `event` is the end of its event's data, after the id; `fields` are hash fields and values.
+-- Of the further fields `topics` are added to the job's own, and `unique_key` ('TYPE:VALUE') is a lock to take.
+-- Returns 3 for each job that was not accepted: its place from 1, 0 (that id exists) or 2 (the lock is held), the known id.
+--include lib_batch
 --include lib_events
-local P = ARGV[1]
+local P, n_heads = ARGV[1], tonumber(ARGV[2])
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
+local LOCK_KEPT, EXISTS, HELD = 7 * 86400, 0, 2
+local heads, keys, refused, first_job = {}, {}, {}, 3 + 3 * n_heads
+
+local function epoch(due)
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+  return due:sub(1, 1) == '+' and now + tonumber(due) or tonumber(due), now
+end
+
+local function read_head(common, created_at, correlation_id)
+  local head = cjson.decode(common)
+  local fields = head.fields
+  local function set(name, value)
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
+  set('created_at', created_at)
+  if head.due then
+    head.due, head.now = epoch(head.due)
+  else
+    set('enqueued_at', created_at)
+  end
+  if correlation_id ~= '' then
+    set('correlation_id', correlation_id)
+  end
+  set('data', '')
+  set('topics', '')
+  head.n = #fields
+  return head
+end
 
 local function live_holder(lock)
   local holder = redis.call('GET', lock)
   if holder and LIVE[redis.call('HGET', P .. ':job:' .. holder, 'status') or ''] then
     return holder
   end
-  return nil
 end
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local LOCK_KEPT = 7 * 86400
-
-local function epoch(due)
-  return due:sub(1, 1) == '+' and now + tonumber(due) or tonumber(due)
+local function lock_for(id, unique, head)
+  local kept = LOCK_KEPT + (head.due and math.max(0, head.due - head.now) or 0)
+  redis.call('SET', P .. ':fleet:unique:' .. unique, id, 'EX', string.format('%d', kept))
 end
 
-local out, at = {}, 2
-while at <= #ARGV do
-  local id, queue, due, front = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local unique, topics, data, n = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], tonumber(ARGV[at + 7])
-  local key, lock = P .. ':job:' .. id, P .. ':fleet:unique:' .. unique
-  local holder = unique ~= '' and live_holder(lock)
-  if redis.call('EXISTS', key) == 1 then
-    out[#out + 1] = {0, id}
-  elseif holder then
-    out[#out + 1] = {2, holder}
-  else
-    redis.call('HSET', key, unpack(ARGV, at + 8, at + 7 + n))
-    if unique ~= '' then
-      local wait = due ~= '' and math.max(0, epoch(due) - now) or 0
-      redis.call('SET', lock, id, 'EX', string.format('%d', LOCK_KEPT + wait))
-    end
-    redis.call('SADD', P .. ':queues', P .. ':queue:' .. queue)
-    if due ~= '' then
-      redis.call('ZADD', P .. ':scheduled:' .. queue, string.format('%.6f', epoch(due)), id)
-    else
-      redis.call(front == '1' and 'LPUSH' or 'RPUSH', P .. ':queue:' .. queue, id)
-      emit(P, topics, 'job:queued', data)
-    end
-    out[#out + 1] = {1, id}
+-- Where an accepted job goes.
+local function place(id, head, topics)
+  if not head.listed then
+    later('SADD', P .. ':queues', P .. ':queue:' .. head.queue)
+    head.listed = true
   end
-  at = at + 8 + n
+  if head.due then
+    later('ZADD', P .. ':scheduled:' .. head.queue, string.format('%.6f', head.due), id)
+    return
+  end
+  later(head.front and 'LPUSH' or 'RPUSH', P .. ':queue:' .. head.queue, id)
+  pcall(emit, P, topics, 'job:queued', '{"job_id":"' .. id .. head.event)
 end
-return out
+
+local function accept(id, key, head, data, more)
+  local fields, n, topics = head.fields, head.n, head.scope .. id
+  for name, value in pairs(more) do
+    if name == 'topics' then
+      topics = topics .. ',' .. value
+    else
+      fields[n + 1], fields[n + 2] = name, value
+      n = n + 2
+    end
+  end
+  fields[head.n - 2], fields[head.n] = data, topics
+  redis.call('HSET', key, unpack(fields, 1, n))
+  if more.unique_key then
+    lock_for(id, more.unique_key, head)
+  end
+  place(id, head, topics)
+end
+
+for n = 1, n_heads do
+  heads[n] = read_head(ARGV[3 * n], ARGV[3 * n + 1], ARGV[3 * n + 2])
+end
+for at = first_job, #ARGV, 4 do
+  keys[#keys + 1] = P .. ':job:' .. ARGV[at + 1]
+end
+
+local NOTHING, taken = {}, {}
+local look_up = redis.call('EXISTS', unpack(keys)) > 0
+local function consider(n, id, key, head, data, more)
+  more = more == '' and NOTHING or cjson.decode(more)
+  local holder = more.unique_key and live_holder(P .. ':fleet:unique:' .. more.unique_key)
+  if taken[id] or (look_up and redis.call('EXISTS', key) == 1) then
+    refused[#refused + 1], refused[#refused + 2], refused[#refused + 3] = n, EXISTS, id
+  elseif holder then
+    refused[#refused + 1], refused[#refused + 2], refused[#refused + 3] = n, HELD, holder
+  else
+    taken[id] = true
+    accept(id, key, head, data, more)
+  end
+end
+
+-- What was written when something went wrong must still get to its queue.
+local ok, failure = true, nil
+for n = 1, #keys do
+  local at = first_job + 4 * (n - 1)
+  ok, failure = pcall(consider, n, ARGV[at + 1], keys[n], heads[tonumber(ARGV[at])], ARGV[at + 2], ARGV[at + 3])
+  if not ok then
+    break
+  end
+end
+flush()
+if not ok then
+  return type(failure) == 'table' and failure or redis.error_reply(tostring(failure))
+end
+return refused

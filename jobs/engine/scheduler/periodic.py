@@ -13,9 +13,9 @@ import structlog
 from redis.client import Pipeline
 from rq.job import JobStatus
 
-from jobs.engine import keys
-from jobs.engine.client import ACCEPTED, NewJob
+from jobs.engine import keys, new_jobs
 from jobs.engine.envelope import PERFORM
+from jobs.engine.new_jobs import NewJob
 from jobs.engine.scheduler import grid, names
 from jobs.engine.scheduler.json_bound import JsonJob
 from jobs.engine.scheduler.leadership import Leadership
@@ -64,7 +64,8 @@ class Periodic:
         """
         entry, now = self.entries[entry_id], self.lead.now
         following = grid.following(entry.every, now).timestamp()
-        run = self._prepare(entry, grid.run_id(entry_id, grid.latest(entry.every, now)))
+        run_id = grid.run_id(entry_id, grid.latest(entry.every, now))
+        run = self._prepare(entry, run_id)
 
         def enqueue_and_move(pipe: Pipeline) -> None:
             if pipe.zscore(names.SCHEDULED_JOBS, entry_id) != score:
@@ -76,12 +77,12 @@ class Periodic:
             else:
                 pipe.zadd(names.SCHEDULED_JOBS, {entry_id: following})
             if run is not None and not cancelled:
-                pipe.eval(script("enqueue").source, 0, keys.PREFIX, *run.arguments)
+                pipe.eval(script("enqueue").source, 0, keys.PREFIX, *new_jobs.arguments([run]))
 
         _, *replies = self.lead.fenced(enqueue_and_move, names.SCHEDULED_JOBS, keys.job(entry_id)) or [None]
-        for ((code, job_id),) in replies:
-            word = "enqueued" if code == ACCEPTED else "skipped: that one is there already"
-            log.info(f"periodic run {word}", entry=entry_id, job_id=job_id.decode())
+        for refused in replies:
+            word = "skipped: that one is there already" if refused else "enqueued"
+            log.info(f"periodic run {word}", entry=entry_id, job_id=refused[2].decode() if refused else run_id)
 
     def _prepare(self, entry: Entry, run_id: str) -> NewJob | None:
         try:

@@ -25,6 +25,10 @@ class Told(Payload):
     name: str = "job"
 
 
+class Owned(Payload):
+    tenant_id: str = ""
+
+
 class Sealed(Payload):
     key: Secret[str]
 
@@ -127,6 +131,12 @@ def greedy(payload: Number, context: Context) -> int:
 def only_one(payload: Told, context: Context) -> None:
     """One at a time for each name."""
     gate(payload, context)
+
+
+@job("samples.owned")
+def owned(payload: Owned, context: Context) -> str:
+    """Whose job it is."""
+    return context.tenant
 
 
 @job("samples.sealed", queue=Queue.CRITICAL)

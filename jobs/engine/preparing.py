@@ -1,0 +1,132 @@
+"""Preparing: the jobs of one call get their ids, heads and signatures; nothing is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from rq.job import validate_job_id
+
+from jobs.engine import envelope, events, payloads
+from jobs.engine.envelope import Keys
+from jobs.engine.errors import InvalidPayload
+from jobs.engine.heads import PLAIN, Due, Extras, Head, Heads, as_json
+from jobs.engine.job_types import JobType, Options
+from jobs.engine.new_jobs import NewJob
+from jobs.engine.payloads import Payload
+from jobs.engine.policy import Queue
+
+LONGEST_WAIT = timedelta(days=3660)
+
+
+def prepare(
+    job_type: JobType[Any], valid: Sequence[Payload], heads: Heads, keys: Keys, options: Options, due: Due | None
+) -> list[NewJob]:
+    """The jobs of these payloads, signed. Raises InvalidPayload, PayloadTooLarge, MissingEncryptionKey."""
+    if len(valid) > 1 and (options.get("job_id") or options.get("idempotency_key")):
+        raise InvalidPayload("a job id or idempotency key stands for one job, not for many")
+    queue, extras = _queue(options.get("priority")), _extras(options, due)
+    context = structlog.contextvars.get_contextvars()
+    now, correlation_id = datetime.now(UTC), str(context.get("correlation_id") or "")
+    tenant_of = _tenant_of(job_type.payload_type, options.get("tenant"), str(context.get("tenant") or ""))
+    has_more = bool(job_type.unique or job_type.topics or options.get("idempotency_key"))
+    known: dict[str, Head] = {}
+    new = []
+    for payload, fresh_id in zip(valid, _fresh_ids(len(valid)), strict=True):
+        tenant = tenant_of(payload)
+        head = known.get(tenant) or known.setdefault(tenant, heads.get(job_type, queue, tenant, extras))
+        job_id = _chosen_id(options, tenant, job_type.name) or fresh_id if options else fresh_id
+        data = head.seal.data(job_id, payloads.dump(payload, keys.encrypt), correlation_id)
+        own = _own(job_type, payload, tenant, keys, options) if has_more else (b"", ())
+        new.append(NewJob(job_id, head, now, correlation_id, data, *own))
+    return new
+
+
+def due_at(wait: timedelta | None, when: datetime | None) -> Due | None:
+    """When a job may begin that waits so long or until then; None for at once. Raises InvalidPayload."""
+    if wait is not None:
+        if not timedelta(0) <= wait <= LONGEST_WAIT:
+            raise InvalidPayload("a job can't be delayed by less than nothing or more than ten years")
+        return Due(datetime.now(UTC) + wait, f"+{wait.total_seconds()}")
+    return None if (at := _aware(when, "enqueue_at")) is None else Due(at, str(at.timestamp()))
+
+
+def _queue(priority: Queue | None) -> str | None:
+    try:
+        return None if priority is None else Queue(priority).value
+    except ValueError:
+        raise InvalidPayload(f"priority is one of {', '.join(Queue)}, not {priority!r}") from None
+
+
+def _extras(options: Options, due: Due | None) -> Extras:
+    if not options:
+        return PLAIN if due is None else PLAIN._replace(due=due)
+    deadline = _aware(options.get("deadline"), "deadline")
+    return Extras(due, options.get("timeout"), deadline, bool(options.get("at_front")))
+
+
+def _aware(moment: datetime | None, name: str) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise InvalidPayload(f"{name} needs a datetime with a time zone")
+    return moment
+
+
+def _tenant_of(model: type[Payload], given: str | None, otherwise: str) -> Callable[[Payload], str]:
+    if given or not _names_tenant(model):
+        fixed = given or otherwise
+        return lambda payload: fixed
+    return lambda payload: getattr(payload, "tenant_id", None) or otherwise
+
+
+@lru_cache(1024)
+def _names_tenant(model: type[Payload]) -> bool:
+    """Whether payloads may have a tenant_id; asking one that has none is slow."""
+    return (
+        "tenant_id" in model.model_fields or hasattr(model, "tenant_id") or model.model_config.get("extra") == "allow"
+    )
+
+
+def _fresh_ids(count: int) -> Iterable[str]:
+    digits = os.urandom(16 * count).hex()
+    return (digits[at : at + 32] for at in range(0, len(digits), 32))
+
+
+def _chosen_id(options: Options, tenant: str, name: str) -> str | None:
+    key, job_id = options.get("idempotency_key"), options.get("job_id")
+    if not job_id:
+        return envelope.idempotent_job_id(tenant, name, key) if key else None
+    try:
+        validate_job_id(job_id)
+    except (TypeError, ValueError) as error:
+        raise InvalidPayload(str(error)) from None
+    if len(job_id) > 128:
+        raise InvalidPayload("a job id has at most 128 characters")
+    return job_id
+
+
+def _own(
+    job_type: JobType[Any], payload: Payload, tenant: str, keys: Keys, options: Options
+) -> tuple[bytes, tuple[str, ...]]:
+    """The hash fields that no other job of the call shares, as JSON, and the payload's fingerprints."""
+    fields: dict[str, str] = {}
+    digests: tuple[str, ...] = ()
+    if job_type.topics and (topics := _suffixes(tenant, job_type.topics(payload))):
+        fields["topics"] = topics
+    if job_type.unique and (unique := job_type.unique(payload)):
+        fields["unique_key"] = f"{job_type.name}:{quote(tenant, safe='')}:{unique}"
+    if options.get("idempotency_key"):
+        digests = keys.digests(payloads.dump(payload, lambda secret: secret))
+        fields["digest"] = digests[0]
+    return (as_json(fields) if fields else b""), digests
+
+
+def _suffixes(tenant: str, topics: Iterable[str]) -> str:
+    try:
+        return ",".join(events.stream_suffix(tenant, topic) for topic in topics)
+    except ValueError as error:
+        raise InvalidPayload(str(error)) from None
