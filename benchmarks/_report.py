@@ -21,17 +21,34 @@ Row = Mapping[str, Any]
 
 def publish(name: str, title: str, rows: Sequence[Row], client: redis.Redis, **facts: Any) -> None:
     """Print the rows, all of the same columns, and keep them with the machine's facts in results/NAME.json."""
+    show(title, rows, **facts)
+    keep(name, title, rows, client, **facts)
+
+
+def show(title: str, rows: Sequence[Row], **facts: Any) -> None:
+    """Print the rows, all of the same columns, and the facts below them."""
     table = Table(title=title, title_justify="left")
     for column in rows[0]:
         table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
-    Console().print(table)
+    Console(width=200 if len(rows[0]) > 8 else None).print(table)
     for fact, value in facts.items():
-        Console().print(f"{fact.replace('_', ' ')}: {value}")
+        Console().print(f"{fact.replace('_', ' ')}: {value}", markup=False)
+
+
+def keep(name: str, title: str, rows: Sequence[Row], client: redis.Redis, folder: Path = RESULTS, **facts: Any) -> None:
+    """Keep the rows with the facts and the machine's in FOLDER/NAME.json."""
     result = {"title": title, "rows": list(rows), **facts, "machine": machine(client)}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table of markdown."""
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([_shown(row[column]) for column in head] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def machine(client: redis.Redis) -> dict[str, Any]:

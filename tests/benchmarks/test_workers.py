@@ -1,0 +1,122 @@
+"""The machinery behind the comparison of workers: what it counts, what it refuses, how it shows figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import _environments, _report, workers
+from benchmarks._bench import Bench, WrongResults
+from benchmarks._broker import Broker, broker
+from benchmarks._plot import Panel, plot
+from benchmarks._systems import OURS, System, all_systems
+from tests.conftest import redis_binary
+
+ROWS = [{"system": "<slow>", "jobs/s": 70}, {"system": "fast", "jobs/s": 14_000}, {"system": "none", "jobs/s": ""}]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Broker]:
+    with broker(redis_binary()) as started:
+        yield started
+
+
+@pytest.fixture
+def bench(running: Broker, tmp_path: Path) -> Bench:
+    fleet = next(system for system in all_systems() if system.name == "fleet")
+    return Bench(replace(fleet, sleepers=5), running, tmp_path, tmp_path)
+
+
+def test_every_job_of_a_worker_is_counted_and_every_part_has_its_share(bench: Bench) -> None:
+    figures = bench.throughput(60)
+    assert figures["jobs/s"] > 0
+    assert 0 <= figures["parent µs/job"] <= figures["worker µs/job"]
+
+
+def test_a_single_jobs_wait_is_measured_from_before_it_is_sent(bench: Bench) -> None:
+    figures = bench.latency(10)
+    assert 0 < figures["p50 ms"] <= figures["p99 ms"] <= figures["max ms"]
+
+
+def test_sleeping_jobs_are_seen_sleeping_at_once(bench: Bench) -> None:
+    assert 1 < bench.sockets()["at once"] <= 5
+
+
+def test_enqueueing_is_measured_in_both_ways(bench: Bench) -> None:
+    assert set(bench.enqueue(20)) >= {"one by one/s", "bulk/s", "bulk: Redis µs"}
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"", b"0 5\n"), (b"0 1\n1 2\n", b"0 1\n")])
+def test_a_job_that_ran_twice_or_never_fails_the_measurement(bench: Bench, before: bytes, after: bytes) -> None:
+    bench.throughput(20)
+    marks = bench.folder / "marks"
+    content = marks.read_bytes()
+    marks.write_bytes(content + after if not before else b"".join(content.splitlines(keepends=True)[1:]))
+    with pytest.raises(WrongResults):
+        bench._checked(20)
+
+
+def test_a_result_that_can_not_be_read_fails_the_measurement(bench: Bench, running: Broker) -> None:
+    bench.throughput(20)
+    running.client.delete(next(running.client.scan_iter("rq:results:*")))
+    with pytest.raises(WrongResults, match="19 results"):
+        bench._checked(20)
+
+
+def test_a_round_runs_each_measure_and_the_table_has_medians_and_ratios(bench: Bench) -> None:
+    results, failures = workers.run([bench], ["enqueue"], rounds=2, jobs=100, latency_jobs=5)
+    assert failures == []
+    assert len(results["fleet"]["enqueue"]) == 2
+    systems = _named("fleet", "rq")
+    figures = {
+        "fleet": {"throughput": [{"jobs/s": 300.0}, {"jobs/s": 100.0}, {"jobs/s": 900.0}]},
+        "rq": {"throughput": [{"jobs/s": 100.0}, {"jobs/s": 50.0}, {"jobs/s": 10.0}]},
+    }
+    first, second = workers.table(systems, figures)
+    assert (first["jobs/s"], first["x stock RQ"]) == (300, 3.0)
+    assert (second["jobs/s"], second["x stock RQ"], second["p50 ms"]) == (50, 1.0, "")
+
+
+def test_figures_are_kept_as_json_markdown_and_plot(running: Broker, tmp_path: Path) -> None:
+    figures = {"fleet": {"throughput": [{"jobs/s": 300.0}]}}
+    workers.publish(_named("fleet"), figures, running, tmp_path, rounds=1)
+    kept = json.loads((tmp_path / "workers.json").read_text())
+    assert kept["rows"][0]["jobs/s"] == 300
+    assert kept["figures"] == figures
+    assert "| FleetWorker" in (tmp_path / "workers.md").read_text()
+    ElementTree.parse(tmp_path / "workers.svg")
+
+
+def test_a_plot_shows_the_best_first_and_leaves_out_what_was_not_measured() -> None:
+    drawn = ElementTree.fromstring(plot("Rates", ROWS, [Panel("jobs/s", "Rate")], "system", ["fast"]))
+    words = [each.text for each in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert [word for word in words if word in ("fast", "<slow>", "none")] == ["fast", "<slow>"]
+
+
+def test_markdown_has_a_line_a_row() -> None:
+    assert _report.markdown(ROWS[1:2]) == "| system | jobs/s |\n| --- | --- |\n| fast | 14,000 |\n"
+
+
+def test_every_peer_is_pinned_and_nothing_says_where_it_comes_from() -> None:
+    for system in (each for each in all_systems() if each.environment not in (OURS, _environments.NODE)):
+        pins = (_environments.PEERS / "requirements" / f"{system.environment}.txt").read_text()
+        assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", line) for line in pins.splitlines()), system.name
+        assert (_environments.PEERS / system.client).is_file()
+    package = json.loads((_environments.PEERS / "node/package.json").read_text())
+    assert all(re.fullmatch(r"[0-9.]+", version) for version in package["dependencies"].values())
+
+
+def test_environments_are_kept_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path))
+    assert _environments.default_folder() == tmp_path / "rq-fleet-benchmarks"
+
+
+def _named(*names: str) -> list[System]:
+    return [system for system in all_systems() if system.name in names]
