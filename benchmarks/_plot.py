@@ -53,9 +53,10 @@ def _panel(
     values = [float(row[panel.column]) for row in rows]
     lowest = min(values) / 3
     span = math.log10(max(values) / lowest)
+    better = "less" if panel.less_is_better else "more"
     parts = [
         _text(left, top + 14, panel.title, size=13),
-        _text(left, top + 30, f"{'less' if panel.less_is_better else 'more'} is better; logarithmic", size=10, fill=PALE),
+        _text(left, top + 30, f"{better} is better; logarithmic", size=10, fill=PALE),
     ]
     for number, (row, value) in enumerate(zip(rows, values, strict=True)):
         y = top + HEAD + number * ROW
