@@ -96,7 +96,9 @@ class Settings(BaseModel):
         if source.get("QUEUE_WEIGHTS"):
             values["queue_weights"] = _weights_of(source["QUEUE_WEIGHTS"])
         values["overrides"] = {
-            name: value for name, value in source.items() if "__" in name or name.endswith("_QUEUE_CONCURRENCY")
+            name: value
+            for name, value in source.items()
+            if "__" in name or name.endswith("_QUEUE_CONCURRENCY") or "_RATE_LIMIT_PER_" in name
         }
         try:
             return cls(**values)

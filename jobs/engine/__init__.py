@@ -24,6 +24,7 @@ from jobs.engine.errors import (
 from jobs.engine.events import Event
 from jobs.engine.fleet import Fleet, connect, current_fleet
 from jobs.engine.job_types import JobType, job
+from jobs.engine.limits import Limit
 from jobs.engine.payloads import Payload, Secret
 from jobs.engine.policy import Policy, Queue, Retention, Retry
 from jobs.engine.views import JobView, Progress
@@ -43,6 +44,7 @@ __all__ = [
     "InvalidPayload",
     "JobType",
     "JobView",
+    "Limit",
     "MissingEncryptionKey",
     "NotFound",
     "Payload",

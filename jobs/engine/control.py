@@ -66,8 +66,9 @@ class Jobs:
     def _cancel(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
         """Cancel jobs (id, type), a hundred a round trip; the script's word about each."""
         now = views.rfc3339(datetime.now(UTC))
+        windows = " ".join(self._fleet.windows.values())
         calls = [
-            (keys.PREFIX, job_id, now, int(self._policy(job_type).retention.finished.total_seconds()))
+            (keys.PREFIX, job_id, now, int(self._policy(job_type).retention.finished.total_seconds()), windows)
             for job_id, job_type in jobs
         ]
         parts = (calls[at : at + 100] for at in range(0, len(calls), 100))

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import redis
 import structlog
 
-from jobs.engine import broker, registry
+from jobs.engine import broker, lanes, limits, registry
 from jobs.engine.client import Client
 from jobs.engine.control import Jobs
 from jobs.engine.envelope import Keys
@@ -51,11 +51,32 @@ class Fleet:
         """The event streams of this fleet."""
         return EventLog(self.settings, self.redis)
 
+    @cached_property
+    def windows(self) -> dict[str, str]:
+        """The gates of each lane that has rate windows, as the scripts read them. Raises InvalidSettings."""
+        found = lanes.windows(self.settings)
+        return {lane: " ".join(window.gate(lane) for window in windows) for lane, windows in found.items()}
+
+    @property
+    def gated_types(self) -> frozenset[str]:
+        """The known job types with limits or rate windows: their jobs are not handed out ahead of time."""
+        policies = ((job_type.name, self.policy(job_type)) for job_type in registry.all_types())
+        return frozenset(name for name, policy in policies if policy.limits or policy.lane in self.windows)
+
+    @property
+    def limit_counts(self) -> dict[str, int]:
+        """How many runs each declared limit of the known job types allows, by its name."""
+        counts: dict[str, int] = {}
+        for job_type in registry.all_types():
+            counts |= limits.counts(job_type.name, self.policy(job_type).limits)
+        return counts
+
     def discover(self) -> Fleet:
-        """Import every declared job type. Raises InvalidSettings for an override that one of them can't take."""
+        """Import every declared job type. Raises InvalidSettings for an override that can't be used."""
         registry.discover(self.settings.job_modules)
         for job_type in registry.all_types():
             self.policy(job_type)
+        _ = self.windows
         return self
 
     def policy(self, job_type: JobType[Any]) -> Policy:

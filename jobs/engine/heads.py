@@ -12,6 +12,7 @@ from jobs.engine import events, views
 from jobs.engine.envelope import Seal
 from jobs.engine.errors import InvalidPayload
 from jobs.engine.job_types import JobType
+from jobs.engine.limits import Limit
 from jobs.engine.policy import Policy
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class Heads:
         """The head of these jobs; no queue means the type's. Raises InvalidPayload for a tenant that can't be one."""
         return (self._plain if extras == PLAIN else self._make)(job_type, queue, tenant, extras)
 
+    def limits(self, job_type: JobType[Any]) -> tuple[Limit, ...]:
+        """The limits of the type's jobs, as the environment changes them."""
+        return self._fleet.policy(job_type).limits
+
     def _make(self, job_type: JobType[Any], queue: str | None, tenant: str, extras: Extras) -> Head:
         policy = self._fleet.policy(job_type)
         queue = queue or policy.queue.value
@@ -73,6 +78,7 @@ class Heads:
             "front": extras.at_front,
             "scope": scope,
             "event": f'","type":{json.dumps(job_type.name)},"attempt":0}}',
+            "windows": self._fleet.windows.get(policy.lane),
             "fields": [part for pair in _fields(state, policy, extras).items() for part in pair],
         }
         wire = as_json({name: value for name, value in placing.items() if value})

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, get_type_hints
 
 from jobs.engine import lanes, registry
+from jobs.engine import limits as gates
 from jobs.engine.errors import InvalidJob
+from jobs.engine.limits import Limit
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Policy, Queue, Retention, Retry
 
@@ -89,6 +91,7 @@ def job(
     retry: Retry | None = None,
     retention: Retention | None = None,
     memory_mb: int | None = None,
+    limit: Limit | Sequence[Limit] = (),
     unique: Callable[[Any], str | None] | None = None,
     topics: Callable[[Any], Iterable[str]] | None = None,
     every: timedelta | None = None,
@@ -98,8 +101,10 @@ def job(
 
     def declare(function: Callable[[Any, Context], Any]) -> JobType[Any]:
         _check_declaration(name, lane, every)
-        policy = Policy(Queue(queue), lane, timeout, retry or Retry(), retention or Retention(), memory_mb)
-        declared = JobType(name, function, _payload_type(name, function), policy, unique, topics, every, tuple(preload))
+        payload_type, limits = _payload_type(name, function), (limit,) if isinstance(limit, Limit) else tuple(limit)
+        gates.check(name, payload_type, limits)
+        policy = Policy(Queue(queue), lane, timeout, retry or Retry(), retention or Retention(), memory_mb, limits)
+        declared = JobType(name, function, payload_type, policy, unique, topics, every, tuple(preload))
         if every is not None and any(field.is_required() for field in declared.payload_type.model_fields.values()):
             raise InvalidJob(f"{name}: a periodic job's payload needs a default for each field")
         registry.register(declared)

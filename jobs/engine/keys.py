@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from rq.defaults import RQ_KEY_PREFIX
 
 PREFIX = RQ_KEY_PREFIX
@@ -70,3 +72,23 @@ def ended(job_type: str, state: str) -> str:
 def commands(worker: str) -> str:
     """RQ's pub/sub channel of commands to a worker."""
     return f"{PREFIX}:pubsub:{worker}"
+
+
+def waiting(queue_name: str, gate: str) -> str:
+    """The list of a queue's ids that wait before a gate: a limit, a turn or a rate window."""
+    return f"{FLEET}:waiting:{queue_name}:{gate}"
+
+
+def admitted(queue_name: str, gate: str) -> str:
+    """The sorted set of a queue's ids that a gate let through and that are not leased yet."""
+    return f"{FLEET}:admitted:{queue_name}:{gate}"
+
+
+def held(gate: str) -> str:
+    """The sorted set of the runs (`id:execution`) that a limit counts."""
+    return f"{FLEET}:held:{gate}"
+
+
+def window(lane: str, period: timedelta) -> str:
+    """The list of a lane's last begins (Redis' time, ms), newest first, as far as they count for a rate window."""
+    return f"{FLEET}:window:{lane}:{round(period.total_seconds() * 1000)}"

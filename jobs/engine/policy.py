@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from jobs.engine.errors import Cancelled, Expired, InvalidJob, InvalidPayload, Permanent, Retryable
+from jobs.engine.limits import Limit
 from jobs.settings import InvalidSettings, Settings
 
 Strategy = Literal["exponential", "linear", "fixed"]
@@ -86,6 +87,7 @@ class Policy:
     retry: Retry = field(default_factory=Retry)
     retention: Retention = field(default_factory=Retention)
     memory_mb: int | None = None
+    limits: tuple[Limit, ...] = ()
 
     def __post_init__(self) -> None:
         if self.timeout is not None and self.timeout <= timedelta(0):
@@ -116,4 +118,13 @@ class Policy:
             policy = replace(policy, queue=Queue(text))
         if (text := settings.override("QUEUE_MEMORY_MB", job_type)) is not None:
             policy = replace(policy, memory_mb=int(text))
+        if (text := settings.override("QUEUE_LIMIT", job_type)) is not None:
+            policy = replace(policy, limits=_with_count(self.limits, int(text)))
         return replace(policy, retry=retry)
+
+
+def _with_count(limits: tuple[Limit, ...], count: int) -> tuple[Limit, ...]:
+    """These limits with another count for the type as a whole, which then has one."""
+    others = [limit for limit in limits if limit.count is None or limit.per]
+    turns = [Limit(fair=limit.fair) for limit in limits if limit.count is not None and not limit.per and limit.fair]
+    return (Limit(count), *turns, *others)

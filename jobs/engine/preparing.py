@@ -17,6 +17,7 @@ from jobs.engine.envelope import Keys
 from jobs.engine.errors import InvalidPayload
 from jobs.engine.heads import PLAIN, Due, Extras, Head, Heads, as_json
 from jobs.engine.job_types import JobType, Options
+from jobs.engine.limits import Limit, gates_of
 from jobs.engine.new_jobs import NewJob
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Queue
@@ -34,7 +35,8 @@ def prepare(
     context = structlog.contextvars.get_contextvars()
     now, correlation_id = datetime.now(UTC), str(context.get("correlation_id") or "")
     tenant_of = _tenant_of(job_type.payload_type, options.get("tenant"), str(context.get("tenant") or ""))
-    has_more = bool(job_type.unique or job_type.topics or options.get("idempotency_key"))
+    limits = heads.limits(job_type)
+    has_more = bool(job_type.unique or job_type.topics or limits or options.get("idempotency_key"))
     known: dict[str, Head] = {}
     new = []
     for payload, fresh_id in zip(valid, _fresh_ids(len(valid)), strict=True):
@@ -42,7 +44,7 @@ def prepare(
         head = known.get(tenant) or known.setdefault(tenant, heads.get(job_type, queue, tenant, extras))
         job_id = _chosen_id(options, tenant, job_type.name) or fresh_id if options else fresh_id
         data = head.seal.data(job_id, payloads.dump(payload, keys.encrypt), correlation_id)
-        own = _own(job_type, payload, tenant, keys, options) if has_more else (b"", ())
+        own = _own(job_type, payload, tenant, keys, options, limits) if has_more else (b"", ())
         new.append(NewJob(job_id, head, now, correlation_id, data, *own))
     return new
 
@@ -110,7 +112,7 @@ def _chosen_id(options: Options, tenant: str, name: str) -> str | None:
 
 
 def _own(
-    job_type: JobType[Any], payload: Payload, tenant: str, keys: Keys, options: Options
+    job_type: JobType[Any], payload: Payload, tenant: str, keys: Keys, options: Options, limits: Sequence[Limit]
 ) -> tuple[bytes, tuple[str, ...]]:
     """The hash fields that no other job of the call shares, as JSON, and the payload's fingerprints."""
     fields: dict[str, str] = {}
@@ -122,6 +124,8 @@ def _own(
     if options.get("idempotency_key"):
         digests = keys.digests(payloads.dump(payload, lambda secret: secret))
         fields["digest"] = digests[0]
+    if limits:
+        fields["gates"] = gates_of(job_type.name, limits, payload)
     return (as_json(fields) if fields else b""), digests
 
 

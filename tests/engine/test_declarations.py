@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.engine import Context, InvalidJob, Payload, UnknownJob, job, registry
+from jobs.engine import Context, InvalidJob, Limit, Payload, Secret, UnknownJob, job, registry
 
 
 class Empty(Payload):
@@ -18,11 +18,18 @@ class Needs(Payload):
     value: int
 
 
+class Knows(Payload):
+    key: Secret[str] | None = None
+
+
 def body(payload: Empty, context: Context) -> None:
     """What it does."""
 
 
 def needs(payload: Needs, context: Context) -> None: ...
+
+
+def knows(payload: Knows, context: Context) -> None: ...
 
 
 def no_payload(payload: int, context: Context) -> None: ...
@@ -45,6 +52,12 @@ async def coroutine(payload: Empty, context: Context) -> None: ...
         ("tests.coroutine", coroutine, {}, "plain function"),
         ("tests.every", needs, {"every": timedelta(hours=1)}, "needs a default"),
         ("tests.often", body, {"every": timedelta(milliseconds=1)}, "at least a second"),
+        ("tests.limit", needs, {"limit": Limit(1, per="flow_id")}, "'flow_id', which is no field of Needs"),
+        ("tests.limit", needs, {"limit": Limit(1, per=("value", "flow_id"))}, "'flow_id', which is no field"),
+        ("tests.limit", needs, {"limit": Limit(fair="tenant_id")}, "'tenant_id', which is no field of Needs"),
+        ("tests.limit", knows, {"limit": Limit(1, per="key")}, "a secret"),
+        ("tests.limit", needs, {"limit": (Limit(1), Limit(2))}, "same kind"),
+        ("tests.limit", needs, {"limit": (Limit(fair="value"), Limit(1, fair="value"))}, "same kind"),
     ],
 )
 def test_a_declaration_that_contradicts_itself_says_why(
@@ -54,6 +67,12 @@ def test_a_declaration_that_contradicts_itself_says_why(
         job(name, **options)(function)
     with pytest.raises(UnknownJob):
         registry.get(name)
+
+
+@pytest.mark.parametrize("options", [{}, {"count": 0}, {"per": "value"}, {"fair": "value", "per": "value"}])
+def test_a_limit_that_limits_nothing_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidJob):
+        Limit(**options)
 
 
 def test_a_name_can_be_declared_only_once() -> None:

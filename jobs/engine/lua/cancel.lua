@@ -1,14 +1,16 @@
 #!lua flags=allow-oom
 -- Cancel one job: at once while it waits, by asking its worker while it runs.
--- ARGV: prefix, id, now (RFC 3339), seconds to keep. Returns cancelled, asked, missing, or the state that forbids it.
+-- ARGV: prefix, id, now (RFC 3339), seconds to keep, rate windows (KEY=COUNT ...).
+-- Returns cancelled, asked, missing, or the state that forbids it.
 --include lib_events
 --include lib_execution
+--include lib_gates
 local P, id, now, keep = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local key = P .. ':job:' .. id
-local seconds = tonumber(redis.call('TIME')[1])
-local status, queue, worker, topics, job_type, unique, attempts = unpack(
-  redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'topics', 'type', 'unique_key', 'attempts'))
-local LONGEST_SEARCH = 20000
+local time = redis.call('TIME')
+local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local status, queue, worker, topics, job_type, unique, attempts, gates, filed = unpack(
+  redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'topics', 'type', 'unique_key', 'attempts', 'gates', 'filed'))
 
 queue, worker = queue or 'default', worker or ''
 local quarantined = redis.call('ZREM', P .. ':fleet:quarantine', id) == 1
@@ -32,6 +34,7 @@ end
 if redis.call('LLEN', P .. ':queue:' .. queue) <= LONGEST_SEARCH then
   redis.call('LREM', P .. ':queue:' .. queue, 1, id)
 end
+leave_line(P, id, queue, gates_of(gates, ARGV[5]), filed, ms)
 for _, kind in ipairs({'scheduled', 'deferred', 'ready'}) do
   redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)
 end

@@ -5,11 +5,12 @@
 -- Returns {1 if the lock is ours, looked at, moved, next due (epoch seconds) or '', {ids with RQ's rate limit}, {unreadable ids}}.
 --include lib_events
 --include lib_execution
+--include lib_gates
 local P, token, queue, limit, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local registry, list = P .. ':scheduled:' .. queue, P .. ':queue:' .. queue
 local time = redis.call('TIME')
 local seconds = time[1] .. '.' .. string.format('%06d', time[2])
-local moved, limited, unreadable = 0, {}, {}
+local ms, moved, limited, unreadable = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), 0, {}, {}
 
 local function set_aside(id)
   redis.call('ZADD', P .. ':fleet:scheduler:broken', seconds, id)
@@ -22,20 +23,22 @@ local function goes_first(front, front_on_retry, ended)
   return front == '1' or (front_on_retry == '1' and (ended or '') ~= '')
 end
 
-local function push(id, key, front, ttl)
+local function hand_over(id, key, front, ttl, gates)
   redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'origin', queue)
   if tonumber(ttl or '') then
     redis.call('EXPIRE', key, ttl)
   end
   redis.call('SADD', P .. ':queues', list)
-  redis.call(front and 'LPUSH' or 'RPUSH', list, id)
+  if not gates or arrive(P, id, queue, gates_of(gates), 1, front, ms) then
+    redis.call(front and 'LPUSH' or 'RPUSH', list, id)
+  end
   moved = moved + 1
 end
 
 local function move(id)
   local key = P .. ':job:' .. id
   local hash = redis.pcall('HMGET', key, 'status', 'rate_limit_key', 'enqueue_at_front', 'enqueue_at_front_on_retry',
-    'ended_at', 'ttl', 'topics', 'type', 'attempts')
+    'ended_at', 'ttl', 'topics', 'type', 'attempts', 'gates')
   if not hash.err and hash[1] == 'scheduled' and (hash[2] or '') ~= '' then
     limited[#limited + 1] = id
     return
@@ -44,7 +47,7 @@ local function move(id)
   if hash.err then
     set_aside(id)
   elseif hash[1] == 'scheduled' then
-    push(id, key, goes_first(hash[3], hash[4], hash[5]), hash[6])
+    hand_over(id, key, goes_first(hash[3], hash[4], hash[5]), hash[6], hash[10])
     job_event(P, id, hash[7], 'job:queued', {type = hash[8] or '', attempt = tonumber(hash[9] or '') or 0})
   end
 end

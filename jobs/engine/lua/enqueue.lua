@@ -1,20 +1,25 @@
 -- Accept a batch of jobs. Does nothing for an id that exists, so that it can be sent again.
--- ARGV: prefix, number of heads; then 3 a head: what its jobs have in common (JSON: queue, due, front, scope, event, fields),
+-- ARGV: prefix, number of heads; then 3 a head: what its jobs have in common (JSON: queue, due, front, scope, event, fields,
+--       windows),
 --       created at (RFC 3339), correlation id; then 4 a job: number of its head, id, data, more hash fields (JSON object) or ''.
 -- `due` is epoch seconds, or '+' and seconds from now, or nothing; `front` is true to go before the others; `scope` stands
 -- before the id in its topic; `event` is the end of its event's data, after the id; `fields` are hash fields and values.
+-- `windows` are the rate windows of the lane, KEY=COUNT with spaces between; a job that a window, or one of its own
+-- `gates`, does not let through is filed there.
 -- Of the further fields `topics` are added to the job's own, and `unique_key` ('TYPE:VALUE') is a lock to take.
 -- Returns 3 for each job that was not accepted: its place from 1, 0 (that id exists) or 2 (the lock is held), the known id.
 --include lib_batch
 --include lib_events
+--include lib_gates
 local P, n_heads = ARGV[1], tonumber(ARGV[2])
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local LOCK_KEPT, EXISTS, HELD = 7 * 86400, 0, 2
 local heads, keys, refused, first_job = {}, {}, {}, 3 + 3 * n_heads
+local clock = redis.call('TIME')
+local ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 local function epoch(due)
-  local time = redis.call('TIME')
-  local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+  local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
   return due:sub(1, 1) == '+' and now + tonumber(due) or tonumber(due), now
 end
 
@@ -52,7 +57,7 @@ local function lock_for(id, unique, head)
 end
 
 -- Where an accepted job goes.
-local function place(id, head, topics)
+local function place(id, head, topics, gates)
   if not head.listed then
     later('SADD', P .. ':queues', P .. ':queue:' .. head.queue)
     head.listed = true
@@ -61,7 +66,9 @@ local function place(id, head, topics)
     later('ZADD', P .. ':scheduled:' .. head.queue, string.format('%.6f', head.due), id)
     return
   end
-  later(head.front and 'LPUSH' or 'RPUSH', P .. ':queue:' .. head.queue, id)
+  if not (gates or head.windows) or arrive(P, id, head.queue, gates_of(gates, head.windows), 1, head.front, ms) then
+    later(head.front and 'LPUSH' or 'RPUSH', P .. ':queue:' .. head.queue, id)
+  end
   pcall(emit, P, topics, 'job:queued', '{"job_id":"' .. id .. head.event)
 end
 
@@ -80,7 +87,7 @@ local function accept(id, key, head, data, more)
   if more.unique_key then
     lock_for(id, more.unique_key, head)
   end
-  place(id, head, topics)
+  place(id, head, topics, more.gates)
 end
 
 for n = 1, n_heads do

@@ -4,30 +4,36 @@
 -- records are written by the first renewal. Repeating a request id gives the same answer.
 -- Room is counted in sixteenths of a slot: a job takes 16 of them, one of a type that the worker knows to be tiny takes 1.
 -- ARGV: prefix, worker, request id, now (RFC 3339), lease (ms), RQ horizon (s), room, 1 if the worker runs nothing,
---       default lane, lanes with their room (JSON object), tiny types (JSON object, type to 1),
+--       default lane, lanes with their room (JSON object), tiny types (JSON object, type to 1), what the release declares of
+--       gates (JSON object: `counts` of limits by name, `windows` of lanes, KEY=COUNT ...) or '',
 --       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
---          more until it runs nothing, for a job that has to run alone}, a job being {id, execution, queue, lane, hash fields in FIELDS' order}.
+--          more until it runs nothing, for a job that has to run alone, when (ms) the next rate window opens before which
+--          somebody waits or 0}, a job being {id, execution, queue, lane, hash fields in FIELDS' order}.
 --include lib_batch
 --include lib_events
 --include lib_execution
+--include lib_gates
+--include lib_passing
 --include lib_readers
 local P, worker, request, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_ms, horizon, room, idle = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
-local default_lane, free, tiny, picks = ARGV[9], cjson.decode(ARGV[10]), cjson.decode(ARGV[11]), ARGV[12]
-local queues = {unpack(ARGV, 13)}
+local default_lane, free, tiny, picks = ARGV[9], cjson.decode(ARGV[10]), cjson.decode(ARGV[11]), ARGV[13]
+local queues = {unpack(ARGV, 14)}
+local declared = ARGV[12] == '' and {counts = {}, windows = {}} or cjson.decode(ARGV[12])
 local FIELDS = {'data', 'type', 'tenant', 'timeout', 'deadline', 'attempts', 'topics', 'correlation_id', 'deaths',
   'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'cancel_requested', 'final',
-  'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl', 'unique_key',
+  'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl', 'unique_key', 'gates',
   -- from here on for this script alone
-  'status', 'lane', 'execution', 'ended_at', 'worker_deaths'}
-local TOLD = 20
+  'status', 'lane', 'execution', 'ended_at', 'worker_deaths', 'filed', 'given_back'}
+local TOLD = 21
 local SLOT, ALONE, DEATHS_BEFORE_ALONE, CLAIM_MS = 16, '!alone', 2, 3000
 local SCAN_LIMIT = 200 + room
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local memory_key, leases = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases'
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {request}, false, false
+local windows = windows_of(declared.windows)
 
 -- What this request was given before, as far as it is still this worker's.
 local function remembered()
@@ -71,6 +77,7 @@ local function file(id, queue, lane, is_filed)
   if is_filed then
     return 'stays'
   end
+  redis.call('HSET', P .. ':job:' .. id, 'filed', 'lane:' .. lane)
   later('RPUSH', P .. ':fleet:overflow:' .. queue .. ':' .. lane, id)
   later('SADD', P .. ':fleet:overflowed:' .. queue, lane)
   filed = filed + 1
@@ -81,7 +88,7 @@ local function forget_last_end(key, fields)
   if fields[15] == '1' then
     redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info', 'alone')
     redis.call('PERSIST', key)
-    fields[6], fields[25] = '0', false
+    fields[6], fields[26] = '0', false
   end
 end
 
@@ -97,8 +104,14 @@ local function begin(id, queue, lane, key, fields)
   fields[6] = attempt
   redis.call('HSET', key, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', worker,
     'attempts', attempt, 'execution', execution)
-  if fields[24] and fields[24] ~= '' then
+  if fields[25] and fields[25] ~= '' then
     redis.call('HSET', key, 'ended_at', '')
+  end
+  if fields[27] or fields[28] then
+    redis.call('HDEL', key, 'filed', 'given_back')
+  end
+  if fields.gates then
+    enter_gates(P, id, member, queue, fields.gates, ms)
   end
   later('ZADD', leases, ms + lease_ms, member)
   later('ZADD', P .. ':wip:' .. queue, seconds + horizon, member)
@@ -138,8 +151,8 @@ local function consider(id, queue, is_filed)
   if fields.err then
     return quarantine(P, id, queue, 'the job is not a hash', seconds)
   end
-  if fields[21] ~= 'queued' then
-    if not fields[21] and redis.call('EXISTS', key) == 1 then
+  if fields[22] ~= 'queued' then
+    if not fields[22] and redis.call('EXISTS', key) == 1 then
       quarantine(P, id, queue, 'the job has no status', seconds)
     end
     return
@@ -148,12 +161,12 @@ local function consider(id, queue, is_filed)
     return quarantine(P, id, queue, 'the job has no data', seconds)
   end
   -- Somebody put it back while its last run goes on: that run loses its lease, and the job waits until it is over.
-  if fields[23] and redis.call('ZREM', leases, id .. ':' .. fields[23]) == 1 then
+  if fields[24] and redis.call('ZREM', leases, id .. ':' .. fields[24]) == 1 then
     redis.call('HSET', key, 'status', 'scheduled')
     redis.call('ZADD', P .. ':scheduled:' .. queue, seconds + math.ceil(lease_ms / 1000), id)
     return
   end
-  local lane = lane_of(fields[22])
+  local lane = lane_of(fields[23])
   local needed = tiny[fields[2]] and 1 or SLOT
   if free[lane] < needed then
     return file(id, queue, lane, is_filed)
@@ -161,8 +174,14 @@ local function consider(id, queue, is_filed)
   if room < needed then
     return 'full'
   end
+  if fields[21] or declared.windows[lane] then
+    fields.gates = gates_met(fields[21], declared.windows[lane], declared.counts)
+    if not may_pass(P, id, queue, fields.gates, fields[28], ms) then
+      return
+    end
+  end
   forget_last_end(key, fields)
-  if (tonumber(fields[25] or '0') or 0) >= DEATHS_BEFORE_ALONE then
+  if (tonumber(fields[26] or '0') or 0) >= DEATHS_BEFORE_ALONE then
     return begin_alone(id, queue, lane, key, fields, is_filed)
   end
   begin(id, queue, lane, key, fields)
@@ -255,14 +274,16 @@ local function names_of(readers)
 end
 
 if remembered() then
-  return {ms, '', jobs, 0, 0}
+  return {ms, '', jobs, 0, 0, 0}
 end
+admit_due(P, windows, ms)
 local readers = readers_of(blocked_queues())
 local blocked = names_of(readers)
 hand_out(readers)
 for _, reader in pairs(readers) do
   put_back(reader)
 end
+file_those_that_go_first(P, ms)
 flush()
 if room < 1 or alone or #blocked > 0 then
   empty_inboxes()
@@ -273,4 +294,5 @@ end
 if #jobs > 0 then
   redis.call('SET', memory_key, cjson.encode(memory), 'EX', 120)
 end
-return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains()}
+return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
+  next_due(P, windows, ms)}

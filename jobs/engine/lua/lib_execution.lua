@@ -18,7 +18,7 @@ end
 -- Give a job back to the front of its queue, as if that run had never begun.
 local function give_back(P, id, queue, now)
   local key = P .. ':job:' .. id
-  redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'worker_name', '')
+  redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'worker_name', '', 'given_back', '1')
   add(key, 'attempts', -1)
   redis.call('HDEL', key, 'progress')
   redis.call('LPUSH', P .. ':queue:' .. queue, id)

@@ -5,6 +5,7 @@
 -- ARGV: prefix, now (RFC 3339), grace (ms). Returns {reaped runs {id, execution, outcome}, workers that were found dead}.
 --include lib_events
 --include lib_execution
+--include lib_gates
 local P, now, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -60,8 +61,10 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms, 'LIMIT',
     redis.call('ZREM', leases, member)
     pcall(quarantine, P, id, 'default', 'it could not be given back: ' .. tostring(word), seconds)
   end
+  leave_gates(P, id, member, ms)
   reaped[#reaped + 1] = {id, execution, ok and word or 'quarantined'}
 end
+open_freed(P, ms)
 
 -- A worker that hangs or is cut off may still have a BLMOVE waiting here, which takes one more id into its inbox: so its
 -- inboxes are looked at until the longest such wait is over.

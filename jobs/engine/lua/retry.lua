@@ -2,7 +2,10 @@
 -- ARGV: prefix, id, now (RFC 3339), retries. Returns again, missing, held:ID (its unique lock), or the state that forbids it.
 --include lib_events
 --include lib_execution
+--include lib_gates
 local P, id, now = ARGV[1], ARGV[2], ARGV[3]
+local time = redis.call('TIME')
+local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local key = P .. ':job:' .. id
 local status, queue, topics, job_type, unique, quarantined = unpack(
   redis.call('HMGET', key, 'status', 'origin', 'topics', 'type', 'unique_key', 'quarantined'))
@@ -36,11 +39,13 @@ redis.call('ZREM', P .. ':fleet:ended:cancelled:' .. (job_type or ''), id)
 redis.call('ZREM', P .. ':fleet:quarantine', id)
 redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
 redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'alone', 'progress', 'exc_info', 'error', 'cancel_requested', 'quarantined',
-  'settled', 'execution', 'deadline')
+  'settled', 'execution', 'deadline', 'filed', 'given_back')
 redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'ended_at', '', 'worker_name', '',
   'retries_left', ARGV[4])
 redis.call('PERSIST', key)
 redis.call('PERSIST', P .. ':results:' .. id)
-redis.call('RPUSH', P .. ':queue:' .. queue, id)
+if arrive(P, id, queue, gates_of(redis.call('HGET', key, 'gates')), 1, false, ms) then
+  redis.call('RPUSH', P .. ':queue:' .. queue, id)
+end
 job_event(P, id, topics, 'job:queued', {type = job_type or '', attempt = 0})
 return 'again'

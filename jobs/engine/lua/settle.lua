@@ -10,9 +10,11 @@
 --include lib_batch
 --include lib_events
 --include lib_execution
+--include lib_gates
 local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
 local seconds, fraction, settled = tonumber(time[1]), tonumber(time[2]) / 1000000, 0
+local ms = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
 local PER_RUN, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT = 18, 3, 200, 60
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled'}
@@ -169,12 +171,13 @@ end
 local function write(run, member)
   local key = P .. ':job:' .. run.id
   end_run(run, member)
-  local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error')
+  local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates')
   -- RQ may have cancelled or deleted the job meanwhile, and even put another of the same id in its place.
   if head[1] ~= 'started' or head[2] ~= run.execution then
     if not LIVE[head[1] or ''] then
       release_unique(run.id, run.unique)
     end
+    leave_gates(P, run.id, member, ms)
     return 'stale'
   end
   if head[4] then
@@ -184,6 +187,9 @@ local function write(run, member)
     end
   end
   apply(run, key, head[5] and head[5] ~= '')
+  if head[6] then
+    leave_gates(P, run.id, member, ms)
+  end
   if head[3] and head[3] ~= '' and run.event ~= '' then
     pcall(emit, P, head[3], run.event, run.data)
   end
@@ -194,11 +200,13 @@ end
 -- One outcome that can't be written must not keep the others from being written: its job is set aside.
 local function settle(run, member, held)
   if not held then
+    leave_gates(P, run.id, member, ms)
     return redis.call('HGET', P .. ':job:' .. run.id, 'settled') == run.execution and 'again' or 'stale'
   end
   local ok, answer = pcall(write, run, member)
   if not ok then
     pcall(quarantine, P, run.id, run.queue, 'its outcome could not be written: ' .. tostring(answer), seconds)
+    leave_gates(P, run.id, member, ms)
     return 'refused'
   end
   return answer
@@ -231,6 +239,7 @@ for n, member in ipairs(members) do
   out[n] = settle(run, member, scores[n] and not ended[member])
   ended[member] = true
 end
+open_freed(P, ms)
 flush()
 for set, kept in pairs(kept_counts) do
   trim(set, kept[1], kept[2])

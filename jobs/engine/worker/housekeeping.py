@@ -33,6 +33,7 @@ class Housekeeping(threading.Thread):
         while not self._stopping.wait(EVERY.total_seconds()):
             try:
                 self._leases.maintain()
+                self._leases.sweep()
                 follow_ups.run(self._client, older_than=OF_THE_DEAD.total_seconds())
             except BrokerUnavailable:
                 continue

@@ -49,6 +49,8 @@ class Leased:
     more: bool
     must_drain: bool
     """Whether the worker must lease no more until it runs nothing: for a job that has to run alone."""
+    opens_in: timedelta | None
+    """Until the next rate window opens before which somebody waits."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ class Leases:
     def __init__(self, client: redis.Redis, worker: str, queues: Sequence[str], fleet: Fleet) -> None:
         self._client, self._worker, self._queues, self._fleet = client, worker, list(queues), fleet
         self._lease_ms = int(fleet.settings.lease.total_seconds() * 1000)
+        self._counts, self._windows = fleet.limit_counts, fleet.windows
+        gates = {"counts": self._counts, "windows": self._windows}
+        self._gates = json.dumps(gates) if any(gates.values()) else ""
 
     def lease(self, ask: Ask) -> Leased:
         """Take runs for the room there is; the same request gets the same answer. Raises BrokerUnavailable."""
@@ -112,17 +117,18 @@ class Leases:
         return [
             PREFIX, self._worker, ask.request, _now(), self._lease_ms, _seconds(HORIZON),
             ask.room, "1" if ask.idle else "", DEFAULT_LANE,
-            json.dumps(ask.lanes), json.dumps(dict.fromkeys(ask.tiny, 1)), picks, *self._queues,
+            json.dumps(ask.lanes), json.dumps(dict.fromkeys(ask.tiny, 1)), self._gates, picks, *self._queues,
         ]  # fmt: skip
 
     def _leased(self, reply: Any) -> Leased:
-        server_ms, blocked, jobs, more, alone = reply
+        server_ms, blocked, jobs, more, alone, opens_at = reply
         return Leased(
             runs=[of_reply(each, self._fleet) for each in jobs],
             server_time=datetime.fromtimestamp(server_ms / 1000, UTC),
             blocked=frozenset(name for name in blocked.decode().split(",") if name),
             more=bool(more),
             must_drain=bool(alone),
+            opens_in=timedelta(milliseconds=max(0, opens_at - server_ms)) if opens_at else None,
         )
 
     def renew(self, state: str, runs: Sequence[tuple[str, str, str]]) -> Renewal:
@@ -144,6 +150,13 @@ class Leases:
         """Forget what has expired in RQ's registries."""
         with translate_errors():
             script("maintain")(self._client, PREFIX)
+
+    def sweep(self) -> int:
+        """Put right what happened to gates behind our back; how many tickets and holds were dropped."""
+        with translate_errors():
+            windows = " ".join(self._windows.values())
+            dropped: int = script("sweep")(self._client, PREFIX, json.dumps(self._counts), windows)
+        return dropped
 
     def leave(self) -> None:
         """Say that this worker is gone: its inboxes are empty and nothing is leased."""

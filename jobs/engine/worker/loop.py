@@ -58,7 +58,7 @@ class WorkLoop:
         self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
         self._leases = Leases(self._client, name, queues, fleet)
         self._settler = Settler(self._client)
-        self._pace = Pace()
+        self._pace = Pace(fleet.gated_types)
         order = QueueOrder(queues, settings.queue_weights, settings.queue_order == "strict")
         self._requests = Requests(self._slots, order, self._pace)
         self._run_log = RunLog(settings)
@@ -183,6 +183,8 @@ class WorkLoop:
         else:
             self._doorbell.arm(leased.blocked)
             self._requests.wake_after(LOOK_AGAIN if leased.blocked else None)
+        if leased.opens_in is not None and wants_more:
+            self._requests.wake_within(leased.opens_in.total_seconds())
 
     def _begin(self, runs: Sequence[Running]) -> None:
         """Hand runs of one lane to a child, or back to their queue where there is no room after all."""

@@ -13,9 +13,10 @@ MOST_TYPES = 1000
 
 
 class Pace:
-    """Learns from the run times of one worker; foreign jobs (without a type) are never tiny."""
+    """Learns from the run times of one worker; foreign jobs (without a type) and `ordinary` types are never tiny."""
 
-    def __init__(self) -> None:
+    def __init__(self, ordinary: frozenset[str] = frozenset()) -> None:
+        self._ordinary = ordinary
         self._runs: dict[str, int] = {}
         self._mean: dict[str, float] = {}
         self._tiny: set[str] = set()
@@ -27,7 +28,7 @@ class Pace:
 
     def ran(self, job_type: str, seconds: float) -> None:
         """A run of that type took so long."""
-        if not job_type or (job_type not in self._runs and len(self._runs) >= MOST_TYPES):
+        if not job_type or job_type in self._ordinary or (job_type not in self._runs and len(self._runs) >= MOST_TYPES):
             return
         if seconds > SLOW:
             self.slow(job_type)

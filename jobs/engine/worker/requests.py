@@ -40,6 +40,11 @@ class Requests:
         """Ask after so long, or (None) not before something happens."""
         self.due_at = None if seconds is None else time.monotonic() + seconds
 
+    def wake_within(self, seconds: float) -> None:
+        """Ask after so long, if not before."""
+        at = time.monotonic() + seconds
+        self.due_at = at if self.due_at is None else min(at, self.due_at)
+
     def postpone(self) -> None:
         """Redis is away: what was to be asked is asked in a moment."""
         if self._open is not None or self.due_at is not None:
