@@ -21,7 +21,7 @@ COMPRESS_OVER = 1024
 LARGEST_DATA = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """A job as it was enqueued: its type's name, the payload's JSON text, and for whom."""
 
@@ -33,8 +33,8 @@ class Envelope:
 
     def signed_text(self) -> bytes:
         """What the signature covers; JSON keeps the parts apart."""
-        parts = [VERSION, self.job_id, self.name, self.payload, self.tenant, self.correlation_id]
-        return json.dumps(parts, separators=(",", ":")).encode()
+        parts = (self.job_id, self.name, self.payload, self.tenant, self.correlation_id)
+        return f"[{VERSION},{','.join(map(quoted, parts))}]".encode("ascii")
 
 
 class Seal:
@@ -56,7 +56,7 @@ class Seal:
         return zlib.compress(data) if len(data) > COMPRESS_OVER else data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """A job of a plain RQ client: a function's path and its arguments."""
 
@@ -149,6 +149,8 @@ def decode(data: bytes) -> Call:
 
 
 def _decompressed(data: bytes) -> bytes:
+    if data.startswith(b"["):
+        return data
     unpacker = zlib.decompressobj()
     try:
         text = unpacker.decompress(data, LARGEST_DATA)

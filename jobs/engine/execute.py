@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +14,11 @@ from jobs.engine.envelope import PERFORM, Call, Envelope
 from jobs.engine.errors import Untrusted
 from jobs.engine.fleet import Fleet
 from jobs.engine.job_types import JobType
+from jobs.engine.log_context import bound_job_context
 from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy
+
+log = structlog.get_logger("job")
 
 
 @dataclass(slots=True)
@@ -98,20 +100,16 @@ def _call(job_type: JobType[Any], policy: Policy, sealed: Envelope, run: Run, fl
 
 
 def logged(function: Callable[[Any, Context], Any], payload: Any, context: Context) -> Any:
-    """Call the function with its job's identity on every log line, and a line at its end."""
-    with structlog.contextvars.bound_contextvars(
-        job_id=context.job_id,
-        job_type=context.job_type,
-        attempt=context.attempt,
+    """Call the function with its job's identity on every log line, and a line where it raises."""
+    with bound_job_context(
+        context.job_id,
+        context.job_type,
         tenant=context.tenant,
         correlation_id=context.correlation_id,
-        pid=os.getpid(),
+        attempt=context.attempt,
     ):
-        log = structlog.get_logger("job")
         try:
-            result = function(payload, context)
+            return function(payload, context)
         except BaseException as error:
             log.warning("job raised", error=type(error).__name__, exc_info=True)
             raise
-        log.debug("job returned")
-        return result

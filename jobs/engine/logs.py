@@ -8,19 +8,20 @@ import os
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
-from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.processors import ExceptionRenderer, StackInfoRenderer, format_exc_info
 from structlog.tracebacks import ExceptionDictTransformer
 
+from jobs.engine.log_context import bound, bound_job_context
 from jobs.engine.log_redaction import redact, scrub
 from jobs.settings import Settings
+
+__all__ = ["bound_job_context", "configure"]
 
 Fields = MutableMapping[str, Any]
 _ROUTED = (
@@ -73,14 +74,6 @@ def configure(settings: Settings, process: str, stream: TextIO | None = None) ->
         threading.excepthook = _log_thread_crash
 
 
-def bound_job_context(
-    job_id: str, job_type: str, *, tenant: str | None = None, correlation_id: str | None = None, **more: Any
-) -> AbstractContextManager[None]:
-    """For the time of a `with` block, every line of this thread or greenlet names the job."""
-    named = {"job_id": job_id, "job_type": job_type, "tenant": tenant, "correlation_id": correlation_id, **more}
-    return bound_contextvars(**{name: value for name, value in named.items() if value is not None})
-
-
 class _Chain:
     """Makes the text of a line from its fields."""
 
@@ -103,7 +96,7 @@ class _Chain:
             "pid": os.getpid(),
         }
         event = scrub(str(fields.pop("event", "")))
-        return self._render({**head, **redact({**get_contextvars(), **fields}), **head, "event": event})
+        return self._render({**head, **redact({**bound(), **fields}), **head, "event": event})
 
 
 class _Writer:

@@ -17,9 +17,10 @@ DECIDED_BY_CHILDREN = ("finished", "failed", "cancelled", "retry", "quarantined"
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 1_000
 LARGEST_RESULT = 1024 * 1024
+_as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One run's end. `value` is the result as JSON text, `wait` the time before a retry."""
 
@@ -39,7 +40,7 @@ class Outcome:
 def of_result(result: Any) -> Outcome:
     """A run that returned; a result that is no JSON, or over 1 MiB of it, is a failure that no retry mends."""
     try:
-        text = json.dumps(result, separators=(",", ":"), allow_nan=False)
+        text = "null" if result is None else _as_json(result)
     except (TypeError, ValueError, RecursionError) as error:
         return of_error(Permanent(f"the job's result is no JSON: {error}"), None, 1)
     if len(text) > LARGEST_RESULT:

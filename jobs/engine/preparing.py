@@ -9,10 +9,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-import structlog
 from rq.job import validate_job_id
 
-from jobs.engine import envelope, events, payloads
+from jobs.engine import envelope, events, log_context, payloads
 from jobs.engine.envelope import Keys
 from jobs.engine.errors import InvalidPayload
 from jobs.engine.heads import PLAIN, Due, Extras, Head, Heads, as_json
@@ -32,7 +31,7 @@ def prepare(
     if len(valid) > 1 and (options.get("job_id") or options.get("idempotency_key")):
         raise InvalidPayload("a job id or idempotency key stands for one job, not for many")
     queue, extras = _queue(options.get("priority")), _extras(options, due)
-    context = structlog.contextvars.get_contextvars()
+    context = log_context.bound()
     now, correlation_id = datetime.now(UTC), str(context.get("correlation_id") or "")
     tenant_of = _tenant_of(job_type.payload_type, options.get("tenant"), str(context.get("tenant") or ""))
     limits = heads.limits(job_type)

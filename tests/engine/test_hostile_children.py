@@ -82,6 +82,7 @@ def test_a_timeout_in_the_middle_of_a_log_line_leaves_that_line_whole() -> None:
 
     listener = threading.Thread(target=listen_once_the_time_is_up)
     log = JobLog(PipeReporter(Pipe(ours), "e1"))
+    process.take_alarms()
     with ours, pytest.raises(TimedOut), process.time_limit(0.2):
         listener.start()
         while True:

@@ -30,6 +30,7 @@ def main(sock: socket.socket, page_fd: int, fleet: Fleet) -> None:
             return
         if header["op"] == "batch":
             spoiled = _serve(wire.unpack_batch(blob), pipe, page, fleet)
+            process.no_time_limit()
             pipe.send({"op": "idle", "spoiled": spoiled})
             if spoiled:
                 return
@@ -38,6 +39,7 @@ def main(sock: socket.socket, page_fd: int, fleet: Fleet) -> None:
 def _serve(runs: list[Run], pipe: Pipe, page: Page, fleet: Fleet) -> bool:
     """Run a batch; whether this process should be replaced."""
     page.start()
+    process.take_alarms()
     for index, run in enumerate(runs):
         if not page.begin(index):
             continue
@@ -62,8 +64,7 @@ def _run(run: Run, fleet: Fleet, reporter: PipeReporter) -> tuple[Outcome, bool]
         ended = outcome.of_error(Permanent("the job needs more memory than it may have"), None, 1)
     except BaseException as error:
         ended = outcome.of_error(error, None, 1)
-    spoiled = ended.kind != "finished" and (ended.error_type == "MemoryError" or "more memory" in ended.message)
-    return ended, spoiled
+    return ended, ended.error_type == "MemoryError" or "more memory" in ended.message
 
 
 class Pipe:

@@ -17,6 +17,8 @@ from jobs.engine.errors import TimedOut
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_limits: list[float] = []
+"""The seconds that the run under way may take, if it is limited."""
 _held_back: list[TimedOut | None] = []
 """One entry while a timeout is to wait, and the timeout once it has come; of the main thread only."""
 
@@ -59,7 +61,10 @@ def limits(seconds: float | None, megabytes: int | None) -> AbstractContextManag
 
 
 class time_limit(AbstractContextManager[None]):
-    """Raise TimedOut in the main thread after so many seconds; the worker's parent kills what does not heed it."""
+    """Raise TimedOut in the main thread after so many seconds; the worker's parent kills what does not heed it.
+
+    The alarm is left running at the end, where it does nothing any more: `no_time_limit` stops it.
+    """
 
     __slots__ = ("_seconds",)
 
@@ -68,18 +73,32 @@ class time_limit(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         if self._seconds is not None:
-            signal.signal(signal.SIGALRM, self._ring)
             signal.setitimer(signal.ITIMER_REAL, self._seconds)
+            _limits[:] = [self._seconds]
 
     def __exit__(self, *_: object) -> None:
         if self._seconds is not None:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _limits.clear()
 
-    def _ring(self, *_: object) -> None:
-        error = TimedOut(f"the job ran longer than {timedelta(seconds=self._seconds or 0)}")
-        if not _held_back:
-            raise error
-        _held_back[-1] = error
+
+def take_alarms() -> None:
+    """Have alarms end the run whose time limit they are; a job may have changed that."""
+    signal.signal(signal.SIGALRM, _ring)
+
+
+def no_time_limit() -> None:
+    """Stop the alarm."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _limits.clear()
+
+
+def _ring(*_: object) -> None:
+    if not _limits:
+        return
+    error = TimedOut(f"the job ran longer than {timedelta(seconds=_limits[-1])}")
+    if not _held_back:
+        raise error
+    _held_back[-1] = error
 
 
 @contextmanager
