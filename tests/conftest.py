@@ -28,6 +28,17 @@ T = TypeVar("T")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the long tests")
+    parser.addoption("--kills", type=int, default=60, help="how many random kills tests/chaos does")
+    parser.addoption("--chaos-minutes", type=float, default=0.0, help="go on with the random kills for so long")
+    parser.addoption("--chaos-seed", type=int, help="the seed of a run of tests/chaos to repeat")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests/chaos did, with its seeds."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            if told := dict(getattr(report, "user_properties", ())).get("chaos"):
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {told}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

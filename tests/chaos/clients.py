@@ -1,0 +1,111 @@
+"""Clients under load: they enqueue every kind of job and log what they were told of each."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+from uuid import UUID
+
+import redis
+from rq import Queue as RQQueue
+from rq.serializers import JSONSerializer
+
+from jobs.engine import BrokerUnavailable, Fleet, Queue, keys
+from jobs.engine.job_types import JobType
+from tests.chaos.oracle import Call
+from tests.chaos.samples import foreign, jobs
+
+KINDS = ("short", "short", "short", "long", "retrying", "hopeless", "batch", "crowded", "foreign")
+FOREIGN = "tests.chaos.samples.foreign.*"
+UNASKED = Call("", "fail", 0.0)
+MOST_WAITING = 200
+"""Jobs that may wait before a client pauses: enough for every slot, few enough to see re-runs soon."""
+
+
+class Client(threading.Thread):
+    """Enqueues at random until stopped; what ended unknown is often asked again under the same id."""
+
+    def __init__(self, fleet: Fleet, journal: Path, rng: random.Random, rate: float, longest: float = 2.0) -> None:
+        super().__init__(name="client", daemon=True)
+        self._fleet, self._journal, self._rng, self._rate, self._longest = fleet, str(journal), rng, rate, longest
+        self.calls: dict[str, Call] = {}
+        self._stopping = threading.Event()
+        self.died: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.wait(self._rng.expovariate(self._rate)):
+                if not self._crowded():
+                    self._enqueue(self._rng.choice(KINDS))
+        except BaseException as error:
+            self.died = error
+
+    def stop(self) -> None:
+        """End the load. Raises what ended it before."""
+        self._stopping.set()
+        self.join(60)
+        if self.died is not None:
+            raise self.died
+
+    def burst(self, count: int, seconds: float = 0.0) -> None:
+        """Enqueue so many jobs of one length at once, in one call."""
+        self._ours(jobs.work, seconds, [self._id() for _ in range(count)], 0)
+
+    def _crowded(self) -> bool:
+        try:
+            return sum(self._fleet.redis.llen(keys.queue(name)) for name in Queue) > MOST_WAITING
+        except redis.RedisError:
+            return False
+
+    def _enqueue(self, kind: str) -> None:
+        seconds = self._rng.uniform(0.005, 0.05)
+        if kind == "foreign":
+            self._plain(self._id(), seconds)
+        elif kind == "batch":
+            self._ours(jobs.work, 0.0, [self._id() for _ in range(self._rng.randint(5, 40))], 0)
+        elif kind == "crowded":
+            self._ours(jobs.crowded, seconds, [self._id()], 0)
+        elif kind == "long":
+            self._ours(jobs.work, self._rng.uniform(self._longest / 2, self._longest), [self._id()], 0)
+        else:
+            self._ours(jobs.work, seconds, [self._id()], {"retrying": 2, "hopeless": 9}.get(kind, 0))
+
+    def _id(self) -> str:
+        return UUID(int=self._rng.getrandbits(128)).hex
+
+    def _ours(self, job_type: JobType[jobs.Work], seconds: float, ids: list[str], fails: int) -> None:
+        queue = self._rng.choice(list(Queue))
+        values = {"journal": self._journal, "seconds": seconds, "fails": fails}
+        for _ in range(1 + self._rng.randint(0, 3)):
+            try:
+                new = [
+                    self._fleet.client.prepare(job_type, [values], options={"job_id": each, "priority": queue})[0]
+                    for each in ids
+                ]
+                self._fleet.client.send(new)
+            except BrokerUnavailable as error:
+                self._note(ids, self._word(ids, error), fails)
+                self._stopping.wait(0.2)
+                continue
+            self._note(ids, "ok", fails)
+            return
+
+    def _plain(self, job_id: str, seconds: float) -> None:
+        queue = RQQueue(self._rng.choice(list(Queue)), connection=self._fleet.redis, serializer=JSONSerializer)
+        self._note([job_id], "unknown", 0)
+        try:
+            queue.enqueue(foreign.work, self._journal, job_id, seconds, job_id=job_id, result_ttl=86_400)
+        except redis.RedisError:
+            return
+        self._note([job_id], "ok", 0)
+
+    def _word(self, ids: list[str], error: BrokerUnavailable) -> str:
+        """What a failed call says: a refusal is certain, unless an earlier call for these ids had no answer."""
+        refused = isinstance(error.__cause__, redis.ResponseError)
+        return "fail" if refused and self.calls.get(ids[0], UNASKED).word == "fail" else "unknown"
+
+    def _note(self, ids: list[str], word: str, fails: int) -> None:
+        for each in ids:
+            self.calls[each] = Call(each, word, time.monotonic(), fails)
