@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -12,8 +13,9 @@ from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
 
 from jobs.engine import outcome
+from jobs.engine.broker import translate_errors
 from jobs.engine.envelope import Call
-from jobs.engine.errors import Untrusted
+from jobs.engine.errors import BrokerUnavailable, Untrusted
 from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Retry
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
 LONGEST = timedelta(days=366)
+LOOK_AGAIN = timedelta(seconds=0.5)
 KEPT = timedelta(seconds=500)
 """How long RQ itself keeps a result unless told otherwise."""
 
@@ -32,7 +35,7 @@ def execute(run: Run, call: Call, fleet: Fleet) -> Outcome:
     function = _admitted(call.function, patterns)
     for name in run.callbacks:
         _admitted(name, patterns)
-    job = Job.fetch(run.job_id, connection=fleet.redis, serializer=JSONSerializer)
+    job = _fetched(run.job_id, fleet)
     if {job._success_callback_name, job._failure_callback_name} - {None, "", *run.callbacks}:
         raise Untrusted("the job's callbacks changed after it was leased")
     token = _current_job.set(job)
@@ -46,6 +49,16 @@ def execute(run: Run, call: Call, fleet: Fleet) -> Outcome:
         return _failed(error, job, run, fleet)
     finally:
         _current_job.reset(token)
+
+
+def _fetched(job_id: str, fleet: Fleet) -> Job:
+    """The job as RQ reads it, once Redis is there: while it is away that is no failure of the job."""
+    while True:
+        try:
+            with translate_errors():
+                return Job.fetch(job_id, connection=fleet.redis, serializer=JSONSerializer)
+        except BrokerUnavailable:
+            time.sleep(LOOK_AGAIN.total_seconds())
 
 
 def _admitted(name: str, patterns: tuple[str, ...]) -> Callable[..., Any]:

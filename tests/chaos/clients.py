@@ -20,6 +20,7 @@ from tests.chaos.samples import foreign, jobs
 KINDS = ("short", "short", "short", "long", "retrying", "hopeless", "batch", "crowded", "foreign")
 FOREIGN = "tests.chaos.samples.foreign.*"
 UNASKED = Call("", "fail", 0.0)
+LARGEST_CALL = 250
 MOST_WAITING = 200
 """Jobs that may wait before a client pauses: enough for every slot, few enough to see re-runs soon."""
 
@@ -49,9 +50,12 @@ class Client(threading.Thread):
         if self.died is not None:
             raise self.died
 
-    def burst(self, count: int, seconds: float = 0.0) -> None:
-        """Enqueue so many jobs of one length at once, in one call."""
-        self._ours(jobs.work, seconds, [self._id() for _ in range(count)], 0)
+    def burst(self, count: int, seconds: float = 0.0, fails: int = 0) -> list[str]:
+        """Enqueue so many jobs of one length, a few hundred a call; their ids."""
+        ids = [self._id() for _ in range(count)]
+        for start in range(0, count, LARGEST_CALL):
+            self._ours(jobs.work, seconds, ids[start : start + LARGEST_CALL], fails)
+        return ids
 
     def _crowded(self) -> bool:
         try:

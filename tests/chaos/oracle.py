@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from tests.chaos.journal import Run
 
@@ -207,7 +207,7 @@ def delays(history: History) -> list[float]:
     """Seconds from each kill to the next beginning of a run that it ended, in ascending order."""
     found = []
     for runs in history.runs_of.values():
-        for run, after in zip(runs, runs[1:], strict=False):
+        for run, after in pairwise(runs):
             if run.ended is None and (killed := history.over_at(run)) < after.began:
                 found.append(after.began - killed)
     return sorted(found)
@@ -218,7 +218,9 @@ def story(history: History, job_id: str) -> str:
     runs = history.runs_of.get(job_id, [])
     lines = [(run.began, f"{run.began:.3f} began {run}") for run in runs]
     for fault in history.faults:
-        if any(fault.aims_at(run) and run.began <= fault.until and history.over_at(run) >= fault.at - 9 for run in runs):
+        if any(
+            fault.aims_at(run) and run.began <= fault.until and history.over_at(run) >= fault.at - 9 for run in runs
+        ):
             lines.append((fault.at, f"{fault.at:.3f} {fault}"))
     return "\n".join([*(line for _, line in sorted(lines)), str(history.finals.get(job_id))])
 

@@ -34,9 +34,7 @@ MAY_BE = {
     "still queued": history(final=Final("a", "queued")),
     "killed and run again": history(KILLED, SECOND, final=BY_SECOND, faults=(KILL,)),
     "outcome lost with its worker": history(FIRST, SECOND, final=BY_SECOND, faults=(replace(KILL, at=2.1, until=2.1),)),
-    "two runs of a stopped worker's job": history(
-        replace(FIRST, ended=10.0), SECOND, final=BY_SECOND, faults=(STOP,)
-    ),
+    "two runs of a stopped worker's job": history(replace(FIRST, ended=10.0), SECOND, final=BY_SECOND, faults=(STOP,)),
     "begun by a worker that woke up too late": history(
         replace(FIRST, began=8.0, ended=8.1), SECOND, final=BY_SECOND, faults=(STOP,)
     ),

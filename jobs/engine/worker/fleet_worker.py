@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Callable
 from datetime import timedelta
 from types import FrameType
 from typing import Any
 from uuid import uuid4
 
+import redis
 import structlog
+from redis.exceptions import ExecAbortError
 from rq import Worker
 from rq.serializers import JSONSerializer
 
+from jobs.engine import broker, logs
 from jobs.engine import fleet as fleets
-from jobs.engine import logs
 from jobs.engine.worker.leasing import WORKER_KEPT
 from jobs.engine.worker.loop import WorkLoop
 from jobs.engine.worker.template import Template
@@ -57,14 +60,23 @@ class FleetWorker(Worker):
         loop = WorkLoop(fleet, self.name, self.queue_names(), settings.child_environment(), burst)
         loop.max_jobs = max_jobs
         loop.pool.template = self.template
-        self.register_birth()  # type: ignore[no-untyped-call]
+        self._tell_rq(self.register_birth)
         self._obey_signals(loop, settings)
         log.info("worker started", worker=self.name, pid=os.getpid(), queues=self.queue_names())
         try:
             loop.run()
         finally:
-            self.register_death()  # type: ignore[no-untyped-call]
+            self._tell_rq(self.register_death)
         return loop.begun > 0
+
+    def _tell_rq(self, register: Callable[[], None]) -> None:
+        """Registration for RQ's tools. A Redis that is full or away refuses it: the heartbeat shows the worker too."""
+        try:
+            register()
+        except redis.RedisError as error:
+            if broker.unavailable(error) is None and not isinstance(error, ExecAbortError):
+                raise
+            log.warning("not registered with RQ", reason=str(error))
 
     def _obey_signals(self, loop: WorkLoop, settings: Settings) -> None:
         """The first SIGTERM or SIGINT asks to finish within the grace; a second ends the grace."""

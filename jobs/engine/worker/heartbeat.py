@@ -14,6 +14,7 @@ from jobs.engine.fleet import Fleet
 from jobs.engine.worker.leasing import Leases, Renewal
 
 REAP_EVERY = timedelta(seconds=1)
+TRY_AGAIN = timedelta(seconds=0.5)
 log = structlog.get_logger("worker")
 Held = Callable[[], Sequence[tuple[str, str, str]]]
 
@@ -47,9 +48,17 @@ class Heartbeat(threading.Thread):
             since_renewal = timedelta(0) if due and done else since_renewal + pause
             self._stopping.wait(pause.total_seconds())
 
-    def beat_once(self) -> None:
-        """Show this worker alive before its first lease. Raises BrokerUnavailable."""
-        self._leases.renew(self.state, [])
+    def begin(self, stopping: Callable[[], bool]) -> None:
+        """Show this worker alive before its first lease, as soon as Redis lets it; `stopping` ends the waiting."""
+        while not stopping():
+            try:
+                self._leases.renew(self.state, [])
+                return
+            except BrokerUnavailable as error:
+                if self._reachable:
+                    log.warning("redis is away", reason=str(error))
+                self._reachable = False
+                self._stopping.wait(TRY_AGAIN.total_seconds())
 
     def stop(self) -> None:
         """End the thread."""

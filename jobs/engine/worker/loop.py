@@ -75,9 +75,9 @@ class WorkLoop:
         self.max_jobs: int | None = None
 
     def run(self) -> None:
-        """Work. Raises BrokerUnavailable when Redis can't be reached at the start."""
+        """Work; where Redis is away at the start it is waited for."""
         self.pool.start()
-        self._heartbeat.beat_once()
+        self._heartbeat.begin(lambda: self._stop_at is not None)
         for thread in (self._heartbeat, self._commands, self._housekeeping, self._doorbell):
             thread.start()
         try:

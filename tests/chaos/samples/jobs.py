@@ -26,9 +26,7 @@ def work(payload: Work, context: Context) -> str:
     journal.begin(payload.journal, context.job_id, context.attempt, context.execution_id)
     time.sleep(payload.seconds)
     fails = context.attempt <= payload.fails
-    journal.end(
-        payload.journal, context.job_id, context.attempt, context.execution_id, "raised" if fails else "done"
-    )
+    journal.end(payload.journal, context.job_id, context.attempt, context.execution_id, "raised" if fails else "done")
     if fails:
         raise ValueError("not yet")
     return context.execution_id
