@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from jobs.engine import Fleet, keys
@@ -105,8 +106,8 @@ class Stage:
         wait_until(drained, timeout, every=0.2)
         wait_until(lambda: not self._left_over(), 30, every=0.2)
 
-    def wrong(self) -> list[str]:
-        """What is wrong, a sentence each; the figures are told besides."""
+    def judge(self) -> None:
+        """Fail with a sentence for each thing that is wrong, and the stories of the first; tell the figures."""
         seen = [(each.id, each.status, each.settled) for each in self._ended.values()]
         runs = journal.read(self.journal)
         finals = self._finals(list(self.calls))
@@ -117,7 +118,8 @@ class Stage:
         self._tell(self._figures(history))
         found = oracle.judge(history)
         told = [oracle.story(history, each.partition(":")[0]) for each in found[:MOST_STORIES]]
-        return [*found, *told, *self.herd.deserters()]
+        if wrong := [*found, *told, *self.herd.deserters()]:
+            pytest.fail("\n".join(wrong), pytrace=False)
 
     @property
     def calls(self) -> dict[str, oracle.Call]:

@@ -33,7 +33,7 @@ def trouble(stage: Stage, kind: str) -> Iterator[None]:
         with stage.fault(kind, repeats=False):
             yield
         stage.until_all_resume(RESUME_WITHIN)
-    assert stage.wrong() == []
+    stage.judge()
     assert set(stage.herd.shut_down()) == {0}
 
 
