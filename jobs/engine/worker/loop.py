@@ -175,7 +175,7 @@ class WorkLoop:
         for runs in self._requests.batches(ready):
             self._begin(runs)
         wants_more = self._slots.free > 0 and self._most() != 0
-        if leased.more and wants_more:
+        if wants_more and (leased.more or self._requests.is_old):
             self._requests.wake()
         elif leased.must_drain or not wants_more or self._burst:
             self._doorbell.disarm()

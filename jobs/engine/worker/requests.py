@@ -22,8 +22,11 @@ class Requests:
     def __init__(self, slots: Slots, order: QueueOrder, pace: Pace) -> None:
         self._slots, self._order, self._pace = slots, order, pace
         self._open: Ask | None = None
+        self._repeats = False
         self.drains = False
         """Whether the worker takes no more until it runs nothing."""
+        self.is_old = False
+        """Whether the last answer was to a request that had to be repeated: since then there may be more room."""
         self.due_at: float | None = 0.0
         """When (monotonic seconds) to ask next, or None for not before something happens."""
 
@@ -48,6 +51,7 @@ class Requests:
     def postpone(self) -> None:
         """Redis is away: what was to be asked is asked in a moment."""
         if self._open is not None or self.due_at is not None:
+            self._repeats = self._open is not None
             self.wake_after(RETRY)
 
     def ask(self, most: int | None, is_idle: bool) -> Ask | None:
@@ -68,6 +72,7 @@ class Requests:
         for running in leased.runs:
             running.is_tiny = running.job_type in tiny and not running.has_died_before
         self._open, self.due_at = None, None
+        self.is_old, self._repeats = self._repeats, False
         self.drains = leased.must_drain
         self._order.taken(len(leased.runs))
 
