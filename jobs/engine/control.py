@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
 LOOK_AGAIN = timedelta(seconds=5)
+SEEN = timedelta(minutes=1)
+"""How long a cancelled job is kept at least, so that who cancelled it can see it."""
 
 
 class Jobs:
@@ -68,8 +70,7 @@ class Jobs:
         now = views.rfc3339(datetime.now(UTC))
         windows = " ".join(self._fleet.windows.values())
         calls = [
-            (keys.PREFIX, job_id, now, int(self._policy(job_type).retention.finished.total_seconds()), windows)
-            for job_id, job_type in jobs
+            (keys.PREFIX, job_id, now, int(self._kept(job_type).total_seconds()), windows) for job_id, job_type in jobs
         ]
         parts = (calls[at : at + 100] for at in range(0, len(calls), 100))
         return [word.decode() for part in parts for word in script("cancel").many(self._fleet.redis, part)]
@@ -123,6 +124,9 @@ class Jobs:
                 subscription.get(min(left, LOOK_AGAIN.total_seconds()))
                 view = self.get(job_id, tenant)
         return view
+
+    def _kept(self, job_type: str) -> timedelta:
+        return max(SEEN, self._policy(job_type).retention.finished)
 
     def _policy(self, name: str) -> Policy:
         try:

@@ -46,7 +46,8 @@ end
 
 local function live_holder(lock)
   local holder = redis.call('GET', lock)
-  if holder and LIVE[redis.call('HGET', P .. ':job:' .. holder, 'status') or ''] then
+  local status = holder and redis.pcall('HGET', P .. ':job:' .. holder, 'status')
+  if type(status) == 'string' and LIVE[status] then
     return holder
   end
 end

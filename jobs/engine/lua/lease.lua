@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Hand out jobs to a worker: its inbox first, then what was filed for lanes with room, then the queues in the given order.
+-- Hand out jobs to a worker: what was filed for lanes with room first, then its inbox, then the queues in the given order.
 -- Each job gets its lease and its status in this one step, so that no popped job is ever owned by nobody. RQ's execution
 -- records are written by the first renewal. Repeating a request id gives the same answer.
 -- Room is counted in sixteenths of a slot: a job takes 16 of them, one of a type that the worker knows to be tiny takes 1.
@@ -35,6 +35,19 @@ local memory_key, leases = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:le
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {request}, false, false
 local windows = windows_of(declared.windows)
 
+-- Whether workers died while they ran this job.
+local function is_suspect(fields)
+  return (tonumber(fields[26] or '0') or 0) >= DEATHS_BEFORE_ALONE
+end
+
+-- The fields that the worker is told.
+local function told(fields)
+  for n = #FIELDS, TOLD + 1, -1 do
+    fields[n] = nil
+  end
+  return fields
+end
+
 -- What this request was given before, as far as it is still this worker's.
 local function remembered()
   local known = cjson.decode(redis.call('GET', memory_key) or '[""]')
@@ -43,9 +56,11 @@ local function remembered()
   end
   for n = 2, #known do
     local id, execution, queue, lane = unpack(known[n])
-    local fields = redis.call('HMGET', P .. ':job:' .. id, unpack(FIELDS, 1, TOLD))
-    if fields[1] and redis.call('ZSCORE', leases, id .. ':' .. execution) then
-      jobs[#jobs + 1] = {id, execution, queue, lane, fields}
+    local fields = redis.pcall('HMGET', P .. ':job:' .. id, unpack(FIELDS))
+    local ours = fields[1] and fields[22] == 'started' and fields[24] == execution
+    if ours and redis.call('ZSCORE', leases, id .. ':' .. execution) then
+      alone = alone or is_suspect(fields)
+      jobs[#jobs + 1] = {id, execution, queue, lane, told(fields)}
     end
   end
   return #jobs > 0
@@ -121,10 +136,7 @@ local function begin(id, queue, lane, key, fields)
   end
   local taken = tiny[fields[2]] and 1 or SLOT
   room, free[lane] = room - taken, free[lane] - taken
-  for n = #FIELDS, TOLD + 1, -1 do
-    fields[n] = nil
-  end
-  jobs[#jobs + 1] = {id, execution, queue, lane, fields}
+  jobs[#jobs + 1] = {id, execution, queue, lane, told(fields)}
   memory[#memory + 1] = {id, execution, queue, lane}
 end
 
@@ -161,7 +173,8 @@ local function consider(id, queue, is_filed)
     return quarantine(P, id, queue, 'the job has no data', seconds)
   end
   -- Somebody put it back while its last run goes on: that run loses its lease, and the job waits until it is over.
-  if fields[24] and redis.call('ZREM', leases, id .. ':' .. fields[24]) == 1 then
+  if fields[24] and redis.call('ZSCORE', leases, id .. ':' .. fields[24]) then
+    end_abandoned(P, redis.call('HGET', key, 'worker_name'), id, fields[24])
     redis.call('HSET', key, 'status', 'scheduled')
     redis.call('ZADD', P .. ':scheduled:' .. queue, seconds + math.ceil(lease_ms / 1000), id)
     return
@@ -181,7 +194,7 @@ local function consider(id, queue, is_filed)
     end
   end
   forget_last_end(key, fields)
-  if (tonumber(fields[26] or '0') or 0) >= DEATHS_BEFORE_ALONE then
+  if is_suspect(fields) then
     return begin_alone(id, queue, lane, key, fields, is_filed)
   end
   begin(id, queue, lane, key, fields)
@@ -190,7 +203,7 @@ end
 -- Where a queue's jobs lie, in the order in which they are read.
 local function reader_of(queue)
   local index = P .. ':fleet:overflowed:' .. queue
-  local sources = {{key = P .. ':fleet:inbox:' .. worker .. ':' .. queue}}
+  local sources = {}
   for _, lane in ipairs(redis.call('SMEMBERS', index)) do
     must_drain = must_drain or (lane == ALONE and not idle)
     if lane == ALONE and idle or lane ~= ALONE and free[lane_of(lane)] > 0 then
@@ -198,6 +211,7 @@ local function reader_of(queue)
       table.insert(sources, lane == ALONE and 1 or #sources + 1, {key = key, filed = lane, index = index})
     end
   end
+  sources[#sources + 1] = {key = P .. ':fleet:inbox:' .. worker .. ':' .. queue}
   sources[#sources + 1] = {key = P .. ':queue:' .. queue}
   return new_reader(queue, sources, math.max(1, math.ceil(room / SLOT)))
 end
@@ -274,7 +288,7 @@ local function names_of(readers)
 end
 
 if remembered() then
-  return {ms, '', jobs, 0, 0, 0}
+  return {ms, '', jobs, 0, alone and 1 or 0, 0}
 end
 admit_due(P, windows, ms)
 local readers = readers_of(blocked_queues())

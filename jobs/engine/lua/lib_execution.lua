@@ -8,6 +8,19 @@ local function end_execution(P, worker, queue, id, execution)
   redis.call('SREM', P .. ':worker:' .. worker .. ':executions', member)
 end
 
+-- End a run in its worker's stead; `worker` is whose it is if RQ's record does not say so. Before the first renewal there
+-- is no record to name the queue it came from either, and an entry left in `wip` would let RQ take the next run for lost.
+-- Returns that queue if it is known.
+local function end_abandoned(P, worker, id, execution)
+  local member = id .. ':' .. execution
+  local recorded, queue = unpack(redis.call('HMGET', P .. ':execution:' .. member, 'worker_name', 'queue'))
+  for _, each in ipairs(queue and {} or redis.call('SMEMBERS', P .. ':queues')) do
+    redis.call('ZREM', P .. ':wip:' .. each:sub(#P + #':queue:' + 1), member)
+  end
+  end_execution(P, recorded or worker or '', queue or '', id, execution)
+  return queue
+end
+
 -- HINCRBY for a field that anybody may have filled with anything; returns the new number.
 local function add(key, field, by)
   local sum = (tonumber(redis.call('HGET', key, field) or '0') or 0) + by

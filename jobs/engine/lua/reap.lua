@@ -30,12 +30,8 @@ local function reap(member)
   local id, execution = member:match('^(.*):([^:]*)$')
   local key = P .. ':job:' .. id
   local head = redis.pcall('HMGET', key, 'status', 'execution', 'topics', 'type', 'attempts', 'origin', 'worker_name', 'alone')
-  local worker, queue = unpack(redis.call('HMGET', P .. ':execution:' .. member, 'worker_name', 'queue'))
-  if not head.err then
-    worker, queue = worker or head[7], queue or head[6]
-  end
-  queue = queue or 'default'
-  end_execution(P, worker or '', queue, id, execution)
+  local worker = not head.err and head[7] or ''
+  local queue = end_abandoned(P, worker, id, execution) or (not head.err and head[6]) or 'default'
   if head.err or head[1] ~= 'started' or head[2] ~= execution then
     return 'dropped'
   end

@@ -24,7 +24,7 @@ end
 if unique and unique ~= '' then
   local holder = redis.call('GET', P .. ':fleet:unique:' .. unique)
   if holder and holder ~= id then
-    local state = redis.call('HGET', P .. ':job:' .. holder, 'status')
+    local state = redis.pcall('HGET', P .. ':job:' .. holder, 'status')
     if state == 'queued' or state == 'started' or state == 'scheduled' or state == 'deferred' then
       return 'held:' .. holder
     end

@@ -201,7 +201,7 @@ end
 local function settle(run, member, held)
   if not held then
     leave_gates(P, run.id, member, ms)
-    return redis.call('HGET', P .. ':job:' .. run.id, 'settled') == run.execution and 'again' or 'stale'
+    return redis.pcall('HGET', P .. ':job:' .. run.id, 'settled') == run.execution and 'again' or 'stale'
   end
   local ok, answer = pcall(write, run, member)
   if not ok then
