@@ -1,0 +1,116 @@
+"""Holds what is in Redis to the model: one place a job, at most one live lease, order, locks, counters, lifetimes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobs.engine import keys
+from jobs.engine.worker.leasing import SLOT
+from tests.engine.protocol.model import UNREADABLE, Job, Model
+from tests.engine.protocol.snapshot import Snapshot
+
+STATE = {"finished": "finished", "failed": "failed", "canceled": "cancelled"}
+
+
+def check(model: Model, now: Snapshot) -> None:
+    """Everything that holds after every step. Raises AssertionError."""
+    for job in model.jobs.values():
+        if job.broken in UNREADABLE:
+            _is_bounded(job, now)
+        else:
+            _is_in_its_place(job, now)
+    for lock in {job.lock for job in model.jobs.values() if job.lock}:
+        assert len(model.live_with(lock)) <= 1, f"{model.live_with(lock)} share a unique lock"
+        assert now.value(f"fleet:unique:{lock}") == model.locks.get(lock), f"lock {lock}"
+    counted = {name: int(value) for name, value in now.value("fleet:counters", {}).items() if value != "0"}
+    assert counted == dict(model.counters)
+
+
+def _is_bounded(job: Job, now: Snapshot) -> None:
+    leases = now.executions(job.id)
+    assert now.entries(job.id) <= 1 + job.strays
+    assert leases <= job.ghosts | ({job.execution} if job.state == "running" else set())
+
+
+def _is_in_its_place(job: Job, now: Snapshot) -> None:
+    about = f"{job} is {now.job(job.id)}"
+    _may_be_trimmed(job, now)
+    entries, leases, hash_ = now.entries(job.id), now.executions(job.id), now.job(job.id)
+    must = 1 if job.state == "waiting" else 0
+    assert must <= entries <= must + job.strays, f"{entries} entries of {about}"
+    running = {job.execution} if job.state == "running" else set()
+    assert running <= leases <= running | job.ghosts, f"leases {leases} of {about}"
+    scheduled = now.places(job.id, "scheduled")
+    assert len(scheduled) == 1 if job.state == "delayed" else job.shadow or not scheduled, f"{scheduled} of {about}"
+    assert job.id in now.quarantine if job.state == "aside" else job.shadow or job.id not in now.quarantine, about
+    assert bool(hash_) == (job.state != "gone"), about
+    if job.state == "running":
+        assert hash_["execution"] == job.execution, about
+    if job.state not in ("gone", "aside"):
+        assert hash_["status"] == job.status, about
+        assert job.attempts is None or int(hash_.get("attempts") or 0) == job.attempts, about
+    if job.state == "ended":
+        assert now.places(job.id, job.status), f"in no registry: {about}"
+    _lives_as_long(job, now, about)
+    job.strays = entries - must
+    job.ghosts &= leases
+
+
+def _may_be_trimmed(job: Job, now: Snapshot) -> None:
+    """Of some types only the newest are kept."""
+    if job.state == "ended" and not now.job(job.id):
+        newer = now.value(f"fleet:ended:{STATE[job.status]}:{job.type}", {})
+        assert len(newer) >= job.kept, f"{job} is gone"
+        job.vanish()
+
+
+def _lives_as_long(job: Job, now: Snapshot, about: str) -> None:
+    if job.state == "gone":
+        return
+    expires = now.keys[f"job:{job.id}"].ttl >= 0
+    if job.state in ("ended", "aside"):
+        assert expires or job.immortal, f"is kept for ever: {about}"
+    else:
+        assert not expires or job.mortal, f"may expire before it has run: {about}"
+
+
+def check_order(model: Model, before: Snapshot, after: Snapshot, queues: Sequence[str], worker: str = "") -> None:
+    """No job went ahead of one that waits longer in the same queue and lane, and those that wait keep their order."""
+    for queue in queues:
+        was, still = before.line(queue, worker), after.line(queue, worker)
+        clear = set(model.untouched(was)) & {job.id for job in model.of("waiting", "running")}
+        for lane in {before.lane(each) for each in was}:
+            ours = [each for each in was if each in clear and before.lane(each) == lane]
+            stay = [each for each in ours if model.jobs[each].state == "waiting"]
+            assert ours[len(ours) - len(stay) :] == stay, f"{queue}, {lane}: of {ours} only {stay} still wait"
+            kept = [each for each in still if each in stay]
+            assert kept == stay, f"{queue}, {lane}: {stay} wait as {kept}"
+
+
+def check_all_seen(now: Snapshot, worker: str, room: dict[str, int], open_queues: Sequence[str], idle: bool) -> None:
+    """A worker that got less than it asked for has left nothing that it could have had."""
+    for queue in open_queues:
+        for name in (f"queue:{queue}", f"fleet:inbox:{worker}:{queue}"):
+            assert name not in now.lists, f"{name} still holds {now.lists[name]}"
+        for lane, left in room.items() | {("!alone", SLOT if idle else 0)}:
+            filed = now.lists.get(f"fleet:overflow:{queue}:{lane}", [])
+            assert left < SLOT or not filed, f"{lane} has room for {filed}"
+
+
+def check_nothing_leaks(model: Model, now: Snapshot) -> None:
+    """After everything has ended no key of ours lives for ever but the bounded ones, and no list holds anything."""
+    allowed = ("fleet:ended:", "fleet:quarantine", "fleet:overflowed:")
+    named = {"fleet:workers", "fleet:worker-queues", "fleet:dead", "fleet:reaper", "fleet:counters"}
+    lasting = {name for name, key in now.keys.items() if name.startswith("fleet:") and key.ttl < 0}
+    unbounded = [name for name in lasting - named if not name.startswith(allowed)]
+    assert unbounded == [], unbounded
+    assert now.lists == {}, now.lists
+    assert now.leases == set(), now.leases
+    records = ("wip:", "execution:", "executions:")
+    left = [name for name in now.keys if name.startswith(records) or name.endswith(":executions")]
+    assert left == [], {name: now.value(name) for name in left}
+    states = {job.id: job.state for job in model.jobs.values()}
+    assert set(states.values()) <= {"ended", "aside", "gone"}, states
+    for lock in {job.lock for job in model.jobs.values() if job.lock}:
+        key = now.keys.get(f"fleet:unique:{lock}")
+        assert key is None or key.ttl > 0, f"{keys.FLEET}:unique:{lock} is kept for ever"

@@ -1,0 +1,140 @@
+"""A worker without processes: what it leased, what it still has to tell, on a host with any clock and a bad network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+
+from jobs.engine import Fleet
+from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.outcome import Outcome
+from jobs.engine.worker.leasing import SLOT, Ask, Leased, Leases, Renewal
+from jobs.engine.worker.running import Running
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that is over: how, and what its worker tells of it."""
+
+    run: Running
+    outcome: Outcome
+    begun: float
+    at: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether its type keeps what ended so for any time."""
+        retention = self.run.policy.retention if self.run.policy else None
+        return retention is None or bool(retention.failed if self.outcome.kind == "failed" else retention.finished)
+
+
+class Connection(redis.Redis):
+    """Tells scripts the time of a clock that is off, and loses the next reply where it is told to."""
+
+    clock = datetime(2000, 1, 1, tzinfo=UTC)
+    lose_reply = False
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Redis does what it is asked; whether the caller hears of it is another matter."""
+        now = self.clock.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        reply = super().execute_command(
+            *(now if isinstance(arg, str) and MOMENT.fullmatch(arg) else arg for arg in args), **options
+        )
+        if self.lose_reply:
+            self.lose_reply = False
+            raise redis.ConnectionError("the reply was lost")
+        return reply
+
+
+class Host:
+    """One worker as it sees itself: every call that failed is made again as it was, before any other."""
+
+    def __init__(self, fleet: Fleet, name: str, queues: Sequence[str], slots: int, lanes: dict[str, int]) -> None:
+        self.name, self.slots, self.lanes = name, slots, lanes
+        self.connection = Connection(connection_pool=fleet.redis.connection_pool)
+        self.leases = Leases(self.connection, name, list(queues), fleet)
+        self.running: dict[str, Running] = {}
+        self.late: list[Running] = []
+        self.asked: tuple[str, int] | None = None
+        self.ended: list[Ended] = []
+        self.told: list[Ended] = []
+        self.tiny: frozenset[str] = frozenset()
+        self.must_drain = self.known = False
+
+    def cost(self, run: Running) -> int:
+        """Sixteenths of a slot that a run takes."""
+        return 1 if run.job_type in self.tiny else SLOT
+
+    def room(self) -> int:
+        """Sixteenths of slots that are free."""
+        return SLOT * self.slots - sum(map(self.cost, self.running.values()))
+
+    def room_of_lanes(self) -> dict[str, int]:
+        """The same for each lane."""
+        taken = {lane: sum(self.cost(run) for run in self.running.values() if run.lane == lane) for lane in self.lanes}
+        return {lane: SLOT * slots - taken[lane] for lane, slots in self.lanes.items()}
+
+    def prepare(self, request: str, slots: int) -> tuple[str, int]:
+        """What it asks for next: its request, and room for so many jobs; what it asked for before if no reply came."""
+        if self.asked is None:
+            self.asked = request, 0 if self.must_drain and self.running else min(SLOT * slots, self.room())
+        return self.asked
+
+    def lease(self, picks: Sequence[int], lose: bool = False) -> Leased | None:
+        """Ask for what it prepared; None when the reply was lost."""
+        assert self.asked is not None
+        self.connection.lose_reply = lose
+        try:
+            ask = Ask(*self.asked, self.room_of_lanes(), picks, idle=not self.running, tiny=self.tiny)
+            leased = self.leases.lease(ask)
+        except BrokerUnavailable:
+            return None
+        self.asked, self.must_drain = None, leased.must_drain
+        self.running |= {run.execution_id: run for run in leased.runs}
+        return leased
+
+    def sign_off(self, request: str) -> None:
+        """End as a worker should: what woke it goes back."""
+        self.leases.lease(Ask(request, 0, self.room_of_lanes()))
+        self.leases.leave()
+
+    def renew(self) -> Renewal:
+        """Renew all that it believes to hold; what it lost goes on, unseen, and will be told late."""
+        self.known = True
+        for run in self.running.values():
+            run.renewed = True
+        held = [(run.job_id, run.execution_id, run.queue) for run in self.running.values()]
+        renewal = self.leases.renew("busy", held)
+        for execution in renewal.lost:
+            self.late.append(self.running.pop(execution))
+        return renewal
+
+    def end(self, run: Running, outcome: Outcome, begun: float, at: float) -> None:
+        """A run is over; its outcome waits to be told."""
+        if run.execution_id in self.running:
+            self.running.pop(run.execution_id)
+        else:
+            self.late.remove(run)
+        self.ended.append(Ended(run, outcome, begun, at))
+
+    def settle(self, lose: bool = False) -> list[str] | None:
+        """Tell all outcomes that wait; None when the reply was lost."""
+        self.connection.lose_reply = lose
+        try:
+            words = self.settle_again(self.ended)
+        except BrokerUnavailable:
+            return None
+        self.told += self.ended
+        self.ended = []
+        return words
+
+    def settle_again(self, ended: Sequence[Ended]) -> list[str]:
+        """One settle call; the words it is answered with."""
+        return self.leases.settle([each.run.settlement(each.outcome, each.begun, each.at) for each in ended]).words

@@ -1,0 +1,270 @@
+"""What must be so: each job's one place, its runs, charges, locks and counters, as plain Python says it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tests.engine.protocol.host import Ended
+from tests.engine.protocol.snapshot import Snapshot
+
+State = Literal["waiting", "running", "delayed", "ended", "aside", "gone"]
+Broken = Literal["", "text", "no status", "no data", "results"]
+STATUS = {"finished": "finished", "failed": "failed", "cancelled": "canceled"}
+UNREADABLE = ("text", "no status")
+LIVE = ("waiting", "running", "delayed")
+DEATHS_OF_ITS_OWN, DEATHS_OF_WORKERS, DEATHS_BEFORE_ALONE = 3, 5, 2
+
+
+@dataclass
+class Job:
+    """One job and what was done to it behind our back.
+
+    `ghosts` are executions whose lease stands though the job is no longer theirs; `strays` is the most list entries
+    that it may have too many; `shadow` says that its id may stand in a registry that somebody else forgot.
+    """
+
+    id: str
+    type: str
+    queue: str
+    lane: str
+    lock: str = ""
+    kept: int = 1000
+    state: State = "waiting"
+    status: str = "queued"
+    execution: str = ""
+    host: str = ""
+    attempts: int | None = 0
+    deaths: int = 0
+    worker_deaths: int = 0
+    settled: str = ""
+    locked: bool = False
+    final: bool = False
+    cancelling: bool = False
+    mortal: bool = False
+    immortal: bool = False
+    shadow: bool = False
+    strays: int = 0
+    broken: Broken = ""
+    ghosts: set[str] = field(default_factory=set)
+    accepted: set[str] = field(default_factory=set)
+
+    def begin(self, execution: str, host: str) -> None:
+        """A run of it was handed out."""
+        assert self.state == "waiting", f"{self.id} was handed out while it was {self.state}"
+        assert execution not in self.accepted, f"{self.id}: {execution} begins again after its outcome was accepted"
+        if self.final:
+            self.final, self.mortal, self.attempts, self.deaths, self.worker_deaths = False, False, 0, 0, 0
+        self.state, self.status, self.execution, self.host = "running", "started", execution, host
+        self.attempts = None if self.attempts is None else self.attempts + 1
+        self.ghosts.discard(execution)
+
+    def wait(self, charged: bool) -> None:
+        """It goes back to its queue; only a run that ended by itself is charged."""
+        self.state, self.status = "waiting", "queued"
+        if not charged and self.attempts is not None:
+            self.attempts -= 1
+
+    def end(self, status: str) -> None:
+        """Nothing more will happen to it."""
+        self.state, self.status, self.final, self.locked = "ended", status, True, False
+        self.mortal, self.immortal = True, False
+
+    def set_aside(self) -> None:
+        """It is in the quarantine."""
+        self.state, self.locked, self.mortal = "aside", False, True
+
+    def vanish(self) -> None:
+        """Its hash is gone, and with it all that was known of it."""
+        fresh = Job(self.id, self.type, self.queue, self.lane, self.lock, self.kept, "gone", strays=self.strays)
+        fresh.ghosts, fresh.accepted, fresh.shadow = self.ghosts, self.accepted, self.shadow
+        self.__dict__.update(fresh.__dict__)
+
+    def begin_anew(self) -> None:
+        """Run again by hand: only what happened behind our back is still so."""
+        broken: Broken = "" if self.broken == "no status" else self.broken
+        fresh = Job(self.id, self.type, self.queue, self.lane, self.lock, self.kept, strays=self.strays, broken=broken)
+        fresh.ghosts, fresh.accepted, fresh.shadow = self.ghosts, self.accepted, self.shadow
+        self.__dict__.update(fresh.__dict__)
+
+    def lose_run(self) -> None:
+        """Somebody took it from its run, whose lease still stands."""
+        if self.state == "running":
+            self.ghosts.add(self.execution)
+
+
+class Model:
+    """All jobs, the unique locks and the counters."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.locks: dict[str, str] = {}
+        self.counters: Counter[str] = Counter()
+
+    def of(self, *states: State) -> list[Job]:
+        """The jobs in these states, in the order of their ids."""
+        return [job for _, job in sorted(self.jobs.items()) if job.state in states]
+
+    def holder(self, lock: str) -> str | None:
+        """The live job that a unique lock names."""
+        job = self.jobs.get(self.locks.get(lock, ""))
+        return job.id if job is not None and job.state in LIVE and job.broken not in UNREADABLE else None
+
+    def accept(self, job: Job) -> str:
+        """A job is enqueued: what the answer must be, an id."""
+        known = self.jobs.get(job.id)
+        if known is not None and known.state != "gone":
+            return job.id
+        held = self.holder(job.lock) if job.lock else None
+        if held is not None:
+            return held
+        if known is not None:
+            job.strays, job.ghosts, job.accepted, job.shadow = known.strays, known.ghosts, known.accepted, known.shadow
+        self.jobs[job.id] = job
+        self._lock(job)
+        return job.id
+
+    def lease(self, host: str, request: str, before: Snapshot, after: Snapshot) -> list[str]:
+        """What a lease call did to those that waited; the members of the leases that it made."""
+        begun = []
+        for job in self.of("waiting"):
+            now = after.job(job.id)
+            member = f"{job.id}:{now.get('execution', '')}"
+            if now.get("status") == "started" and member in after.leases:
+                assert now["execution"].startswith(request)
+                assert not job.broken or job.broken == "results", f"{job.id} has {job.broken} and runs"
+                job.begin(now["execution"], host)
+                begun.append((job.execution, member))
+            elif job.id in after.quarantine - before.quarantine or (job.broken and not after.entries(job.id)):
+                assert job.broken, f"{job.id} was set aside for nothing"
+                assert job.id in after.quarantine, f"{job.id} was dropped"
+                self._set_aside(job)
+            elif now.get("status") == "scheduled":
+                assert job.execution in job.ghosts, f"{job.id} was put off for nothing"
+                job.state, job.status = "delayed", "scheduled"
+        return [member for _, member in sorted(begun)]
+
+    def settle(self, ended: Ended) -> str:
+        """The word that an outcome must be answered with, and what follows from it."""
+        job, execution, kind = self.jobs[ended.run.job_id], ended.run.execution_id, str(ended.outcome.kind)
+        if job.state != "running" or job.execution != execution:
+            if job.broken == "text" and execution in job.ghosts:
+                return self._refuse(job, execution)
+            if execution in job.ghosts and job.state not in LIVE:
+                self._unlock(job)
+            job.ghosts.discard(execution)
+            return "again" if job.settled == execution and job.state != "gone" else "stale"
+        assert execution not in job.accepted, f"a second outcome of {job.id}:{execution}"
+        if job.broken == "text":
+            return self._refuse(job, execution)
+        if job.broken == "no status":
+            job.state = "gone"
+            self._unlock(job)
+            return "stale"
+        if job.cancelling and kind in ("retry", "released", "lost"):
+            kind = "cancelled"
+        if job.broken == "results" and kind in (*STATUS, "retry"):
+            return self._refuse(job, execution)
+        job.accepted.add(execution)
+        job.settled = execution
+        self.counters[f"{kind}:{job.type}"] += 1
+        job.cancelling = False
+        self._write(job, kind, bool(ended.outcome.wait), ended.kept)
+        return "ok"
+
+    def reap(self, execution: str, job: Job, alone: bool, quarantined: bool) -> str:
+        """The word for a run whose lease has passed."""
+        if job.state != "running" or job.execution != execution or job.broken in UNREADABLE:
+            job.ghosts.discard(execution)
+            if job.broken in UNREADABLE and job.state == "running":
+                job.state = "gone"
+            return "dropped"
+        job.worker_deaths += 1
+        if quarantined:
+            assert alone, f"{job.id} was set aside for the death of another"
+            assert job.worker_deaths >= DEATHS_OF_WORKERS, f"{job.id} was set aside too soon"
+            self._set_aside(job)
+            return "quarantined"
+        job.wait(charged=False)
+        return "requeued"
+
+    def cancel(self, job: Job) -> str:
+        """Cancelled by hand: ended, asked or refused."""
+        if job.state == "running":
+            job.cancelling = True
+            return "asked"
+        if job.state not in ("waiting", "delayed", "aside"):
+            return "refused"
+        job.end("canceled")
+        self._unlock(job)
+        self.counters[f"cancelled:{job.type}"] += 1
+        return "ended"
+
+    def retry(self, job: Job) -> str:
+        """Run again by hand: again or refused."""
+        if not (job.state == "aside" or (job.state == "ended" and job.status != "finished")):
+            return "refused"
+        if job.execution in job.ghosts or (job.lock and self.holder(job.lock) not in (None, job.id)):
+            return "refused"
+        job.begin_anew()
+        self._lock(job)
+        return "again"
+
+    def revive(self, job: Job) -> None:
+        """RQ put it on its queue, whatever it was: behind our back, so without its lock."""
+        if job.state == "waiting":
+            job.strays += 1
+        job.shadow = job.shadow or job.state == "delayed"
+        job.lose_run()
+        job.wait(charged=True)
+        job.immortal = False
+
+    def live_with(self, lock: str) -> list[str]:
+        """The live jobs that had a unique lock when they were enqueued or run again."""
+        return [job.id for job in self.of(*LIVE) if job.lock == lock and job.locked]
+
+    def untouched(self, ids: Iterable[str]) -> list[str]:
+        """Those of the ids that nobody wrote to a list or broke: their order means something. Suspects wait apart."""
+        known = [self.jobs[each] for each in ids if each in self.jobs]
+        suspects = {job.id for job in known if job.worker_deaths >= DEATHS_BEFORE_ALONE}
+        return [job.id for job in known if not (job.strays or job.broken or job.id in suspects)]
+
+    def _write(self, job: Job, kind: str, wait: bool, keep: bool) -> None:
+        if kind in STATUS:
+            job.end(STATUS[kind])
+            self._unlock(job)
+            if not keep:
+                job.vanish()
+        elif kind == "retry":
+            job.wait(charged=True)
+            if wait:
+                job.state, job.status = "delayed", "scheduled"
+        elif kind == "released":
+            job.wait(charged=False)
+        else:
+            job.deaths += kind == "lost"
+            if kind == "quarantined" or job.deaths >= DEATHS_OF_ITS_OWN:
+                self._set_aside(job)
+            else:
+                job.wait(charged=False)
+
+    def _refuse(self, job: Job, execution: str) -> str:
+        job.ghosts.discard(execution)
+        self._set_aside(job)
+        return "refused"
+
+    def _set_aside(self, job: Job) -> None:
+        job.set_aside()
+        if job.broken != "text":
+            self._unlock(job)
+
+    def _lock(self, job: Job) -> None:
+        if job.lock:
+            self.locks[job.lock] = job.id
+            job.locked = True
+
+    def _unlock(self, job: Job) -> None:
+        if self.locks.get(job.lock) == job.id:
+            del self.locks[job.lock]

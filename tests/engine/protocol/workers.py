@@ -1,0 +1,215 @@
+"""Steps of workers: lease, renew, settle, reap, wake up, die, come back, with lost replies and clocks that jump."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from jobs.engine import keys
+from jobs.engine.outcome import Outcome
+from jobs.engine.worker.leasing import SLOT, Leased
+from jobs.engine.worker.running import Running
+from tests.engine.protocol.checks import check_all_seen, check_order
+from tests.engine.protocol.host import Host
+from tests.engine.protocol.model import DEATHS_BEFORE_ALONE, UNREADABLE
+from tests.engine.protocol.snapshot import Snapshot, split
+from tests.engine.protocol.world import CONCURRENCY, QUEUES, TYPES, WHICH, World
+
+PAST = 1
+OUTCOMES = {
+    "finished": Outcome("finished", value="1"),
+    "failed": Outcome("failed", error_type="E", message="m", traceback="t"),
+    "cancelled": Outcome("cancelled", error_type="Cancelled"),
+    "retry": Outcome("retry", error_type="E"),
+    "later": Outcome("retry", error_type="E", wait=timedelta(minutes=10)),
+    "released": Outcome("released", message="the worker shuts down"),
+    "lost": Outcome("lost", error_type="WorkerLost", message="its process died"),
+    "quarantined": Outcome("quarantined", message="not trusted"),
+}
+ALONE_CLAIM = f"{keys.FLEET}:alone-claim"
+"""Who runs empty for a suspect: for three seconds, which here are over when `run_out` says so."""
+HOST = st.integers(0, 2)
+PICKS = st.lists(st.integers(1, len(QUEUES)), max_size=4)
+CLOCKS = st.integers(0, 4 * 10**9).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+EPOCHS = st.floats(-1e12, 1e12)
+
+
+class Workers(World):
+    """Everything that workers do."""
+
+    @rule(number=HOST, now=CLOCKS, tiny=st.sets(st.sampled_from([each.name for each in TYPES]), max_size=2))
+    def change(self, number: int, now: datetime, tiny: set[str]) -> None:
+        """A host's clock jumps, and its worker has measured which types are tiny."""
+        host = self.hosts[number]
+        host.connection.clock = now
+        if not (host.running or host.asked):
+            host.tiny = frozenset(tiny)
+
+    @rule(number=HOST, slots=st.integers(1, CONCURRENCY), picks=PICKS, lost=st.booleans())
+    def lease(self, number: int, slots: int, picks: list[int], lost: bool) -> None:
+        """Ask for runs; after a lost reply the same is asked again, now or later."""
+        self.ask(self.hosts[number], slots, picks, lost)
+
+    def ask(self, host: Host, slots: int, picks: list[int], lost: bool = False) -> None:
+        """One lease call, and what it did held to the model."""
+        request, room = host.prepare(f"{next(self.numbers):020x}", slots)
+        given = self._given_before(host, request)
+        lanes, was_idle = host.room_of_lanes(), not host.running
+        leased = host.lease(picks, lost)
+        self.client.expire(ALONE_CLAIM, 3600)
+        after = Snapshot(self.client)
+        if given:
+            self.changes_nothing(self.before)
+        else:
+            given = self.model.lease(host.name, request, self.before, after)
+            check_order(self.model, self.before, after, QUEUES, host.name)
+            self._check_pause(host, given)
+        if leased is None:
+            return
+        assert [f"{run.job_id}:{run.execution_id}" for run in leased.runs] == given
+        self._check_runs(host, leased, room, lanes, was_idle)
+        left = room - sum(map(host.cost, leased.runs))
+        if left >= SLOT and not leased.more and not any(self._is_suspect(run) for run in leased.runs):
+            check_all_seen(after, host.name, host.room_of_lanes(), self.open_queues(), not host.running)
+
+    def _given_before(self, host: Host, request: str) -> list[str]:
+        """What this request was given already and still is its own, in the order of its executions."""
+        running = [job for job in self.model.of("running") if job.host == host.name and job.broken in ("", "results")]
+        known = sorted((job.execution, job.id) for job in running if job.execution.startswith(request))
+        return [f"{job_id}:{execution}" for execution, job_id in known]
+
+    def _check_pause(self, host: Host, given: list[str]) -> None:
+        blocked = self.blocked()
+        for job_id in self.model.untouched(split(member)[0] for member in given):
+            queues = [queue for queue in blocked if job_id in self.before.line(queue, host.name)]
+            assert queues == [], f"{job_id} was taken from a paused queue"
+
+    def _is_suspect(self, run: Running) -> bool:
+        return self.model.jobs[run.job_id].worker_deaths >= DEATHS_BEFORE_ALONE
+
+    def _check_runs(self, host: Host, leased: Leased, room: int, lanes: dict[str, int], was_idle: bool) -> None:
+        for run in leased.runs:
+            job = self.model.jobs[run.job_id]
+            lanes[run.lane] -= host.cost(run)
+            room -= host.cost(run)
+            assert min(room, lanes[run.lane]) >= 0, f"{host.name} has more than its slots in {run.lane}"
+            assert job.attempts is None or run.attempt == job.attempts
+            assert run.cancel_requested == job.cancelling
+            if self._is_suspect(run):
+                assert was_idle and len(leased.runs) == 1 and leased.must_drain, f"{job.id} has company"
+
+    @precondition(lambda self: any(host.running for host in self.hosts))
+    @rule(number=HOST)
+    def renew(self, number: int) -> None:
+        """A heartbeat: it keeps what is this worker's, and brings nothing back."""
+        host = self.hosts[number]
+        held = dict(host.running)
+        renewal = host.renew()
+        jobs = {execution: self.model.jobs[run.job_id] for execution, run in held.items()}
+        kept = {execution for execution, job in jobs.items() if job.state == "running" and job.execution == execution}
+        kept -= {execution for execution in kept if jobs[execution].broken in UNREADABLE}
+        assert renewal.lost == set(held) - kept
+        assert renewal.cancelled == {execution for execution in kept if jobs[execution].cancelling}
+        now = Snapshot(self.client)
+        assert now.leases == self.before.leases
+        assert renewal.waiting == sum(len(now.lists.get(f"fleet:inbox:{host.name}:{queue}", [])) for queue in QUEUES)
+
+    @rule(
+        number=HOST,
+        which=st.lists(st.tuples(WHICH, st.sampled_from(sorted(OUTCOMES))), min_size=1, max_size=4),
+        begun=EPOCHS,
+        ended=EPOCHS,
+        lost=st.booleans(),
+    )
+    def settle(self, number: int, which: list[tuple[int, str]], begun: float, ended: float, lost: bool) -> None:
+        """Runs end, those too that this worker lost without knowing; after a lost reply all is told again."""
+        host = self.hosts[number]
+        for index, kind in which:
+            runs = [*host.running.values(), *host.late]
+            if runs:
+                run = runs[index % len(runs)]
+                host.end(run, OUTCOMES[kind], begun, ended)
+        self.tell(host, lost)
+
+    def tell(self, host: Host, lost: bool) -> None:
+        """Settle what has ended, and hold each answer to the model."""
+        if host.ended:
+            expected = [self.model.settle(each) for each in host.ended]
+            words = host.settle(lost)
+            assert words is None or words == expected
+
+    @precondition(lambda self: any(host.told for host in self.hosts))
+    @rule(number=HOST, which=WHICH)
+    def tell_again(self, number: int, which: int) -> None:
+        """An outcome from long ago comes once more, from whatever worker."""
+        told = [each for host in self.hosts for each in host.told]
+        each = told[which % len(told)]
+        expected = self.model.settle(each)
+        assert expected != "ok"
+        assert self.hosts[number].settle_again([each]) == [expected]
+
+    @rule(number=HOST, which=st.sets(WHICH, max_size=2), everything=st.booleans(), outage=st.booleans())
+    def run_out(self, number: int, which: set[int], everything: bool, outage: bool) -> None:
+        """Leases pass: of one worker, which is dead then, or of some runs. The reaper may have been away itself."""
+        host, members = self.hosts[number], sorted(self.before.leases)
+        past = {members[index % len(members)] for index in which} if members else set()
+        if everything:
+            begun = {f"{job.id}:{job.execution}" for job in self.model.of("running") if job.host == host.name}
+            past |= begun & self.before.leases
+            self.client.zadd(keys.WORKERS, {host.name: PAST}, xx=True)
+        self.client.delete(ALONE_CLAIM)
+        if past:
+            self.client.zadd(keys.LEASES, dict.fromkeys(past, PAST))
+        self.reap(past, outage)
+        if everything and not outage:
+            host.known = False
+            left = [name for name in Snapshot(self.client).lists if name.startswith(f"fleet:inbox:{host.name}:")]
+            assert left == [], "the inbox of a dead worker was left"
+
+    def reap(self, past: set[str], outage: bool = False) -> None:
+        """Let the reaper run and hold what it says to the model."""
+        seconds, _ = self.client.time()
+        self.client.set(keys.REAPER, (seconds - 10 if outage else seconds + 60) * 1000)
+        reaped, _ = self.hosts[0].leases.reap()
+        if outage:
+            assert reaped == [], "after an outage of the reaper every lease gets a grace"
+            assert min(Snapshot(self.client).value("fleet:leases", {"": PAST + 1}).values()) > PAST
+            return
+        after = Snapshot(self.client)
+        crowds = self._crowds()
+        words = dict.fromkeys(past, "")
+        for member in sorted(past):
+            job_id, execution = split(member)
+            job = self.model.jobs[job_id]
+            aside = job_id in after.quarantine - self.before.quarantine
+            words[member] = self.model.reap(execution, job, crowds.get(job.host, 0) <= 1, aside)
+        assert sorted(reaped) == sorted((split(member)[0], word) for member, word in words.items())
+        assert not past & after.leases
+        again, _ = self.hosts[0].leases.reap()
+        assert again == []
+
+    def _crowds(self) -> dict[str, int]:
+        names = [job.host for job in self.model.of("running")]
+        return {name: names.count(name) for name in names}
+
+    @rule(number=HOST, queue=st.sampled_from(QUEUES))
+    def wake(self, number: int, queue: str) -> None:
+        """The doorbell's BLMOVE moves an id into a worker's inbox."""
+        host = self.hosts[number]
+        if host.known:
+            self.client.lmove(keys.queue(queue), keys.inbox(host.name, queue), "LEFT", "RIGHT")
+
+    @rule(number=HOST, crash=st.booleans())
+    def end_worker(self, number: int, crash: bool) -> None:
+        """A worker dies with all it knew (its leases are still to run out), or ends as it should; another comes."""
+        host = self.hosts[number]
+        if crash:
+            self.departed.append(host.name)
+            self.hosts[number] = self.new_host()
+        elif not (host.running or host.ended or host.asked):
+            host.sign_off(f"{next(self.numbers):020x}")
+            self.hosts[number] = self.new_host()
+            left = [name for name in Snapshot(self.client).keys if f"{host.name}:" in f"{name}:" and "inbox" in name]
+            assert left == []
