@@ -56,12 +56,12 @@ class Bench:
 
     def throughput(self, jobs: int) -> Figures:
         """Jobs that do nothing, all waiting before the worker starts: the rate, and processor time of each part."""
-        self._enqueue("touch", jobs)
-        with self._worker(self.system.usual) as tree:
+        self.fill("touch", jobs)
+        with self.worker(self.system.usual) as tree:
             first = self._first(tree)
-            self._until_finished(tree, jobs)
-            last = self._moment(tree)
-        began = self._checked(jobs)
+            self.until_finished(tree, jobs)
+            last = self.moment(tree)
+        began = self.checked(jobs)
         counted = (last.done - first.done) / 1e6
         return {
             "jobs/s": jobs / (last.at - min(began.values())),
@@ -72,11 +72,11 @@ class Bench:
 
     def latency(self, jobs: int) -> Figures:
         """From before enqueue to the job's first line, one job every 20 ms to an idle worker, in milliseconds."""
-        self._fresh()
-        with self._worker(self.system.usual) as tree:
+        self.fresh()
+        with self.worker(self.system.usual) as tree:
             sent = self._client("trickle", jobs, TRICKLE_EVERY)["sent"]
-            self._until_finished(tree, 1 + WARM_UP + jobs)
-        began = self._checked(1 + WARM_UP + jobs)
+            self.until_finished(tree, 1 + WARM_UP + jobs)
+        began = self.checked(1 + WARM_UP + jobs)
         waits = [1000 * began[number] - moment / 1e6 for number, moment in enumerate(sent, 1 + WARM_UP)]
         return {"p50 ms": percentile(waits, 0.5), "p99 ms": percentile(waits, 0.99), "max ms": max(waits)}
 
@@ -85,29 +85,29 @@ class Bench:
         jobs = self.system.sleepers
         with waiting_room() as room:
             variables = {"BENCH_SOCKET": str(room.port)}
-            self._enqueue("wait", jobs)
-            with self._worker(self.system.many, variables) as tree:
+            self.fill("wait", jobs)
+            with self.worker(self.system.many, variables) as tree:
                 self._first(tree)
-                self._until_finished(tree, jobs)
+                self.until_finished(tree, jobs)
                 ended = time.monotonic()
-        seconds = ended - min(self._checked(jobs).values())
+        seconds = ended - min(self.checked(jobs).values())
         return {"at once": room.most, "s for 100": seconds * 100 / jobs}
 
     def memory(self) -> Figures:
         """Ten jobs at a time that sleep 100 ms: megabytes of the whole process tree, and of each slot."""
-        self._enqueue("rest", RESTING)
-        with self._worker(self.system.ten) as tree:
-            self._wait(tree, lambda: len(self._marks()) >= RESTING // 5)
+        self.fill("rest", RESTING)
+        with self.worker(self.system.ten) as tree:
+            self.wait(tree, lambda: len(self._marks()) >= RESTING // 5)
             samples = [tree.memory() for _ in range(3)]
-            self._until_finished(tree, RESTING)
-        slots = _most_at_once(sorted(self._checked(RESTING).values()))
+            self.until_finished(tree, RESTING)
+        slots = _most_at_once(sorted(self.checked(RESTING).values()))
         return {"MB": median(samples), "slots": slots, "MB a slot": median(samples) / slots}
 
     def enqueue(self, jobs: int) -> Figures:
         """Jobs sent one by one, then in bulk where the library can: how many a second, and Redis' time for each."""
         figures: Figures = {}
         for how, name in (("one", "one by one"), *([("many", "bulk")] if self.system.bulk else [])):
-            self._fresh()
+            self.fresh()
             before = self.broker.cpu()
             answer = self._client("enqueue", "touch", jobs, how)
             figures[f"{name}/s"] = jobs / answer["seconds"]
@@ -115,31 +115,36 @@ class Bench:
             figures[f"{name}: Redis µs"] = 1e6 * (self.broker.cpu() - before) / jobs
         return figures
 
-    def _enqueue(self, kind: str, jobs: int) -> None:
-        self._fresh()
+    def fill(self, kind: str, jobs: int) -> None:
+        """Empty the broker and the folder's marks, and put so many jobs on the queue."""
+        self.fresh()
         self._client("enqueue", kind, jobs, "many" if self.system.bulk else "one")
+        self.broker.client.config_resetstat()
 
-    def _fresh(self) -> None:
+    def fresh(self) -> None:
+        """Empty the broker and the folder's marks."""
         self.broker.empty()
         (self.folder / "marks").write_bytes(b"")
 
     def _client(self, *arguments: object) -> dict[str, Any]:
         command = [*self.system.client_command(self.place), *map(str, arguments)]
-        done = subprocess.run(command, cwd=ROOT, env=self._environment(), capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, env=self.environment(), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{command} failed:\n{done.stderr[-3000:]}")
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
 
     @contextmanager
-    def _worker(self, load: Load, variables: Mapping[str, str] | None = None) -> Iterator[Tree]:
+    def worker(self, load: Load, variables: Mapping[str, str] | None = None) -> Iterator[Tree]:
+        """A running worker."""
         folder = ROOT if self.system.environment == OURS else _environments.PEERS
-        environment = {**self._environment(), **load.variables, **(variables or {})}
+        environment = {**self.environment(), **load.variables, **(variables or {})}
         command = self.system.worker_command(load, self.place, self.broker.url)
         with _tree.running(command, environment, folder, self.folder / "worker.log") as tree:
             yield tree
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The environment of client and worker."""
         path = ROOT if self.system.environment == OURS else _environments.PEERS
         benchmark = {
             "BENCH_REDIS": self.broker.url,
@@ -150,15 +155,17 @@ class Bench:
         return {**_inherited(), **benchmark, **_settings(self.broker.url, self.folder), **self.variables}
 
     def _first(self, tree: Tree) -> Moment:
-        self._wait(tree, lambda: (self.folder / "marks").stat().st_size > 0, every=0.001)
-        return self._moment(tree)
+        self.wait(tree, lambda: (self.folder / "marks").stat().st_size > 0, every=0.001)
+        return self.moment(tree)
 
-    def _moment(self, tree: Tree) -> Moment:
-        before = self._lines()
+    def moment(self, tree: Tree) -> Moment:
+        """What has been used and begun by now."""
+        before = self.lines()
         redis, worker, now = self.broker.cpu(), tree.used(), time.monotonic()
-        return Moment(now, worker, redis, (before + self._lines()) / 2)
+        return Moment(now, worker, redis, (before + self.lines()) / 2)
 
-    def _until_finished(self, tree: Tree, jobs: int) -> None:
+    def until_finished(self, tree: Tree, jobs: int) -> None:
+        """Wait until so many jobs have a result. Raises RuntimeError when none gets one for a minute."""
         left = [jobs, time.monotonic()]
 
         def finished() -> bool:
@@ -167,23 +174,24 @@ class Bench:
                 left[:] = [unfinished, time.monotonic()]
             return unfinished <= 0
 
-        self._wait(tree, finished, progress=lambda: left[1])
+        self.wait(tree, finished, progress=lambda: left[1])
 
-    def _wait(
+    def wait(
         self,
         tree: Tree,
         condition: Callable[[], bool],
         every: float = LOOK_EVERY,
         progress: Callable[[], float] | None = None,
     ) -> None:
+        """Until the condition holds. Raises RuntimeError when the worker ends or nothing happens for a minute."""
         begun = time.monotonic()
         while not condition():
             tree.check()
             if time.monotonic() - (progress() if progress else begun) > HANGS_AFTER:
-                raise RuntimeError(f"{self.system.name} hangs with {self._lines()} jobs begun\n{tree.last_lines()}")
+                raise RuntimeError(f"{self.system.name} hangs with {self.lines()} jobs begun\n{tree.last_lines()}")
             time.sleep(every)
 
-    def _checked(self, jobs: int) -> dict[int, float]:
+    def checked(self, jobs: int) -> dict[int, float]:
         """When each job began, in monotonic seconds. Raises WrongResults unless all ran once and all results read."""
         marks = self._marks()
         began = dict(marks)
@@ -196,7 +204,8 @@ class Bench:
         lines = (line.split() for line in (self.folder / "marks").read_bytes().splitlines())
         return [(int(number), int(nanoseconds) / 1e9) for number, nanoseconds in lines]
 
-    def _lines(self) -> int:
+    def lines(self) -> int:
+        """How many jobs have begun."""
         return (self.folder / "marks").read_bytes().count(b"\n")
 
 

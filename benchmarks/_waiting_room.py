@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PATIENCE = 1.0
 """Seconds after which a caller is answered."""
+ENDLESS = 86400.0
 
 
 class WaitingRoom:
     """Where jobs that sleep on a socket wait; its port and the largest number that waited at once."""
 
-    def __init__(self) -> None:
-        self.port, self.most, self._now = 0, 0, 0
-        self._loop = asyncio.new_event_loop()
+    def __init__(self, patience: float) -> None:
+        self.port, self.most, self._now, self._patience = 0, 0, 0, patience
+        self._over: Callable[[], object] = bool
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     def open(self) -> None:
         """Begin to serve on a free port."""
@@ -28,30 +28,36 @@ class WaitingRoom:
 
     def close(self) -> None:
         """Serve no more."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._over()
         self._thread.join()
 
-    def _run(self) -> None:
-        server = self._loop.run_until_complete(asyncio.start_server(self._receive, "127.0.0.1", 0, backlog=1024))
+    async def _serve(self) -> None:
+        over, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._over = lambda: loop.call_soon_threadsafe(over.set)
+        server = await asyncio.start_server(self._receive, "127.0.0.1", 0, backlog=1024)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
-        self._loop.run_forever()
+        await over.wait()
+        server.close()
 
     async def _receive(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._now += 1
         self.most = max(self.most, self._now)
-        await asyncio.sleep(PATIENCE)
-        self._now -= 1
-        with contextlib.suppress(ConnectionError):
+        try:
+            await asyncio.sleep(self._patience)
             writer.write(b"!")
             await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            self._now -= 1
             writer.close()
 
 
 @contextmanager
-def waiting_room() -> Iterator[WaitingRoom]:
-    """An open one, closed in the end."""
-    room = WaitingRoom()
+def waiting_room(patience: float = PATIENCE) -> Iterator[WaitingRoom]:
+    """An open one that answers after so many seconds, closed in the end."""
+    room = WaitingRoom(patience)
     room.open()
     try:
         yield room

@@ -60,14 +60,14 @@ def test_a_job_that_ran_twice_or_never_fails_the_measurement(bench: Bench, befor
     content = marks.read_bytes()
     marks.write_bytes(content + after if not before else b"".join(content.splitlines(keepends=True)[1:]))
     with pytest.raises(WrongResults):
-        bench._checked(20)
+        bench.checked(20)
 
 
 def test_a_result_that_can_not_be_read_fails_the_measurement(bench: Bench, running: Broker) -> None:
     bench.throughput(20)
     running.client.delete(next(running.client.scan_iter("rq:results:*")))
     with pytest.raises(WrongResults, match="19 results"):
-        bench._checked(20)
+        bench.checked(20)
 
 
 def test_a_round_runs_each_measure_and_the_table_has_medians_and_ratios(bench: Bench) -> None:

@@ -1,0 +1,79 @@
+"""What the benchmarks of scale and of single parts count, on a real worker where one is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import _commands, costs, scale
+from benchmarks._bench import Bench
+from benchmarks._broker import Broker, broker
+from benchmarks._systems import fleet
+from benchmarks.scale import Case
+from tests.conftest import redis_binary
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Broker]:
+    with broker(redis_binary()) as started:
+        yield started
+
+
+@pytest.fixture
+def bench(running: Broker, tmp_path: Path) -> Bench:
+    return Bench(fleet("fleet", "FleetWorker"), running, tmp_path, tmp_path)
+
+
+def test_jobs_are_measured_while_others_are_filed_for_a_full_lane(bench: Bench) -> None:
+    figures = scale.measure(bench, Case("filed", filed=20), jobs=100)
+    assert figures["jobs/s"] > 0
+    assert bench.broker.client.llen("rq:fleet:overflow:default:maintenance") == 20
+
+
+def test_jobs_are_measured_beside_a_scheduler_with_delayed_ones(bench: Bench) -> None:
+    assert scale.measure(bench, Case("delayed", delayed=30), jobs=100)["worker µs/job"] > 0
+    assert bench.broker.client.zcard("rq:scheduled:default") == 30
+
+
+def test_groups_are_compared_within_themselves() -> None:
+    rows = [
+        {"group": "waiting", "Redis µs/job": 50.0, "worker µs/job": 100.0, "enqueue: Redis µs": 10.0},
+        {"group": "waiting", "Redis µs/job": 60.0, "worker µs/job": 90.0, "enqueue: Redis µs": 10.0},
+        {"group": "filed", "Redis µs/job": 500.0, "worker µs/job": 1.0, "enqueue: Redis µs": 1.0},
+    ]
+    apart = scale.flatness(rows)
+    assert apart["waiting"] == {"Redis µs/job": 0.2, "worker µs/job": 0.111, "enqueue: Redis µs": 0.0}
+    assert apart["filed"]["Redis µs/job"] == 0
+
+
+def test_every_command_of_a_job_is_counted_by_what_it_is_for(bench: Bench) -> None:
+    found, _ = costs.count(bench, 300)
+    assert {"lease and fence", "events", "the job's hash", "result and retention"} <= set(found)
+    assert found["events"][0] > 1
+    assert all(micros >= 0 for _, micros in found.values())
+
+
+def test_without_events_none_are_emitted(bench: Bench) -> None:
+    modules = "benchmarks.fleet_jobs,benchmarks._without"
+    bench.variables = {"BENCH_WITHOUT": "events", "JOB_MODULES": modules}
+    bench.throughput(20)
+    assert list(bench.broker.client.scan_iter("rq:events:*")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "counted"),
+    [
+        (b'+1.5 [0 lua] "ZADD" "rq:fleet:leases" "12" "a:b"', {("lease and fence", "zadd"): 1}),
+        (b'+1.5 [0 lua] "HSET" "rq:job:a" "x" "y"', {("the job's hash", "hset"): 1}),
+        (b'+1.5 [0 lua] "TIME"', {("other", "time"): 1}),
+        (b'+1.5 [0 lua] "XADD" "rq:events::job:\\"a" "*"', {("events", "xadd"): 1}),
+        (b'+1.5 [0 127.0.0.1:5] "EVALSHA" "ab"', {}),
+        (b"+OK", {}),
+    ],
+)
+def test_a_line_of_monitor_is_read(line: bytes, counted: dict[tuple[str, str], int]) -> None:
+    seen = _commands.Seen()
+    seen.add(line)
+    assert dict(seen.inside) == counted
