@@ -33,7 +33,7 @@ def test_jobs_are_measured_while_others_are_filed_for_a_full_lane(bench: Bench) 
 
 
 def test_jobs_are_measured_beside_a_scheduler_with_delayed_ones(bench: Bench) -> None:
-    assert scale.measure(bench, Case("delayed", delayed=30), jobs=100)["worker µs/job"] > 0
+    assert scale.measure(bench, Case("delayed", delayed=30), jobs=100)["jobs/s"] > 0
     assert bench.broker.client.zcard("rq:scheduled:default") == 30
 
 
