@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+
+from jobs.engine import LogLine
 
 PRINTABLE = r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 KEY = r"^[!-~]+$"
@@ -199,9 +201,9 @@ class SourcePage(Out):
 
 
 class LogPage(Out):
-    """The lines a job logged, oldest first."""
+    """What a job printed and logged, oldest first."""
 
-    items: list[dict[str, Any]]
+    items: list[LogLine]
 
 
 class Alive(Out):

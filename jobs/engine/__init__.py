@@ -10,6 +10,7 @@ from jobs.engine.errors import (
     Expired,
     FleetError,
     IdempotencyConflict,
+    Interrupted,
     InvalidJob,
     InvalidPayload,
     MissingEncryptionKey,
@@ -27,7 +28,7 @@ from jobs.engine.job_types import JobType, job
 from jobs.engine.limits import Limit
 from jobs.engine.payloads import Payload, Secret
 from jobs.engine.policy import Policy, Queue, Retention, Retry
-from jobs.engine.views import JobView, Progress
+from jobs.engine.views import JobView, LogLine, Progress
 
 __all__ = [
     "BrokerUnavailable",
@@ -40,11 +41,13 @@ __all__ = [
     "Fleet",
     "FleetError",
     "IdempotencyConflict",
+    "Interrupted",
     "InvalidJob",
     "InvalidPayload",
     "JobType",
     "JobView",
     "Limit",
+    "LogLine",
     "MissingEncryptionKey",
     "NotFound",
     "Payload",

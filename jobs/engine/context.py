@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
 
-from jobs.engine.errors import Cancelled
-from jobs.engine.log_redaction import redact
+from jobs.engine.checkpoints import Checkpoints
+from jobs.engine.errors import BrokerUnavailable, Cancelled, FleetError, Interrupted
+from jobs.engine.logs import OWN
 from jobs.settings import Settings
 
 LONGEST_STAGE = 100
@@ -20,7 +20,10 @@ class Reporter(Protocol):
     """Where a run's reports go: the worker's pipe, or Redis under a stock RQ worker."""
 
     def report(self, kind: str, value: dict[str, Any]) -> None:
-        """Pass on a `progress` or `log` report; never raises because of where it goes."""
+        """Pass on `progress` or `log` ({"level", "event", "values"}); never raises because of where it goes."""
+
+    def stopping(self) -> bool:
+        """Whether the worker is about to end."""
 
     def cancelled(self) -> bool:
         """Whether somebody asked this run to stop."""
@@ -39,6 +42,7 @@ class Context:
     correlation_id: str
     settings: Settings
     reporter: Reporter
+    checkpoints: Checkpoints | None = None
 
     @property
     def is_last_attempt(self) -> bool:
@@ -56,10 +60,39 @@ class Context:
         self.reporter.report("progress", {"stage": stage[:LONGEST_STAGE], "percent": bounded})
         self.check()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker is about to end: the run is then given `SHUTDOWN_GRACE` to end or to save a checkpoint."""
+        return self.reporter.stopping()
+
+    def resume(self) -> Any:
+        """What an earlier run of this job saved last as its checkpoint, or None. Raises BrokerUnavailable."""
+        return self._checkpoints().load()
+
+    def checkpoint(self, data: Any) -> None:
+        """Save what the job has reached (JSON, up to 256 KiB): a later run gets it from `resume()`. Also a `check()`.
+
+        Raises Interrupted after saving while the worker is stopping, so that the job goes on elsewhere at once; raises
+        Cancelled, and Permanent for data that can't be saved. A Redis that is away is logged and costs the checkpoint.
+        """
+        try:
+            saved = self._checkpoints().save(data)
+        except BrokerUnavailable as error:
+            self.log.warning("checkpoint not saved", reason=str(error))
+            saved = False
+        self.check()
+        if saved and self.stopping:
+            raise Interrupted("the worker is stopping; the job goes on elsewhere")
+
     def check(self) -> None:
         """Raise Cancelled once somebody cancelled this job: call it where stopping is safe."""
         if self.reporter.cancelled():
             raise Cancelled("the job was cancelled")
+
+    def _checkpoints(self) -> Checkpoints:
+        if self.checkpoints is None:
+            raise FleetError("this run has no place for checkpoints")
+        return self.checkpoints
 
 
 class JobLog:
@@ -86,7 +119,5 @@ class JobLog:
         self._write("error", self._log.error, event, values)
 
     def _write(self, level: str, log: Callable[..., Any], event: str, values: dict[str, Any]) -> None:
-        log(event, **values)
-        kept = {name: value if isinstance(value, int | float | bool) else str(value) for name, value in values.items()}
-        line = {"at": datetime.now(UTC).isoformat(), "level": level, "event": event, **kept}
-        self._reporter.report("log", dict(redact(line)))
+        log(event, **values, **OWN)
+        self._reporter.report("log", {"level": level, "event": event, "values": values})

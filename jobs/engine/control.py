@@ -15,9 +15,10 @@ from jobs.engine import keys, registry, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import Conflict, NotFound, UnknownJob
 from jobs.engine.events import Subscription
+from jobs.engine.output import MOST_LINES
 from jobs.engine.policy import Policy
 from jobs.engine.scripts import script
-from jobs.engine.views import JobView
+from jobs.engine.views import JobView, LogLine
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -91,16 +92,16 @@ class Jobs:
             raise Conflict(f"the job is {views.WORDS.get(word, word)}; only an ended one can be run again")
         return self.get(job_id, tenant)
 
-    def log(self, job_id: str, tenant: str | None = None, after: str | None = None) -> list[dict[str, Any]]:
-        """The lines a job logged, oldest first, each with its id; those after line `after` where that is given.
+    def log(self, job_id: str, tenant: str | None = None, after: str | None = None) -> list[LogLine]:
+        """What a job printed and logged, oldest first, up to 1,000 lines; those after line `after` where it is given.
 
         Raises NotFound, ValueError for an id that is none, BrokerUnavailable.
         """
         self.get(job_id, tenant)
         start = "-" if after is None else f"({_line_id(after)}"
         with translate_errors():
-            lines: Any = self._fleet.redis.xrange(keys.log(job_id), min=start, count=1000)
-        return [{"id": line_id.decode(), **_line(fields)} for line_id, fields in lines]
+            lines: Any = self._fleet.redis.xrange(keys.log(job_id), min=start, count=MOST_LINES)
+        return [views.of_line(line_id, fields) for line_id, fields in lines]
 
     def wait(
         self,
@@ -149,14 +150,6 @@ def _result(fields: Mapping[bytes, bytes]) -> Any:
         return json.loads(b64decode(fields.get(b"return_value", b"")) or b"null")
     except ValueError:
         return None
-
-
-def _line(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    try:
-        line = json.loads(fields.get(b"line", b"{}"))
-    except ValueError:
-        line = {}
-    return line if isinstance(line, dict) else {"event": line}
 
 
 def _line_id(text: str) -> str:

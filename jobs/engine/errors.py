@@ -77,6 +77,10 @@ class Cancelled(FleetError):
     """Raised inside a job by `context.check()` once somebody cancelled it."""
 
 
+class Interrupted(FleetError):
+    """Raised inside a job by `context.checkpoint()` while its worker stops: the next run goes on there."""
+
+
 class TimedOut(FleetError):
     """The job ran longer than its timeout allows."""
 

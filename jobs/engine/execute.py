@@ -9,12 +9,14 @@ from typing import Any
 import structlog
 
 from jobs.engine import envelope, foreign, outcome, payloads, registry
+from jobs.engine.checkpoints import Checkpoints
 from jobs.engine.context import Context, Reporter
 from jobs.engine.envelope import PERFORM, Call, Envelope
-from jobs.engine.errors import Untrusted
+from jobs.engine.errors import Interrupted, Untrusted
 from jobs.engine.fleet import Fleet
 from jobs.engine.job_types import JobType
 from jobs.engine.log_context import bound_job_context
+from jobs.engine.logs import OWN
 from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy
 
@@ -55,6 +57,8 @@ def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
         policy = fleet.policy(job_type)
         return outcome.of_result(_call(job_type, policy, sealed, run, fleet, reporter))
     except BaseException as error:
+        if isinstance(error, Interrupted) and reporter.stopping():
+            return Outcome("released", message=str(error))
         return outcome.of_error(error, policy.retry if policy else None, run.attempt)
 
 
@@ -95,6 +99,7 @@ def _call(job_type: JobType[Any], policy: Policy, sealed: Envelope, run: Run, fl
         correlation_id=sealed.correlation_id,
         settings=fleet.settings,
         reporter=reporter,
+        checkpoints=Checkpoints(fleet, run.job_id, run.execution_id),
     )
     return logged(job_type.function, payload, context)
 
@@ -110,6 +115,9 @@ def logged(function: Callable[[Any, Context], Any], payload: Any, context: Conte
     ):
         try:
             return function(payload, context)
+        except Interrupted:
+            log.info("job interrupted", **OWN)
+            raise
         except BaseException as error:
-            log.warning("job raised", error=type(error).__name__, exc_info=True)
+            log.warning("job raised", error=type(error).__name__, exc_info=True, **OWN)
             raise

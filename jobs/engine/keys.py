@@ -45,8 +45,13 @@ def results(job_id: str) -> str:
 
 
 def log(job_id: str) -> str:
-    """Our stream of a job's log lines."""
+    """Our stream of what a job printed and logged."""
     return f"{FLEET}:log:{job_id}"
+
+
+def checkpoint(job_id: str) -> str:
+    """What a job has reached, as JSON."""
+    return f"{FLEET}:checkpoint:{job_id}"
 
 
 def inbox(worker: str, queue_name: str) -> str:

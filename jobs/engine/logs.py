@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
@@ -48,6 +48,9 @@ _QUIET = (
     "sqlalchemy",
     "urllib3",
 )
+Tap = Callable[[str, str, Mapping[str, Any]], None]
+OWN: Mapping[str, Any] = {"_own": True}
+"""Bound to lines that are kept with their job in another way, or are none of the job's."""
 _LEVELS = {"exception": "error", "warn": "warning", "fatal": "critical", "msg": "info"}
 _STRUCTURED = ExceptionRenderer(ExceptionDictTransformer(show_locals=False, max_frames=30))
 _STACK = StackInfoRenderer()
@@ -74,8 +77,19 @@ def configure(settings: Settings, process: str, stream: TextIO | None = None) ->
         threading.excepthook = _log_thread_crash
 
 
+def keep_to(descriptor: int | None, tap: Tap | None) -> None:
+    """Write lines to this descriptor although standard error is another by now (None: to standard error again).
+
+    `tap` gets what else is logged in this process: level, event and values, neither of them redacted.
+    """
+    _Writer.own = None if descriptor is None else os.fdopen(descriptor, "w", encoding="utf-8", closefd=False)
+    _Chain.tap = staticmethod(tap) if tap is not None else None
+
+
 class _Chain:
     """Makes the text of a line from its fields."""
+
+    tap: Tap | None = None
 
     def __init__(self, process: str, as_json: bool, stream: TextIO | None) -> None:
         self._process = process
@@ -83,6 +97,9 @@ class _Chain:
         self._render: Callable[[Fields], str] = _json if as_json else _console(stream)
 
     def __call__(self, logger: Any, method: str, fields: Fields) -> str:
+        own = fields.pop("_own", False)
+        if self.tap is not None and not own:
+            _tell(self.tap, _LEVELS.get(method, method), fields)
         if "exc_info" in fields:
             fields = dict(self._exception(logger, method, fields))
         if "stack_info" in fields:
@@ -99,16 +116,28 @@ class _Chain:
         return self._render({**head, **redact({**bound(), **fields}), **head, "event": event})
 
 
+def _tell(tap: Tap, level: str, fields: Fields) -> None:
+    """An exception's text is for operators: of it, only the type is told."""
+    values = {
+        name: value for name, value in fields.items() if name not in ("event", "exc_info", "stack_info", "logger")
+    }
+    error = fields.get("exc_info")
+    kind = error[0] if isinstance(error, tuple) else type(error) if isinstance(error, BaseException) else None
+    kind = sys.exc_info()[0] if error is True else kind
+    tap(level, str(fields.get("event", "")), values if kind is None else {**values, "error": kind.__name__})
+
+
 class _Writer:
     """What structlog calls with a finished line; a full disk or a closed pipe never breaks a job."""
 
     __slots__ = ("_stream", "name")
+    own: TextIO | None = None
 
     def __init__(self, name: str, stream: TextIO | None) -> None:
         self.name, self._stream = name, stream
 
     def msg(self, line: str) -> None:
-        stream = self._stream or sys.stderr
+        stream = self._stream or self.own or sys.stderr
         try:
             stream.write(line + "\n")
             stream.flush()

@@ -13,7 +13,7 @@ from jobs.engine.log_redaction import scrub
 from jobs.engine.policy import Retry
 
 Kind = Literal["finished", "failed", "cancelled", "retry", "released", "lost", "quarantined"]
-DECIDED_BY_CHILDREN = ("finished", "failed", "cancelled", "retry", "quarantined")
+DECIDED_BY_CHILDREN = ("finished", "failed", "cancelled", "retry", "quarantined", "released")
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 1_000
 LARGEST_RESULT = 1024 * 1024

@@ -1,4 +1,4 @@
-"""Progress and log lines of running jobs on their way to Redis."""
+"""Progress and output of running jobs on their way to Redis."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ import redis
 from jobs.engine import keys
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.output import MOST_LINES
 from jobs.engine.scripts import script
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
-LOG_KEPT = timedelta(days=7)
-LOG_LINES = 1000
-LONGEST_LINE = 8192
+OUTPUT_KEPT = timedelta(days=7)
+LARGEST = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Report:
-    """One progress or log report; an empty execution id is not checked against a lease."""
+    """One `progress` or `output` report; an empty execution id is not checked against a lease.
+
+    The value of an output report is {"lines": JSON objects as text, one a line}.
+    """
 
     kind: str
     job_id: str
@@ -35,12 +38,14 @@ class Report:
     value: dict[str, Any]
 
     def text(self) -> str:
-        """The value as JSON, a log line cut to 8 KiB."""
-        text = json.dumps(self.value, separators=(",", ":"))
-        if len(text) > LONGEST_LINE:
-            cut = {name: value[:1000] if isinstance(value, str) else value for name, value in self.value.items()}
-            text = json.dumps(dict(list(cut.items())[:8]), separators=(",", ":"))
-        return text
+        """What the script gets."""
+        return str(self.value["lines"]) if self.kind == "output" else json.dumps(self.value, separators=(",", ":"))
+
+
+def is_one(kind: str, value: Any) -> bool:
+    """Whether a value that a child sent can be a report's."""
+    lines = value.get("lines", "") if isinstance(value, dict) else None
+    return isinstance(lines, str) and len(lines) <= LARGEST and ("lines" in value) == (kind == "output")
 
 
 def write(client: redis.Redis, reports: Iterable[Report]) -> None:
@@ -49,7 +54,7 @@ def write(client: redis.Redis, reports: Iterable[Report]) -> None:
     for each in reports:
         arguments += [each.kind, each.job_id, each.execution_id, each.job_type, each.attempt, each.text()]
     with translate_errors():
-        script("report")(client, keys.PREFIX, int(LOG_KEPT.total_seconds()), LOG_LINES, *arguments)
+        script("report")(client, keys.PREFIX, int(OUTPUT_KEPT.total_seconds()), MOST_LINES, *arguments)
 
 
 class RedisReporter:
@@ -64,6 +69,10 @@ class RedisReporter:
             write(self._fleet.redis, [Report(kind, self._job_id, "", self._job_type, self._attempt, value)])
         except BrokerUnavailable:
             return
+
+    def stopping(self) -> bool:
+        """RQ's workers wait for their jobs."""
+        return False
 
     def cancelled(self) -> bool:
         """Whether the job's hash asks for it."""

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from rq import get_current_job
 from rq.job import Job
 
-from jobs.engine import events, execute, fleet, keys, payloads, registry, views
+from jobs.engine import events, execute, fleet, keys, logs, payloads, registry, views
 from jobs.engine.broker import translate_errors
-from jobs.engine.context import Context
+from jobs.engine.checkpoints import Checkpoints
+from jobs.engine.context import Context, Reporter
 from jobs.engine.envelope import Envelope
 from jobs.engine.errors import BrokerUnavailable, FleetError
+from jobs.engine.execute import Run
 from jobs.engine.fleet import Fleet
 from jobs.engine.outcome import Outcome, of_error
 from jobs.engine.policy import Policy
 from jobs.engine.reports import RedisReporter
 from jobs.engine.scripts import script
+from jobs.engine.worker.capture import Capture
 from jobs.settings import Settings
 
 
@@ -32,18 +38,33 @@ def perform(name: str, payload: str, headers: dict[str, Any]) -> Any:
     job_type = registry.get(sealed.name)
     policy = ours.policy(job_type)
     attempt = int(ours.redis.hincrby(keys.job(job.id), "attempts", 1))
-    reporter = RedisReporter(ours, job.id, sealed.name, attempt)
-    context = _context(job, sealed, policy, attempt, ours, reporter)
     _tell(ours, sealed, "job:started", attempt)
     try:
         values = payloads.load(job_type.payload_type, sealed.payload, ours.keys.decrypt)
-        result = execute.logged(job_type.function, values, context)
+        with _captured(Run(job.id, "", b"", sealed.name, sealed.tenant, attempt), ours) as reporter:
+            context = _context(job, sealed, policy, attempt, ours, reporter)
+            result = execute.logged(job_type.function, values, context)
     except Exception as error:
         _failed(job, of_error(error, policy.retry, attempt), ours, sealed, attempt)
         raise
     _ended(ours, sealed)
     _tell(ours, sealed, "job:completed", attempt)
     return result
+
+
+@contextmanager
+def _captured(run: Run, ours: Fleet) -> Iterator[Reporter]:
+    """Take this process's output for the job, and give it back at the end."""
+    if not structlog.is_configured():
+        logs.configure(ours.settings, "worker")
+    capture = Capture()
+    capture.start()
+    taken = capture.begin(run, RedisReporter(ours, run.job_id, run.job_type, run.attempt))
+    try:
+        yield taken
+    finally:
+        capture.end(taken)
+        capture.stop()
 
 
 def _failed(job: Job, ended: Outcome, ours: Fleet, sealed: Envelope, attempt: int) -> None:
@@ -63,6 +84,7 @@ def _ended(ours: Fleet, sealed: Envelope) -> None:
         lock = keys.unique(*str(unique.decode()).split(":", 1))
         if ours.redis.get(lock) == sealed.job_id.encode():
             ours.redis.delete(lock)
+    ours.redis.delete(keys.checkpoint(sealed.job_id))
     ours.redis.hset(key, "final", "1")
 
 
@@ -76,7 +98,7 @@ def _tell(ours: Fleet, sealed: Envelope, name: str, attempt: int, **extra: Any) 
         return
 
 
-def _context(job: Job, sealed: Envelope, policy: Policy, attempt: int, ours: Fleet, reporter: RedisReporter) -> Context:
+def _context(job: Job, sealed: Envelope, policy: Policy, attempt: int, ours: Fleet, reporter: Reporter) -> Context:
     return Context(
         job_id=job.id,
         execution_id=f"{job.id}-{attempt}",
@@ -87,6 +109,7 @@ def _context(job: Job, sealed: Envelope, policy: Policy, attempt: int, ours: Fle
         correlation_id=sealed.correlation_id,
         settings=ours.settings,
         reporter=reporter,
+        checkpoints=Checkpoints(ours, job.id, ""),
     )
 
 

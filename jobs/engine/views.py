@@ -73,6 +73,27 @@ class JobView(BaseModel):
         return self.status in ENDED
 
 
+class LogLine(BaseModel):
+    """A line that a job printed (`stdout`, `stderr`) or logged (`log`); `at` is the clock of the host that ran it."""
+
+    id: str
+    at: datetime | None = None
+    stream: Literal["stdout", "stderr", "log"] = "log"
+    level: str = "info"
+    text: str = ""
+    attempt: int = 0
+    values: dict[str, Any] = {}
+
+
+def of_line(line_id: bytes, fields: Mapping[bytes, bytes]) -> LogLine:
+    """The line of an entry of a job's log; one that is not of our making is shown as it is."""
+    text = fields.get(b"line", b"")
+    try:
+        return LogLine(**{**json.loads(text), "id": line_id.decode()})
+    except (ValueError, TypeError):
+        return LogLine(id=line_id.decode(), text=text.decode("utf-8", "replace"))
+
+
 def of_hash(job_id: str, raw: Mapping[bytes, bytes], result: Any = None) -> JobView:
     """The view of a job's hash as `HGETALL` gives it; fields that are missing or broken are left out."""
     text = {key.decode("ascii", "replace"): value for key, value in raw.items() if key != b"data"}

@@ -76,7 +76,14 @@ def test_every_key_that_a_script_names_is_in_the_table() -> None:
 def test_every_key_that_the_engine_names_is_in_the_table() -> None:
     constants = {value for module in (keys, names) for value in vars(module).values() if isinstance(value, str)}
     named = {value for value in constants if value.startswith(f"{keys.PREFIX}:")} - {keys.FLEET, names.INSTANCE}
-    named |= {keys.job("ID"), keys.queue("QUEUE"), keys.results("ID"), keys.log("ID"), keys.commands("WORKER")}
+    named |= {
+        keys.job("ID"),
+        keys.queue("QUEUE"),
+        keys.results("ID"),
+        keys.log("ID"),
+        keys.checkpoint("ID"),
+        keys.commands("WORKER"),
+    }
     named |= {keys.inbox("WORKER", "QUEUE"), keys.overflow("QUEUE", "LANE")}
     named |= {keys.unique("TYPE", "VALUE"), keys.ended("TYPE", "STATE")}
     named |= {

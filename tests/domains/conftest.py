@@ -47,6 +47,9 @@ class Reports:
             self.progress.append((value["stage"], value["percent"]))
             self.at.pop(value["stage"], lambda: None)()
 
+    def stopping(self) -> bool:
+        return False
+
     def cancelled(self) -> bool:
         return bool(self.progress) and self.progress[-1][0] == self.cancel_at
 

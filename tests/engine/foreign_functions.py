@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess  # noqa: F401  what a client might reach through this module
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,3 +24,8 @@ def fail(path: str) -> None:
 
 def succeeded(job: Any, connection: Any, result: Any) -> None:
     append(job.meta["path"], f"callback {result}")
+
+
+def prints(text: str) -> None:
+    print(text)
+    print("and more", file=sys.stderr)

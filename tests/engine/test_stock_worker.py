@@ -16,6 +16,7 @@ from jobs.engine import Fleet, keys
 from tests.conftest import ROOT
 from tests.engine.conftest import names_of_events, told
 from tests.engine.samples import jobs as samples
+from tests.engine.samples import printing
 
 Drain = Callable[[], None]
 
@@ -44,9 +45,23 @@ def test_results_progress_and_events_are_the_same(fleet: Fleet, stock_worker: Dr
     assert (view.status, view.result, view.attempts) == ("completed", {"value": 8}, 1)
     assert fetch(fleet, double.id).return_value() == {"value": 8}
     assert names_of_events(fleet, report) == [
-        "job:queued", "job:started", "job:progress", "job:progress", "job:completed",
+        "job:queued", "job:started", "job:progress", "job:output", "job:progress", "job:completed",
     ]  # fmt: skip
-    assert [line["event"] for line in fleet.jobs.log(report.id)] == ["counted"]
+    assert [line.text for line in fleet.jobs.log(report.id)] == ["counted"]
+
+
+def test_output_and_checkpoints_are_kept_as_well(fleet: Fleet, stock_worker: Drain, folder: Path) -> None:
+    (folder / "job.go").touch()
+    prints = printing.everything.enqueue({"folder": str(folder)}, tenant="acme")
+    counts = printing.counts.enqueue({"folder": str(folder)})
+    fleet.redis.set(keys.checkpoint(counts.id), "[0,1,2,3,4,5,6,7]")
+    stock_worker()
+    shown = [(line.stream, line.text) for line in fleet.jobs.log(prints.id)]
+    for line in (("stdout", "printed"), ("stdout", "from a process"), ("log", "counted"), ("stdout", "done")):
+        assert line in shown
+    assert fleet.jobs.get(counts.id).result == list(range(10))
+    assert [line for line in told(folder) if line.startswith("counted")] == ["counted 8", "counted 9"]
+    assert not fleet.redis.exists(keys.checkpoint(counts.id))
 
 
 def test_retries_follow_our_policy(fleet: Fleet, stock_worker: Drain, folder: Path) -> None:

@@ -35,7 +35,7 @@ def test_progress_and_log_lines_are_kept_and_told(fleet: Fleet, spawn_worker: Sp
     view = until_ended(fleet, samples.report.enqueue({"value": 7}))
     assert view.progress is not None
     assert (view.progress.stage, view.progress.percent) == ("counting", 100.0)
-    assert [(line["event"], line["value"]) for line in fleet.jobs.log(view.id)] == [("counted", 7)]
+    assert [(line.text, line.values["value"]) for line in fleet.jobs.log(view.id)] == [("counted", 7)]
     progress = [event for event in fleet.events.read("workspace:w1", tenant="") if event.name == "job:progress"]
     assert [(event.data["job_id"], event.data["percent"]) for event in progress] == [(view.id, 10.0), (view.id, 100.0)]
 

@@ -203,9 +203,9 @@ def _as_it_should(file: Posted, row: dict[str, Any]) -> bool:
 
 
 def counted(fleet: Fleet, view: JobView) -> dict[str, int]:
-    """How often each event happened, progress and log lines left out."""
+    """How often each event happened, progress and output left out."""
     events = fleet.events.read(f"job:{view.id}", tenant=view.tenant, count=1000)
-    return dict(Counter(event.name for event in events if event.name != "job:progress"))
+    return dict(Counter(event.name for event in events if event.name not in ("job:progress", "job:output")))
 
 
 def once(view: JobView, taken: int = 1) -> dict[str, int]:

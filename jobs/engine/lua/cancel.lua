@@ -43,6 +43,7 @@ redis.call('ZADD', P .. ':canceled:' .. queue, seconds + keep, id)
 redis.call('EXPIRE', key, keep)
 redis.call('EXPIRE', P .. ':results:' .. id, keep)
 redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
+redis.call('DEL', P .. ':fleet:checkpoint:' .. id)
 if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
   redis.call('DEL', P .. ':fleet:unique:' .. unique)
 end

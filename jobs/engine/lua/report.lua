@@ -1,28 +1,62 @@
--- Progress and log lines of running jobs, each only while its lease is held. No allow-oom: a full Redis drops them.
--- ARGV: prefix, seconds to keep log lines, how many lines, then 6 a report: kind (progress or log), id, execution, type,
---       attempt, value (JSON). Returns how many were written.
+-- What running jobs tell: progress and output, each only while its lease is held. No allow-oom: a full Redis drops it.
+-- ARGV: prefix, seconds to keep a job's output, how many lines of it, then 6 a report: kind (progress or output), id,
+--       execution ('' is not checked against a lease), type, attempt, value (progress: a JSON object; output: JSON objects,
+--       one a line). Returns how many were written.
 --include lib_events
-local P, keep, lines, written = ARGV[1], ARGV[2], ARGV[3], 0
+local P, keep, most, written = ARGV[1], ARGV[2], ARGV[3], 0
 
-local function write(at)
-  local kind, id, execution, value = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 5]
-  if execution == '' or redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) then
-    written = written + 1
-    if kind == 'log' then
-      redis.call('XADD', P .. ':fleet:log:' .. id, 'MAXLEN', '~', lines, '*', 'line', value)
-      redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
-    elseif redis.call('EXISTS', P .. ':job:' .. id) == 1 then
-      redis.call('HSET', P .. ':job:' .. id, 'progress', value)
-      local topics = redis.call('HGET', P .. ':job:' .. id, 'topics')
-      if topics and topics ~= '' then
-        local head = '{"job_id":"' .. id .. '","type":' .. cjson.encode(ARGV[at + 3]) .. ',"attempt":' .. ARGV[at + 4]
-        emit(P, topics, 'job:progress', head .. ',' .. value:sub(2))
-      end
-    end
+local function tell(topics, name, report, rest)
+  local head = '{"job_id":"' .. report.id .. '","type":' .. cjson.encode(report.type) .. ',"attempt":' .. report.attempt
+  emit(P, topics, name, head .. ',' .. rest)
+end
+
+local function progress(report)
+  redis.call('HSET', P .. ':job:' .. report.id, 'progress', report.value)
+  if report.topics ~= '' then
+    tell(report.topics, 'job:progress', report, report.value:sub(2))
   end
 end
 
+-- The job's own topic; a job of a plain RQ client names none, and belongs to no tenant.
+local function own_topic(report)
+  local wanted = ':job:' .. report.id
+  for topic in report.topics:gmatch('[^,]+') do
+    if topic:sub(-#wanted) == wanted then
+      return topic
+    end
+  end
+  return wanted
+end
+
+local function output(report)
+  local key, told = P .. ':fleet:log:' .. report.id, {}
+  for line in report.value:gmatch('[^\n]+') do
+    local entry = redis.call('XADD', key, 'MAXLEN', '~', most, '*', 'line', line)
+    told[#told + 1] = '{"id":"' .. entry .. '",' .. line:sub(2)
+  end
+  redis.call('EXPIRE', key, keep)
+  tell(own_topic(report), 'job:output', report, '"lines":[' .. table.concat(told, ',') .. ']}')
+end
+
+local function write(report)
+  if report.execution ~= '' and not redis.call('ZSCORE', P .. ':fleet:leases', report.id .. ':' .. report.execution) then
+    return
+  end
+  local status, topics = unpack(redis.call('HMGET', P .. ':job:' .. report.id, 'status', 'topics'))
+  if not status then
+    return
+  end
+  report.topics = topics or ''
+  if report.kind == 'progress' then
+    progress(report)
+  else
+    output(report)
+  end
+  written = written + 1
+end
+
 for at = 4, #ARGV, 6 do
-  pcall(write, at)
+  pcall(write, {kind = ARGV[at], id = ARGV[at + 1], execution = ARGV[at + 2], type = ARGV[at + 3],
+    attempt = ARGV[at + 4], value = ARGV[at + 5]})
 end
 return written

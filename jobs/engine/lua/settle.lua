@@ -171,7 +171,7 @@ end
 local function write(run, member)
   local key = P .. ':job:' .. run.id
   end_run(run, member)
-  local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates')
+  local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates', 'checkpoint')
   -- RQ may have cancelled or deleted the job meanwhile, and even put another of the same id in its place.
   if head[1] ~= 'started' or head[2] ~= run.execution then
     if not LIVE[head[1] or ''] then
@@ -185,6 +185,10 @@ local function write(run, member)
     if run.kind == 'retry' or run.kind == 'released' or run.kind == 'lost' then
       run.kind, run.event = 'cancelled', 'job:cancelled'
     end
+  end
+  if head[7] and STATUS[run.kind] then
+    redis.call('HDEL', key, 'checkpoint')
+    redis.call('UNLINK', P .. ':fleet:checkpoint:' .. run.id)
   end
   apply(run, key, head[5] and head[5] ~= '')
   if head[6] then

@@ -13,15 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.engine import reports
 from jobs.engine.worker import wire
 from jobs.engine.worker.pace import SLOW
 from jobs.engine.worker.page import SETTLED, Page
+from jobs.engine.worker.remains import Remains
 from jobs.engine.worker.running import Running
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Something about a run: progress, log, ended (with its outcome), died, passed over; or a child that is idle."""
+    """Something about a run: progress, output, ended (with its outcome), died, passed over; or a child that is idle."""
 
     kind: str
     running: Running
@@ -32,8 +34,8 @@ class Heard:
 class Child:
     """One child process, its socket and page, and the runs it was handed."""
 
-    def __init__(self, sock: socket.socket, page: Page) -> None:
-        self.sock, self.page = sock, page
+    def __init__(self, sock: socket.socket, page: Page, remains: Remains | None) -> None:
+        self.sock, self.page, self._remains = sock, page, remains
         self.frames = wire.Frames()
         self.pid = 0
         self.doomed = self.was_killed = False
@@ -79,7 +81,7 @@ class Child:
                 yield from self._end(bool(header["spoiled"]))
             case "outcome":
                 yield from self._outcomes(blob)
-            case "progress" | "log" as kind if isinstance(header["value"], dict):
+            case "progress" | "output" as kind if reports.is_one(kind, header["value"]):
                 if running := self.open.get(header["execution_id"]):
                     yield Heard(kind, running, header["value"])
             case _:
@@ -111,13 +113,25 @@ class Child:
             yield from self._outcomes(self.page.outcomes(certain=True))
         begun = self.page.begun
         batch, self._batch = self._batch, []
+        if 0 < begun <= len(batch) and batch[begun - 1].execution_id in self.open:
+            yield from self._last_words(batch[begun - 1])
         for index, running in enumerate(batch):
             if self.open.pop(running.execution_id, None) is not None:
                 running.has_begun = index < begun
                 yield Heard("died" if running.has_begun and not self.was_killed else "passed over", running)
         if batch:
             yield Heard("idle", batch[0], {"spoiled": True})
+        self.close()
+
+    def close(self) -> None:
+        """It is gone, or about to go by itself."""
         self.page.close()
+        if self._remains is not None:
+            self._remains.close()
+
+    def _last_words(self, running: Running) -> Iterator[Heard]:
+        for lines in self._remains.batches(running) if self._remains is not None else ():
+            yield Heard("output", running, {"lines": "\n".join(lines)})
 
     def _outcomes(self, data: bytes) -> Iterator[Heard]:
         for ended in wire.unpack_outcomes(data):

@@ -6,37 +6,41 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from jobs.engine import execute, outcome
+from jobs.engine.context import Reporter
 from jobs.engine.errors import Permanent
 from jobs.engine.execute import Run
 from jobs.engine.fleet import Fleet
 from jobs.engine.outcome import Outcome
 from jobs.engine.worker import process, wire
+from jobs.engine.worker.capture import Capture
 from jobs.engine.worker.page import Page
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress reports of one stage; the last word of a stage always goes out."""
 
 
-def main(sock: socket.socket, page_fd: int, fleet: Fleet) -> None:
+def main(sock: socket.socket, page_fd: int, pipes: Sequence[int], fleet: Fleet) -> None:
     """Serve until the worker closes the socket, or until a run has left this process in doubt."""
-    pipe, page = Pipe(sock), Page(page_fd)
+    pipe, page, capture = Pipe(sock), Page(page_fd), Capture(pipes)
+    capture.start()
     while True:
         try:
             header, blob = pipe.next()
         except (EOFError, ConnectionError):
             return
         if header["op"] == "batch":
-            spoiled = _serve(wire.unpack_batch(blob), pipe, page, fleet)
+            spoiled = _serve(wire.unpack_batch(blob), pipe, page, fleet, capture)
             process.no_time_limit()
             pipe.send({"op": "idle", "spoiled": spoiled})
             if spoiled:
                 return
 
 
-def _serve(runs: list[Run], pipe: Pipe, page: Page, fleet: Fleet) -> bool:
+def _serve(runs: list[Run], pipe: Pipe, page: Page, fleet: Fleet, capture: Capture) -> bool:
     """Run a batch; whether this process should be replaced."""
     page.start()
     process.take_alarms()
@@ -45,8 +49,10 @@ def _serve(runs: list[Run], pipe: Pipe, page: Page, fleet: Fleet) -> bool:
             continue
         begun = time.time()
         reporter = PipeReporter(pipe, run.execution_id)
-        ended, spoiled = _run(run, fleet, reporter)
+        taken = capture.begin(run, reporter)
+        ended, spoiled = _run(run, fleet, taken)
         reporter.flush()
+        spoiled = capture.end(taken) or spoiled
         frame = wire.pack_outcome(index, ended, spoiled, begun, max(begun, time.time()))
         if not page.write(frame):
             pipe.send({"op": "outcome"}, frame)
@@ -55,7 +61,7 @@ def _serve(runs: list[Run], pipe: Pipe, page: Page, fleet: Fleet) -> bool:
     return False
 
 
-def _run(run: Run, fleet: Fleet, reporter: PipeReporter) -> tuple[Outcome, bool]:
+def _run(run: Run, fleet: Fleet, reporter: Reporter) -> tuple[Outcome, bool]:
     """The outcome, and whether this process should be replaced: after a MemoryError its heap is anybody's guess."""
     try:
         with process.limits(run.timeout, run.memory_mb):
@@ -76,6 +82,8 @@ class Pipe:
         self._sending = threading.Lock()
         self.cancelled: set[str] = set()
         """Executions whose cancellation the worker has passed on."""
+        self.stopping = False
+        """Whether the worker has said that it is about to end."""
 
     def next(self) -> tuple[wire.Header, bytes]:
         """Wait for the next message. Raises EOFError when the worker is gone."""
@@ -99,6 +107,8 @@ class Pipe:
         for header, blob in wire.receive(self._sock, self._frames):
             if header["op"] == "cancel":
                 self.cancelled.add(header["execution_id"])
+            elif header["op"] == "stop":
+                self.stopping = True
             else:
                 self.cancelled.clear()
                 self._pending.append((header, blob))
@@ -137,6 +147,12 @@ class PipeReporter:
         if self._execution_id not in self._pipe.cancelled:
             self._pipe.look()
         return self._execution_id in self._pipe.cancelled
+
+    def stopping(self) -> bool:
+        """Whether the worker is about to end."""
+        if not self._pipe.stopping:
+            self._pipe.look()
+        return self._pipe.stopping
 
     def _send(self, kind: str, value: dict[str, Any]) -> None:
         self._pipe.send({"op": kind, "execution_id": self._execution_id, "value": value})

@@ -71,6 +71,7 @@ class WorkLoop:
         self._again: list[Running] = []
         self._lock = threading.Lock()
         self._stop_at: float | None = None
+        self._has_told = False
         self.begun = 0
         self.max_jobs: int | None = None
 
@@ -113,6 +114,9 @@ class WorkLoop:
             else:
                 self._hear(self.pool.events(key.data))
         self._hear(self.pool.look())
+        if self._stop_at is not None and not self._has_told:
+            self._has_told = True
+            self.pool.tell_stopping()
         self._overseer.enforce(list(self._running.values()), self._stop_at)
         self._exchange()
 
@@ -223,7 +227,8 @@ class WorkLoop:
         elif heard.ended is not None:
             running.has_ended = True
             self._pace.ran(running.job_type, heard.ended.ended - heard.ended.begun)
-            self._settler.add(running, heard.ended.outcome, heard.ended.begun, heard.ended.ended)
+            outcome = self._overseer.checked(heard.ended.outcome, self._stop_at)
+            self._settler.add(running, outcome, heard.ended.begun, heard.ended.ended)
         elif heard.kind == "died":
             running.has_ended = True
             self._settler.add(running, self._overseer.outcome_of_death(running))

@@ -105,6 +105,12 @@ class Overseer:
                 wanted = (running.execution_id, running.job_id, EVERYTHING)
                 self._enforce(running, min((asked[each] for each in wanted if each in asked), default=None), now)
 
+    def checked(self, outcome: Outcome, stop_at: float | None) -> Outcome:
+        """What a child says: that a run goes on elsewhere, uncharged, only counts while this worker stops."""
+        if outcome.kind == "released" and stop_at is None:
+            return Outcome("lost", error_type="WorkerLost", message="it was given up although its worker goes on")
+        return outcome
+
     def outcome_of_death(self, running: Running) -> Outcome:
         """A child ended by itself: a run that had begun is charged with it, others were only in its way."""
         if running.cancelling:

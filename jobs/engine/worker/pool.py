@@ -18,6 +18,7 @@ import structlog
 from jobs.engine.errors import FleetError
 from jobs.engine.worker import page, template, wire
 from jobs.engine.worker.batch import Child, Heard
+from jobs.engine.worker.remains import MOST, Remains
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.template import Template
 
@@ -66,6 +67,13 @@ class ChildPool:
             with contextlib.suppress(OSError):
                 child.sock.sendall(wire.pack({"op": "cancel", "execution_id": running.execution_id}))
 
+    def tell_stopping(self) -> None:
+        """Tell every child that the worker is about to end."""
+        message = wire.pack({"op": "stop"})
+        for child in self._children:
+            with contextlib.suppress(OSError):
+                child.sock.sendall(message)
+
     def kill(self, running: Running) -> None:
         """End the child that works on a run, at once; its end is reported like any other."""
         child = self._child_of(running)
@@ -101,7 +109,7 @@ class ChildPool:
     def close(self) -> None:
         """End every child and the template."""
         for child in list(self._children):
-            self._forget(child)
+            self._retire(child)
         if self._control is not None:
             self._selector.unregister(self._control)
         if self.template is not None:
@@ -112,15 +120,21 @@ class ChildPool:
             raise FleetError("the template process is not running")
         ours, theirs = socket.socketpair()
         fd = page.create()
+        remains = Remains() if len(self._children) < MOST else None
+        pipes = remains.given() if remains else []
         try:
-            socket.send_fds(self._control, [b"fork"], [theirs.fileno(), fd])
-            child = Child(ours, page.Page(fd))
+            socket.send_fds(self._control, [b"fork"], [theirs.fileno(), fd, *pipes])
+            child = Child(ours, page.Page(fd), remains)
         except OSError:
             ours.close()
+            if remains is not None:
+                remains.close()
             raise FleetError("the template process is gone") from None
         finally:
             theirs.close()
             os.close(fd)
+            if remains is not None:
+                remains.hand_over()
         self._children.add(child)
         self._unnamed.append(child)
         self._selector.register(ours, selectors.EVENT_READ, child)
@@ -162,7 +176,7 @@ class ChildPool:
         try:
             for each in events:
                 if each.kind == "idle":
-                    self._forget(child) if each.value.get("spoiled") or child.doomed else self._idle.append(child)
+                    self._retire(child) if each.value.get("spoiled") or child.doomed else self._idle.append(child)
                 yield each
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error) as error:
             log.error("child sent nonsense", pid=child.pid, error=repr(error))
@@ -179,6 +193,11 @@ class ChildPool:
     def _died(self, child: Child) -> Iterator[Heard]:
         self._forget(child)
         yield from child.last_will()
+
+    def _retire(self, child: Child) -> None:
+        """It ends by itself, or has nothing left to say."""
+        self._forget(child)
+        child.close()
 
     def _forget(self, child: Child) -> None:
         self._children.discard(child)

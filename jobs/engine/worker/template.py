@@ -1,8 +1,9 @@
 """The template process: single-threaded, with every job loaded, from which children are forked.
 
 It is a fork of the worker where that has neither threads nor connections yet (`fork`), or else a fresh interpreter
-(`start`). A request over its control socket (SOCK_SEQPACKET) is two file descriptors (the child's
-socket and its page) with the text `fork`; the answers are JSON: {"ready"}, {"pid"} and, later, {"exited", "status"}.
+(`start`). A request over its control socket (SOCK_SEQPACKET) is file descriptors (the child's socket, its page and, if
+the worker wants its last words, the ends of its output pipes) with the text `fork`; the answers are JSON: {"ready"},
+{"pid"} and, later, {"exited", "status"}.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,17 +143,17 @@ def _serve(control: socket.socket, fleet: Fleet) -> None:
             for pid, status in _exited():
                 control.send(json.dumps({"exited": pid, "status": status}).encode())
         if control in ready:
-            message, fds, _, _ = socket.recv_fds(control, 64, 2)
+            message, fds, _, _ = socket.recv_fds(control, 64, 6)
             if not message:
                 return
-            if len(fds) == 2:
-                _fork(control, (fds[0], fds[1]), fleet, (wake_read, wake_write))
+            if len(fds) in (2, 6):
+                _fork(control, fds, fleet, (wake_read, wake_write))
             else:
                 _close(fds)
                 control.send(json.dumps({"pid": 0, "error": "too many open files"}).encode())
 
 
-def _fork(control: socket.socket, fds: tuple[int, int], fleet: Fleet, inherited: tuple[int, int]) -> None:
+def _fork(control: socket.socket, fds: Sequence[int], fleet: Fleet, inherited: tuple[int, int]) -> None:
     template = os.getpid()
     try:
         pid = os.fork()
@@ -169,7 +170,7 @@ def _fork(control: socket.socket, fds: tuple[int, int], fleet: Fleet, inherited:
             process.die_with(template)
             control.close()
             _close(inherited)
-            child.main(socket.socket(fileno=fds[0]), fds[1], fleet)
+            child.main(socket.socket(fileno=fds[0]), fds[1], fds[2:], fleet)
             status = 0
         finally:
             os._exit(status)

@@ -91,7 +91,7 @@ def forges(payload: Forged, context: Context) -> None:
     text = payload.text.replace("EXECUTION", context.execution_id).encode("latin-1")
     reporter: Any = context.reporter
     blob = payload.blob.encode("latin-1")
-    reporter._pipe._sock.sendall(struct.pack("!II", len(text), len(blob)) + text + blob)
+    reporter._sink._pipe._sock.sendall(struct.pack("!II", len(text), len(blob)) + text + blob)
     signal.pause()
 
 

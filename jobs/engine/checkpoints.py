@@ -1,0 +1,51 @@
+"""What a long job has reached, kept in Redis over the end of its process, so that its next run goes on from there."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from jobs.engine import keys
+from jobs.engine.broker import translate_errors
+from jobs.engine.errors import Permanent
+from jobs.engine.scripts import script
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+
+LARGEST = 256 * 1024
+"""Bytes of JSON."""
+KEPT = timedelta(days=7)
+"""Since it was written; a job that ends takes it along."""
+
+
+class Checkpoints:
+    """The checkpoint of one run; an empty execution id is not checked against a lease."""
+
+    __slots__ = ("_execution_id", "_fleet", "_job_id")
+
+    def __init__(self, fleet: Fleet, job_id: str, execution_id: str) -> None:
+        self._fleet, self._job_id, self._execution_id = fleet, job_id, execution_id
+
+    def load(self) -> Any:
+        """What was saved last, None when nothing was. Raises BrokerUnavailable."""
+        with translate_errors():
+            text: Any = self._fleet.redis.get(keys.checkpoint(self._job_id))
+        return None if text is None else json.loads(text)
+
+    def save(self, data: Any) -> bool:
+        """Replace it; False when this run is no longer the job's. Raises Permanent for what is no JSON or too large.
+
+        Raises BrokerUnavailable.
+        """
+        try:
+            text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Permanent(f"the checkpoint is no JSON: {error}") from None
+        if len(text) > LARGEST:
+            raise Permanent("the checkpoint is over 256 KiB: store the data and keep its key in the checkpoint")
+        about = (self._job_id, self._execution_id, int(KEPT.total_seconds()))
+        with translate_errors():
+            word: bytes = script("checkpoint")(self._fleet.redis, keys.PREFIX, *about, text)
+        return word == b"ok"
