@@ -40,10 +40,6 @@ class Run:
     callbacks: tuple[str, ...] = ()
     has_webhooks: bool = False
 
-    def as_tuple(self) -> tuple[Any, ...]:
-        """The fields in order."""
-        return tuple([getattr(self, name) for name in self.__slots__])
-
 
 def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
     """Run one job to its end; whatever it raises, SystemExit too, becomes its outcome."""

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Write the outcomes of several runs, each only while its lease is still this execution's (fencing). Safe to repeat: an
 -- outcome that was written before answers 'again'. Jobs whose dependents or other follow-ups are due are recorded.
--- ARGV: prefix, worker, now (RFC 3339), then 18 a run: id, execution, queue, kind, type, return value (base64) or '',
---       traceback (zlib, base64) or '', traceback (zlib) or '', seconds to keep, how many of the type to keep,
---       wait before a retry (s), begun (epoch s), ended (epoch s), event, event data (JSON object), reason, unique lock or '',
---       flags: r when a renewal may have written RQ's execution records, l when the job may have logged.
+-- ARGV: prefix, worker, now (RFC 3339), number of heads; then the heads: what runs have in common (JSON: queue, kind, type,
+--       seconds to keep, how many of the type to keep, event); then 9 a run: number of its head, id, execution, return value
+--       (base64) or '', begun (epoch s), ended (epoch s), flags (r: a renewal may have written RQ's execution records,
+--       l: the job may have logged), what else there is to say (JSON: wait before a retry in s, reason, unique lock,
+--       traceback zlib and base64, event data) or '', traceback (zlib) or ''.
 -- Kinds: finished, failed, cancelled, retry, released, lost, quarantined.
 -- Returns a word a run (ok, again, stale or refused), then the number of runs that have follow-ups.
 --include lib_batch
@@ -15,7 +16,7 @@ local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
 local seconds, fraction, settled = tonumber(time[1]), tonumber(time[2]) / 1000000, 0
 local ms = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
-local PER_RUN, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT = 18, 3, 200, 60
+local PER_RUN, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT = 9, tonumber(ARGV[4]), 3, 200, 60
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled'}
 local RESULT = {finished = '1', failed = '2', cancelled = '3', retry = '4'}
@@ -168,10 +169,21 @@ local function apply(run, key, had_error)
   end
 end
 
+local type_as_json = setmetatable({}, {__index = function(known, name)
+  known[name] = cjson.encode(name)
+  return known[name]
+end})
+
+local function event_data(run, attempt)
+  local number = string.format('%d', tonumber(attempt or '') or 0)
+  return '{"job_id":"' .. run.id .. '","type":' .. type_as_json[run.type] .. ',"attempt":' .. number .. '}'
+end
+
 local function write(run, member)
   local key = P .. ':job:' .. run.id
   end_run(run, member)
-  local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates', 'checkpoint')
+  local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates', 'checkpoint',
+    'attempts')
   -- RQ may have cancelled or deleted the job meanwhile, and even put another of the same id in its place.
   if head[1] ~= 'started' or head[2] ~= run.execution then
     if not LIVE[head[1] or ''] then
@@ -195,7 +207,7 @@ local function write(run, member)
     leave_gates(P, run.id, member, ms)
   end
   if head[3] and head[3] ~= '' and run.event ~= '' then
-    pcall(emit, P, head[3], run.event, run.data)
+    pcall(emit, P, head[3], run.event, run.data or event_data(run, head[8]))
   end
   count(run)
   return 'ok'
@@ -228,18 +240,26 @@ local function write_counts()
   end
 end
 
+local NOTHING, heads, first_run = {}, {}, 5 + N_HEADS
+for n = 1, N_HEADS do
+  heads[n] = cjson.decode(ARGV[4 + n])
+end
+
+local function read(at)
+  local head, more = heads[tonumber(ARGV[at])], ARGV[at + 7] ~= '' and cjson.decode(ARGV[at + 7]) or NOTHING
+  return {id = ARGV[at + 1], execution = ARGV[at + 2], value = ARGV[at + 3], begun = ARGV[at + 4], ended = ARGV[at + 5],
+    flags = ARGV[at + 6], exc = ARGV[at + 8], queue = head.queue, kind = head.kind, type = head.type, keep = head.keep,
+    count = head.count, event = head.event, wait = more.wait or 0, reason = more.reason or '', unique = more.unique or '',
+    exc_b64 = more.exc_b64 or '', data = more.data}
+end
+
 local out, members, ended = {}, {}, {}
-for at = 4, #ARGV, PER_RUN do
-  members[#members + 1] = ARGV[at] .. ':' .. ARGV[at + 1]
+for at = first_run, #ARGV, PER_RUN do
+  members[#members + 1] = ARGV[at + 1] .. ':' .. ARGV[at + 2]
 end
 local scores = #members > 0 and redis.call('ZMSCORE', leases, unpack(members)) or {}
 for n, member in ipairs(members) do
-  local at = 4 + (n - 1) * PER_RUN
-  local run = {id = ARGV[at], execution = ARGV[at + 1], queue = ARGV[at + 2], kind = ARGV[at + 3],
-    type = ARGV[at + 4], value = ARGV[at + 5], exc_b64 = ARGV[at + 6], exc = ARGV[at + 7],
-    keep = tonumber(ARGV[at + 8]), count = tonumber(ARGV[at + 9]), wait = tonumber(ARGV[at + 10]), begun = ARGV[at + 11],
-    ended = ARGV[at + 12], event = ARGV[at + 13], data = ARGV[at + 14], reason = ARGV[at + 15], unique = ARGV[at + 16],
-    flags = ARGV[at + 17]}
+  local run = read(first_run + (n - 1) * PER_RUN)
   out[n] = settle(run, member, scores[n] and not ended[member])
   ended[member] = true
 end

@@ -9,9 +9,8 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from jobs.engine import reports
 from jobs.engine.worker import wire
@@ -21,13 +20,12 @@ from jobs.engine.worker.remains import Remains
 from jobs.engine.worker.running import Running
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """Something about a run: progress, output, ended (with its outcome), died, passed over; or a child that is idle."""
 
     kind: str
     running: Running
-    value: dict[str, Any] = field(default_factory=dict)
+    value: Mapping[str, Any] = {}
     ended: wire.Ended | None = None
 
 

@@ -16,11 +16,10 @@ from jobs.engine.fleet import Fleet
 from jobs.engine.keys import PREFIX
 from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import call_in_turn, script
-from jobs.engine.worker.running import Running, of_reply
+from jobs.engine.worker.running import Running, Settlement, of_reply
 
 SLOT = 16
 """What a slot is counted in: room for one job, or for so many tiny ones."""
-Settlement = Sequence[str | bytes | float]
 HORIZON = timedelta(hours=2)
 """How far ahead RQ's own records of a run reach, so that no RQ clean-up ever takes a living run for abandoned."""
 WORKER_KEPT = timedelta(seconds=60)
@@ -110,7 +109,12 @@ class Leases:
         return _settled(settled), self._leased(leased)
 
     def _settle_arguments(self, settlements: Sequence[Settlement]) -> list[str | bytes | float]:
-        return [PREFIX, self._worker, _now(), *(part for each in settlements for part in each)]
+        heads: dict[str, int] = {}
+        runs: list[str | bytes | float] = []
+        for head, own in settlements:
+            runs.append(heads.setdefault(head, len(heads) + 1))
+            runs += own
+        return [PREFIX, self._worker, _now(), len(heads), *heads, *runs]
 
     def _lease_arguments(self, ask: Ask) -> list[str | bytes | float]:
         picks = "".join(chr(48 + number) for number in ask.picks)

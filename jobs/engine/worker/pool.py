@@ -58,7 +58,7 @@ class ChildPool:
         if len(runs) > 1 and self._look_at is None:
             self._look_at = time.monotonic() + LOOK_EVERY
         with contextlib.suppress(OSError):
-            child.sock.sendall(wire.pack_batch([each.run() for each in runs]))
+            child.sock.sendall(wire.pack_batch([each.order() for each in runs]))
 
     def cancel(self, running: Running) -> None:
         """Pass on a cancellation."""

@@ -27,10 +27,10 @@ class RunLog:
 
     def write(self, batch: Iterable[EndedRun], words: Iterable[str]) -> None:
         """Tell how runs ended and whether their outcome was taken."""
-        lines = []
+        lines, time = [], f"{datetime.now(UTC).isoformat(timespec='microseconds')[:-6]}Z"
         for each, word in zip(batch, words, strict=True):
             if self._is_quick and each.outcome.kind == "finished" and word in ("ok", "again"):
-                lines.append(self._finished(each))
+                lines.append(self._finished(each, time))
             else:
                 _log(each, word)
         if lines:
@@ -40,11 +40,10 @@ class RunLog:
             except (OSError, ValueError, AttributeError):
                 return
 
-    def _finished(self, each: EndedRun) -> str:
+    def _finished(self, each: EndedRun, time: str) -> str:
         running = each.running
-        time = datetime.now(UTC).isoformat(timespec="microseconds")[:-6]
         return (
-            f'{{"time":"{time}Z","level":"info","event":"job finished",{self._tail},"job_id":"{running.job_id}",'
+            f'{{"time":"{time}","level":"info","event":"job finished",{self._tail},"job_id":"{running.job_id}",'
             f'"job_type":{_text(running.job_type)},"tenant":{_text(running.tenant)},'
             f'"correlation_id":{_text(running.correlation_id)},"attempt":{running.attempt},'
             f'"seconds":{max(0.0, each.ended - each.begun):.3f}}}\n'

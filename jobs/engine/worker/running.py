@@ -9,14 +9,13 @@ import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.engine import events, registry, views
 from jobs.engine.errors import UnknownJob
-from jobs.engine.execute import Run
 from jobs.engine.fleet import Fleet
 from jobs.engine.foreign import KEPT
-from jobs.engine.outcome import Outcome
+from jobs.engine.outcome import Kind, Outcome
 from jobs.engine.policy import Policy, Retention
 
 DEFAULT_TIMEOUT = timedelta(seconds=180)
@@ -33,6 +32,13 @@ EVENTS = {
     "lost": "job:queued",
     "quarantined": "job:failed",
 }
+
+
+class Settlement(NamedTuple):
+    """What the settle script is told of a run: the part that many runs have in common, and the run's own."""
+
+    head: str
+    own: tuple[str | bytes | float, ...]
 
 
 class Running:
@@ -88,46 +94,38 @@ class Running:
         """Whether the job should have begun before."""
         return self.values[DEADLINE] is not None and _is_past(self.text(DEADLINE), now)
 
-    def run(self) -> Run:
-        """What the child is told."""
-        run = Run(self.job_id, self.execution_id, self.data, self.job_type, self.tenant, self.attempt)
-        run.timeout = None if self.timeout is None else self.timeout.total_seconds()
-        if self.policy is not None:
-            run.memory_mb = self.policy.memory_mb
-        if self.policy is None or any(self.values[CALLBACKS]) or self.values[WEBHOOKS]:
-            run.retries_left, intervals = self.rq_retry
-            run.retry_intervals = tuple(intervals)
-            run.callbacks = tuple(value.decode("utf-8", "replace") for value in self.values[CALLBACKS] if value)
-            run.has_webhooks = bool(self.values[WEBHOOKS])
-        return run
+    def order(self) -> tuple[Any, ...]:
+        """What the child is told: the fields of `execute.Run`."""
+        seconds = None if self.timeout is None else self.timeout.total_seconds()
+        order = (self.job_id, self.execution_id, self.data, self.job_type, self.tenant, self.attempt, seconds)
+        if self.policy is not None and not (any(self.values[CALLBACKS]) or self.values[WEBHOOKS]):
+            return (*order, self.policy.memory_mb)
+        retries_left, intervals = self.rq_retry
+        callbacks = [value.decode("utf-8", "replace") for value in self.values[CALLBACKS] if value]
+        memory_mb = self.policy.memory_mb if self.policy else None
+        return (*order, memory_mb, retries_left, tuple(intervals), tuple(callbacks), bool(self.values[WEBHOOKS]))
 
-    def settlement(self, ended: Outcome, begun: float, ended_at: float) -> list[str | bytes | float]:
-        """The settle script's arguments for this run and outcome; `begun` and `ended_at` are epoch seconds."""
-        keep, count = self._retention(ended.kind)
+    def settlement(self, ended: Outcome, begun: float, ended_at: float) -> Settlement:
+        """What the settle script is told of this run's outcome; `begun` and `ended_at` are epoch seconds."""
+        head = _head(self.queue, ended.kind, self.job_type if self.policy else "", *self._retention(ended.kind))
+        value = "" if ended.value in (None, "null") else base64.b64encode(ended.value.encode())
+        flags = ("r" if self.renewed else "") + ("l" if self.has_reported or self.attempt > 1 else "")
+        unique = self.values[UNIQUE_KEY]
+        if ended.kind == "finished" and unique is None and self.policy is not None:
+            return Settlement(head, (self.job_id, self.execution_id, value, begun, ended_at, flags, "", ""))
         packed = zlib.compress(ended.traceback.encode()) if ended.traceback else b""
+        more = json.dumps(self._more(ended, packed))
+        return Settlement(head, (self.job_id, self.execution_id, value, begun, ended_at, flags, more, packed))
+
+    def _more(self, ended: Outcome, packed: bytes) -> dict[str, Any]:
         wait = ended.wait.total_seconds() if ended.wait else 0.0
-        reason = json.dumps(ended.error) if ended.kind in ("failed", "cancelled", "retry") else ended.message
-        logged = self.has_reported or self.attempt > 1
-        return [
-            self.job_id,
-            self.execution_id,
-            self.queue,
-            ended.kind,
-            self.job_type if self.policy else "",
-            base64.b64encode(ended.value.encode()) if ended.value not in (None, "null") else "",
-            base64.b64encode(packed) if packed else "",
-            packed,
-            int(keep.total_seconds()),
-            count,
-            wait,
-            begun,
-            ended_at,
-            EVENTS[ended.kind],
-            self._event_data(ended, wait) if self.values[TOPICS] else "",
-            reason,
-            self.values[UNIQUE_KEY] or "",
-            ("r" if self.renewed else "") + ("l" if logged else ""),
-        ]
+        return {
+            "wait": wait,
+            "reason": json.dumps(ended.error) if ended.kind in ("failed", "cancelled", "retry") else ended.message,
+            "unique": self.text(UNIQUE_KEY),
+            "exc_b64": base64.b64encode(packed).decode(),
+            "data": self._event_data(ended, wait),
+        }
 
     def _event_data(self, ended: Outcome, wait: float) -> str:
         extra: dict[str, Any] = {}
@@ -173,6 +171,13 @@ def _policy(name: str, fleet: Fleet) -> Policy | None:
         return fleet.policy(registry.get(name)) if name else None
     except UnknownJob:
         return None
+
+
+@lru_cache(1000)
+def _head(queue: str, kind: Kind, job_type: str, keep: timedelta, count: int) -> str:
+    seconds = int(keep.total_seconds())
+    head = {"queue": queue, "kind": kind, "type": job_type, "keep": seconds, "count": count, "event": EVENTS[kind]}
+    return json.dumps(head)
 
 
 @lru_cache(1000)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 import structlog
@@ -14,8 +14,7 @@ from jobs.engine import reports
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.outcome import Outcome
 from jobs.engine.reports import Report
-from jobs.engine.worker.leasing import Settlement
-from jobs.engine.worker.running import Running
+from jobs.engine.worker.running import Running, Settlement
 
 RETRY = timedelta(seconds=0.5)
 MOST_REPORTS = 10_000
@@ -58,11 +57,11 @@ class Settler:
         ended = time.time() if ended is None else ended
         self._ended.setdefault(running.execution_id, EndedRun(running, outcome, begun or ended, ended))
 
-    def report(self, running: Running, kind: str, value: dict[str, object]) -> None:
+    def report(self, running: Running, kind: str, value: Mapping[str, Any]) -> None:
         """A run reported something; the oldest reports go first when too many wait."""
         about = (running.job_id, running.execution_id, running.job_type, running.attempt)
         running.has_reported = True
-        self._reports.append(Report(kind, *about, value))
+        self._reports.append(Report(kind, *about, dict(value)))
         del self._reports[:-MOST_REPORTS]
 
     def due(self) -> list[EndedRun]:

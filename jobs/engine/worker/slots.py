@@ -49,25 +49,24 @@ class QueueOrder:
     """
 
     def __init__(self, queues: Sequence[str], weights: Mapping[str, int], strict: bool) -> None:
-        self._weights = [1 if strict else weights.get(queue, 1) for queue in queues]
-        self._strict = strict
-        self._current = [0] * len(queues)
-        self._ahead: list[int] = []
+        self._round = [1] if strict else _smooth_round([weights.get(queue, 1) for queue in queues])
+        self._at = 0
 
     def picks(self, count: int) -> list[int]:
         """For each of the next `count` jobs the number (from 1) of the queue to look at first."""
-        if self._strict:
-            return [1] * count
-        while len(self._ahead) < count:
-            self._ahead.append(self._pick())
-        return self._ahead[:count]
+        rounds = (self._at + count) // len(self._round) + 1
+        return (self._round * rounds)[self._at : self._at + count]
 
     def taken(self, count: int) -> None:
         """So many of the picks were used; the next jobs go on from there."""
-        del self._ahead[:count]
+        self._at = (self._at + count) % len(self._round)
 
-    def _pick(self) -> int:
-        self._current = [value + weight for value, weight in zip(self._current, self._weights, strict=True)]
-        best = max(range(len(self._current)), key=self._current.__getitem__)
-        self._current[best] -= sum(self._weights)
-        return best + 1
+
+def _smooth_round(weights: Sequence[int]) -> list[int]:
+    current, picks = [0] * len(weights), []
+    for _ in range(sum(weights)):
+        current = [value + weight for value, weight in zip(current, weights, strict=True)]
+        best = max(range(len(current)), key=current.__getitem__)
+        current[best] -= sum(weights)
+        picks.append(best + 1)
+    return picks

@@ -6,7 +6,7 @@ import json
 import marshal
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ _ENDED = struct.Struct("<HBBddI")
 LARGEST = 64 * 1024 * 1024
 READ = 256 * 1024
 FINISHED = DECIDED_BY_CHILDREN.index("finished")
+NOTHING = Outcome("finished", value="null")
 
 
 class Ended(NamedTuple):
@@ -37,9 +38,9 @@ def pack(header: Header, blob: bytes = b"") -> bytes:
     return _LENGTHS.pack(len(text), len(blob)) + text + blob
 
 
-def pack_batch(runs: Sequence[Run]) -> bytes:
-    """The message that hands runs to a child. Marshal is for this direction only: a child trusts its worker."""
-    return pack({"op": "batch"}, marshal.dumps([run.as_tuple() for run in runs]))
+def pack_batch(runs: list[Any]) -> bytes:
+    """The message that hands runs (the fields of `Run`) to a child. Marshal is for this direction only."""
+    return pack({"op": "batch"}, marshal.dumps(runs))
 
 
 def unpack_batch(blob: bytes) -> list[Run]:
@@ -68,7 +69,10 @@ def unpack_outcomes(data: bytes) -> Iterator[Ended]:
         body = data[at - size : at]
         if len(body) < size or not 0 <= begun <= ended < 1e11:
             raise ValueError("a child's outcome makes no sense")
-        outcome = Outcome("finished", value=body.decode()) if kind == FINISHED else of_message(json.loads(body))
+        if body == b"null" and kind == FINISHED:
+            outcome = NOTHING
+        else:
+            outcome = Outcome("finished", value=body.decode()) if kind == FINISHED else of_message(json.loads(body))
         yield Ended(place, outcome, bool(spoiled), begun, ended)
 
 
