@@ -33,6 +33,8 @@ class Client(threading.Thread):
         self._fleet, self._journal, self._rng, self._rate, self._longest = fleet, str(journal), rng, rate, longest
         self.calls: dict[str, Call] = {}
         self._stopping = threading.Event()
+        self.patient = False
+        """Whether it asks again until it has an answer."""
         self.died: BaseException | None = None
 
     def run(self) -> None:
@@ -82,7 +84,7 @@ class Client(threading.Thread):
     def _ours(self, job_type: JobType[jobs.Work], seconds: float, ids: list[str], fails: int) -> None:
         queue = self._rng.choice(list(Queue))
         values = {"journal": self._journal, "seconds": seconds, "fails": fails}
-        for _ in range(1 + self._rng.randint(0, 3)):
+        for _ in range(100 if self.patient else 1 + self._rng.randint(0, 3)):
             try:
                 new = [
                     self._fleet.client.prepare(job_type, [values], options={"job_id": each, "priority": queue})[0]

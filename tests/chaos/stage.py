@@ -121,6 +121,10 @@ class Stage:
         if wrong := [*found, *told, *self.herd.deserters()]:
             pytest.fail("\n".join(wrong), pytrace=False)
 
+    def final(self, job_id: str) -> Final:
+        """One job as it is now. Raises KeyError where it is gone."""
+        return self._finals([job_id])[job_id]
+
     @property
     def calls(self) -> dict[str, oracle.Call]:
         """What all clients know."""
