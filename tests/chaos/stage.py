@@ -106,7 +106,7 @@ class Stage:
         wait_until(drained, timeout, every=0.2)
         wait_until(lambda: not self._left_over(), 30, every=0.2)
 
-    def judge(self) -> None:
+    def judge(self) -> History:
         """Fail with a sentence for each thing that is wrong, and the stories of the first; tell the figures."""
         seen = [(each.id, each.status, each.settled) for each in self._ended.values()]
         runs = journal.read(self.journal)
@@ -120,6 +120,7 @@ class Stage:
         told = [oracle.story(history, each.partition(":")[0]) for each in found[:MOST_STORIES]]
         if wrong := [*found, *told, *self.herd.deserters()]:
             pytest.fail("\n".join(wrong), pytrace=False)
+        return history
 
     def final(self, job_id: str) -> Final:
         """One job as it is now. Raises KeyError where it is gone."""

@@ -142,3 +142,16 @@ def test_asking_again_for_a_lease_gives_the_same_runs_of_a_queue_with_a_space_in
         [(run.job_id, run.queue) for run in first] == [(run.job_id, run.queue) for run in again] == [("a", "my queue")]
     )
     assert fleet.redis.lrange(keys.queue("my queue"), 0, -1) == [b"b"]
+
+
+def test_asking_again_for_a_lease_begins_it_anew(fleet: Fleet) -> None:
+    leases = leases_of(fleet)
+    samples.double.enqueue({})
+    lease(leases, 1, "r" * 20)
+    (member,) = fleet.redis.zrange(keys.LEASES, 0, -1)
+    soon = fleet.redis.time()[0] * 1000
+    fleet.redis.zadd(keys.LEASES, {member: soon})
+    assert len(lease(leases, 1, "r" * 20)) == 1
+    score = fleet.redis.zscore(keys.LEASES, member)
+    assert score is not None
+    assert score > soon + 1000

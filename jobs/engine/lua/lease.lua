@@ -60,6 +60,7 @@ local function remembered()
     local ours = fields[1] and fields[22] == 'started' and fields[24] == execution
     if ours and redis.call('ZSCORE', leases, id .. ':' .. execution) then
       alone = alone or is_suspect(fields)
+      redis.call('ZADD', leases, ms + lease_ms, id .. ':' .. execution)
       jobs[#jobs + 1] = {id, execution, queue, lane, told(fields)}
     end
   end

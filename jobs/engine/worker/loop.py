@@ -155,6 +155,7 @@ class WorkLoop:
         with self._lock:
             for each in ended:
                 each.running.is_settling = True
+        asked_at = time.monotonic()
         settled, leased = self._leases.exchange([each.settlement() for each in ended], ask)
         if settled is not None:
             self._settler.settled(ended)
@@ -163,19 +164,22 @@ class WorkLoop:
                     self._running.pop(each.running.execution_id, None)
             self._run_log.write(ended, settled.words)
         if leased is not None:
-            self._take(leased)
+            self._take(leased, late=time.monotonic() - asked_at > self._settings.lease.total_seconds())
         self._heartbeat.state = "busy" if self._running else "idle"
         if settled is not None and (self._burst or self._requests.drains):
             self._requests.wake()
         if settled is not None and settled.followed:
             follow_ups.run(self._client)
 
-    def _take(self, leased: Leased) -> None:
+    def _take(self, leased: Leased, late: bool) -> None:
+        """Hand out what was leased; what came so `late` that the leases have run out may be running elsewhere."""
         self._requests.answered(leased)
         self.begun += len(leased.runs)
         with self._lock:
             self._running.update((each.execution_id, each) for each in leased.runs)
-        ready = [each for each in leased.runs if self._overseer.may_begin(each, leased.server_time)]
+        for running in leased.runs if late else ():
+            self._overseer.give_back(running, "its lease had run out before it could begin")
+        ready = [] if late else [each for each in leased.runs if self._overseer.may_begin(each, leased.server_time)]
         for runs in self._requests.batches(ready):
             self._begin(runs)
         wants_more = self._slots.free > 0 and self._most() != 0
