@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
+
 from benchmarks import _environments, _tree
 from benchmarks._broker import Broker
 from benchmarks._report import percentile
@@ -42,6 +44,7 @@ class Moment:
     worker: Used
     redis: float
     done: float
+    machine: float
 
 
 @dataclass
@@ -68,17 +71,35 @@ class Bench:
             "worker µs/job": (last.worker.tree - first.worker.tree) / counted,
             "parent µs/job": (last.worker.first - first.worker.first) / counted,
             "Redis µs/job": (last.redis - first.redis) / counted,
+            "others' cores": others(first, last),
         }
 
     def latency(self, jobs: int) -> Figures:
         """From before enqueue to the job's first line, one job every 20 ms to an idle worker, in milliseconds."""
         self.fresh()
         with self.worker(self.system.usual) as tree:
+            before = self.broker.cpu()
             sent = self._client("trickle", jobs, TRICKLE_EVERY)["sent"]
             self.until_finished(tree, 1 + WARM_UP + jobs)
+            redis = 1e6 * (self.broker.cpu() - before) / (1 + WARM_UP + jobs)
         began = self.checked(1 + WARM_UP + jobs)
         waits = [1000 * began[number] - moment / 1e6 for number, moment in enumerate(sent, 1 + WARM_UP)]
-        return {"p50 ms": percentile(waits, 0.5), "p99 ms": percentile(waits, 0.99), "max ms": max(waits)}
+        spread = {"p50 ms": percentile(waits, 0.5), "p99 ms": percentile(waits, 0.99), "max ms": max(waits)}
+        return {**spread, "Redis µs/job": redis}
+
+    def idle(self, seconds: float = 3.0) -> Figures:
+        """What a worker without jobs uses: processor microseconds a second of its own and of Redis."""
+        self.fill("touch", 20)
+        with self.worker(self.system.usual) as tree:
+            self.until_finished(tree, 20)
+            first = self.moment(tree)
+            time.sleep(seconds)
+            last = self.moment(tree)
+        per_second = 1e6 / (last.at - first.at)
+        return {
+            "worker µs/s": (last.worker.tree - first.worker.tree) * per_second,
+            "Redis µs/s": (last.redis - first.redis) * per_second,
+        }
 
     def sockets(self) -> Figures:
         """Jobs that sleep on a socket for a second, in one worker: how many at once, and seconds for a hundred."""
@@ -162,7 +183,7 @@ class Bench:
         """What has been used and begun by now."""
         before = self.lines()
         redis, worker, now = self.broker.cpu(), tree.used(), time.monotonic()
-        return Moment(now, worker, redis, (before + self.lines()) / 2)
+        return Moment(now, worker, redis, (before + self.lines()) / 2, _machine())
 
     def until_finished(self, tree: Tree, jobs: int) -> None:
         """Wait until so many jobs have a result. Raises RuntimeError when none gets one for a minute."""
@@ -207,6 +228,18 @@ class Bench:
     def lines(self) -> int:
         """How many jobs have begun."""
         return (self.folder / "marks").read_bytes().count(b"\n")
+
+
+def others(first: Moment, last: Moment) -> float:
+    """How many cores were busy with what is neither this worker nor its Redis."""
+    ours = last.worker.tree - first.worker.tree + last.redis - first.redis
+    return max(0.0, last.machine - first.machine - ours) / (last.at - first.at)
+
+
+def _machine() -> float:
+    """Seconds of processor time that this machine has used for anything."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
 
 
 def _most_at_once(began: list[float]) -> int:
