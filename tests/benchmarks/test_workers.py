@@ -47,7 +47,9 @@ def test_enqueueing_is_measured_in_both_ways(bench: Bench) -> None:
     assert set(bench.enqueue(20)) >= {"one by one/s", "bulk/s", "bulk: Redis µs"}
 
 
-def test_every_job_is_counted_and_one_that_ran_twice_or_never_or_left_no_result_fails_the_measurement(bench: Bench, running: Broker) -> None:
+def test_every_job_is_counted_and_one_that_ran_twice_or_never_or_left_no_result_fails_the_measurement(
+    bench: Bench, running: Broker
+) -> None:
     figures = bench.throughput(20)
     assert figures["jobs/s"] > 0
     assert 0 <= figures["parent µs/job"] <= figures["worker µs/job"]
