@@ -12,7 +12,7 @@ try:
 except InvalidSettings as error:
     sys.exit(f"The environment can't be used:\n{error}")
 
-from jobs.engine import connect, logs
+from jobs.engine import connect, logs, pauses
 from jobs.engine.worker import FleetWorker, template
 
 __all__ = ["FleetWorker", "main"]
@@ -24,8 +24,12 @@ def main() -> int:
     parser.add_argument("queues", nargs="*", default=list(SETTINGS.queue_weights), help="most urgent first")
     parser.add_argument("--scheduler", action="store_true", help="run the scheduler instead")
     parser.add_argument("--burst", action="store_true", help="end when the queues are empty")
+    parser.add_argument("--pause", nargs="+", metavar="WHAT", help="only pause: queue:NAME, lane:NAME or worker:NAME")
+    parser.add_argument("--resume", nargs="+", metavar="WHAT", help="only resume what was paused")
     options = parser.parse_args()
     fleet = connect(SETTINGS)
+    if options.pause or options.resume:
+        return pauses.command(fleet, options.pause or [], options.resume or [])
     logs.configure(SETTINGS, "scheduler" if options.scheduler else "worker")
     if options.scheduler:
         from jobs.engine import scheduler

@@ -20,6 +20,7 @@ from jobs.engine.errors import BrokerUnavailable, FleetError
 from jobs.engine.events import EventLog
 from jobs.engine.job_types import JobType, Options
 from jobs.engine.keys import PREFIX
+from jobs.engine.pauses import Pauses
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Policy
 from jobs.engine.views import JobView
@@ -40,6 +41,7 @@ class Fleet:
         self._policies: dict[str, tuple[JobType[Any], Policy]] = {}
         self.client = Client(self)
         self.jobs = Jobs(self)
+        self.pauses = Pauses(self)
 
     @cached_property
     def redis(self) -> redis.Redis:

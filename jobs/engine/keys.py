@@ -15,6 +15,7 @@ WORKERS = f"{FLEET}:workers"
 REAPER = f"{FLEET}:reaper"
 FOLLOW_UPS = f"{FLEET}:follow-ups"
 FILED = f"{FLEET}:filed"
+PAUSED = f"{FLEET}:paused"
 QUARANTINE = f"{FLEET}:quarantine"
 QUARANTINE_REASONS = f"{FLEET}:quarantine:reasons"
 

@@ -9,7 +9,7 @@
 --       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
 --          more until it runs nothing, for a job that has to run alone, when (ms) the next rate window opens before which
---          somebody waits or 0}, a job being {id, execution, queue, lane, hash fields in FIELDS' order}.
+--          somebody waits or 0, paused lanes (with commas)}, a job being {id, execution, queue, lane, hash fields in FIELDS' order}.
 --include lib_batch
 --include lib_events
 --include lib_execution
@@ -67,21 +67,22 @@ local function remembered()
   return #jobs > 0
 end
 
-local function blocked_queues()
-  local blocked, all = {}, redis.call('EXISTS', P .. ':suspended') == 1
+local function what_is_paused()
+  local blocked, paused_lanes, all = {}, {}, redis.call('EXISTS', P .. ':suspended') == 1
   for _, entry in ipairs(redis.call('SMEMBERS', P .. ':fleet:paused')) do
     local kind, name = entry:match('^(%a+):(.*)$')
     if kind == 'queue' then
       blocked[name] = true
     elseif kind == 'lane' and free[name] then
       free[name] = 0
+      paused_lanes[#paused_lanes + 1] = name
     end
     all = all or (kind == 'worker' and name == worker)
   end
   for _, queue in ipairs(all and queues or {}) do
     blocked[queue] = true
   end
-  return blocked
+  return blocked, paused_lanes
 end
 
 local function lane_of(name)
@@ -289,10 +290,11 @@ local function names_of(readers)
 end
 
 if remembered() then
-  return {ms, '', jobs, 0, alone and 1 or 0, 0}
+  return {ms, '', jobs, 0, alone and 1 or 0, 0, ''}
 end
 admit_due(P, windows, ms)
-local readers = readers_of(blocked_queues())
+local blocked_queues, paused_lanes = what_is_paused()
+local readers = readers_of(blocked_queues)
 local blocked = names_of(readers)
 hand_out(readers)
 for _, reader in pairs(readers) do
@@ -310,4 +312,4 @@ if #jobs > 0 then
   redis.call('SET', memory_key, cjson.encode(memory), 'EX', 120)
 end
 return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
-  next_due(P, windows, ms)}
+  next_due(P, windows, ms), table.concat(paused_lanes, ',')}

@@ -100,10 +100,14 @@ class Child:
             return
         running = self._batch[current - 1]
         if now - (running.begun_at or now) > SLOW:
-            for index in range(current, len(self._batch)):
-                self.page.take_back(index)
-                self._taken[index] = now + SETTLED.total_seconds()
+            self.take_back(current, now)
             yield Heard("slow", running)
+
+    def take_back(self, first: int, now: float) -> None:
+        """The runs from that place on shall not begin; `look` passes them over once that is sure."""
+        for index in range(first, len(self._batch)):
+            self.page.take_back(index)
+            self._taken.setdefault(index, now + SETTLED.total_seconds())
 
     def last_will(self) -> Iterator[Heard]:
         """The child is dead: what it had finished counts, the run it was in died with it, the others never began."""

@@ -50,6 +50,7 @@ class Leased:
     """Whether the worker must lease no more until it runs nothing: for a job that has to run alone."""
     opens_in: timedelta | None
     """Until the next rate window opens before which somebody waits."""
+    paused_lanes: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -125,14 +126,15 @@ class Leases:
         ]  # fmt: skip
 
     def _leased(self, reply: Any) -> Leased:
-        server_ms, blocked, jobs, more, alone, opens_at = reply
+        server_ms, blocked, jobs, more, alone, opens_at, lanes = reply
         return Leased(
             runs=[of_reply(each, self._fleet) for each in jobs],
             server_time=datetime.fromtimestamp(server_ms / 1000, UTC),
-            blocked=frozenset(name for name in blocked.decode().split(",") if name),
+            blocked=_names(blocked),
             more=bool(more),
             must_drain=bool(alone),
             opens_in=timedelta(milliseconds=max(0, opens_at - server_ms)) if opens_at else None,
+            paused_lanes=_names(lanes),
         )
 
     def renew(self, state: str, runs: Sequence[tuple[str, str, str]]) -> Renewal:
@@ -174,6 +176,10 @@ class Leases:
 
 def _settled(reply: list[Any]) -> Settled:
     return Settled([word.decode() for word in reply[:-1]], reply[-1])
+
+
+def _names(text: bytes) -> frozenset[str]:
+    return frozenset(name for name in text.decode().split(",") if name)
 
 
 def _now() -> str:

@@ -174,6 +174,8 @@ class WorkLoop:
     def _take(self, leased: Leased, late: bool) -> None:
         """Hand out what was leased; what came so `late` that the leases have run out may be running elsewhere."""
         self._requests.answered(leased)
+        if self._requests.pauses_more:
+            self.pool.take_back()
         self.begun += len(leased.runs)
         with self._lock:
             self._running.update((each.execution_id, each) for each in leased.runs)
@@ -216,7 +218,7 @@ class WorkLoop:
             self._hear_child(heard)
         again, self._again = self._again, []
         for running in again:
-            if self._stop_at is None and self._slots.has_room(running.lane):
+            if self._stop_at is None and self._slots.has_room(running.lane) and self._requests.may_begin(running):
                 self._begin([running])
             else:
                 self._overseer.give_back(running, "it had not begun")

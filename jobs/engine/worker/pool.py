@@ -74,6 +74,12 @@ class ChildPool:
             with contextlib.suppress(OSError):
                 child.sock.sendall(message)
 
+    def take_back(self) -> None:
+        """Have all that waits behind another run passed over; `look` tells of each that has not begun."""
+        for child in self._children:
+            if child.is_shared:
+                child.take_back(child.page.begun, time.monotonic())
+
     def kill(self, running: Running) -> None:
         """End the child that works on a run, at once; its end is reported like any other."""
         child = self._child_of(running)

@@ -27,6 +27,9 @@ class Requests:
         """Whether the worker takes no more until it runs nothing."""
         self.is_old = False
         """Whether the last answer was to a request that had to be repeated: since then there may be more room."""
+        self.pauses_more = False
+        """Whether the last answer told of a pause that was not there before."""
+        self._paused: frozenset[str] = frozenset()
         self.due_at: float | None = 0.0
         """When (monotonic seconds) to ask next, or None for not before something happens."""
 
@@ -74,7 +77,15 @@ class Requests:
         self._open, self.due_at = None, None
         self.is_old, self._repeats = self._repeats, False
         self.drains = leased.must_drain
+        paused = frozenset(
+            {f"queue:{name}" for name in leased.blocked} | {f"lane:{name}" for name in leased.paused_lanes}
+        )
+        self.pauses_more, self._paused = bool(paused - self._paused), paused
         self._order.taken(len(leased.runs))
+
+    def may_begin(self, running: Running) -> bool:
+        """Whether neither the run's queue nor its lane is paused, as far as the last answer told."""
+        return not self._paused & {f"queue:{running.queue}", f"lane:{running.lane}"}
 
     def batches(self, runs: Sequence[Running]) -> Iterator[list[Running]]:
         """The runs as they go to children: tiny ones of one lane up to sixteen together, others one by one."""

@@ -1,0 +1,71 @@
+"""Pauses: a queue, a lane or one worker begins no further jobs until it is resumed, whatever is restarted meanwhile."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from jobs.engine import keys, lanes
+from jobs.engine.broker import translate_errors
+from jobs.engine.errors import FleetError, NotFound
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+
+WHAT = re.compile(r"(queue|lane|worker):([^\s,]{1,200})")
+
+
+class Pauses:
+    """What of a fleet is paused, each written `queue:NAME`, `lane:NAME` or `worker:NAME`."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def pause(self, *whats: str) -> list[str]:
+        """Begin no further jobs of these; what runs goes on. All that is paused now. Raises as `resume` does."""
+        return self._change("sadd", whats)
+
+    def resume(self, *whats: str) -> list[str]:
+        """Go on with these; workers are woken. All that is still paused.
+
+        Raises NotFound for a lane that is not declared or what is no queue, lane or worker; BrokerUnavailable.
+        """
+        return self._change("srem", whats)
+
+    def all(self) -> list[str]:
+        """All that is paused. Raises BrokerUnavailable."""
+        return self._change("", ())
+
+    def _change(self, command: str, whats: Iterable[str]) -> list[str]:
+        wanted = [_checked(what) for what in whats]
+        with translate_errors(), self._fleet.redis.pipeline() as pipe:
+            if wanted:
+                getattr(pipe, command)(keys.PAUSED, *wanted)
+            pipe.smembers(keys.PAUSED)
+            if wanted:
+                pipe.publish(keys.FILED, "pauses")
+            replies: list[Any] = pipe.execute()
+        return sorted(member.decode("utf-8", "replace") for member in replies[1 if wanted else 0])
+
+
+def _checked(what: str) -> str:
+    written = WHAT.fullmatch(what)
+    if written is None:
+        raise NotFound(f"write queue:NAME, lane:NAME or worker:NAME, not {what!r}")
+    if written[1] == "lane" and written[2] not in lanes.CONCURRENCY:
+        raise NotFound(f"there is no lane {written[2]!r}; declared are {', '.join(sorted(lanes.CONCURRENCY))}")
+    return what
+
+
+def command(fleet: Fleet, pause: Iterable[str], resume: Iterable[str]) -> int:
+    """What a command line asks for; prints what is paused then. Returns the exit code."""
+    try:
+        fleet.pauses.resume(*resume)
+        paused = fleet.pauses.pause(*pause)
+    except FleetError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("".join(f"paused: {what}\n" for what in paused) or "nothing is paused\n")
+    return 0
