@@ -150,7 +150,8 @@ def starts(history: History) -> Iterator[str]:
     """No more runs than one, one for each recorded retry and one for each fault that hit the job."""
     for job_id, runs in history.runs_of.items():
         final = history.finals.get(job_id)
-        allowed = 1 + history.hits(job_id) + (final.outcomes.count("retried") if final else 0)
+        retried = final.outcomes.count("retried") if final else sum(run.how == "raised" for run in runs)
+        allowed = 1 + history.hits(job_id) + retried
         if len(runs) > allowed:
             yield f"{job_id}: began {len(runs)} times, {allowed} allowed"
 

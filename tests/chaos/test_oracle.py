@@ -43,6 +43,14 @@ MAY_BE = {
     "unknown and not there": history(final=None, call=replace(ASKED, word="unknown")),
     "unknown and there": history(FIRST, call=replace(ASKED, word="unknown")),
     "forgotten by a failover": history(final=None, call=replace(ASKED, at=1.0), faults=(FAILOVER,)),
+    "retried, and forgotten by a failover": history(
+        replace(FIRST, began=1.0, ended=1.1, how="raised"),
+        replace(SECOND, began=1.2, ended=1.3, how="raised"),
+        replace(SECOND, token="t3", began=1.4, ended=1.45),
+        final=None,
+        call=replace(ASKED, at=1.0),
+        faults=(FAILOVER,),
+    ),
     "its outcome forgotten by a failover": history(FIRST, SECOND, final=BY_SECOND, faults=(FAILOVER,)),
 }
 THRICE = tuple(Fault("kill", 1.5, 1.5, pid=pid) for pid in (11, 11, 11))
