@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 PATIENCE = 1.0
 """Seconds after which a caller is answered."""
@@ -27,24 +28,28 @@ class WaitingRoom:
         self._ready.wait()
 
     def close(self) -> None:
-        """Serve no more."""
+        """Answer who still waits, and serve no more."""
         self._over()
         self._thread.join()
 
     async def _serve(self) -> None:
         over, loop = asyncio.Event(), asyncio.get_running_loop()
         self._over = lambda: loop.call_soon_threadsafe(over.set)
-        server = await asyncio.start_server(self._receive, "127.0.0.1", 0, backlog=1024)
+        receive = partial(self._receive, over)
+        server = await asyncio.start_server(receive, "127.0.0.1", 0, backlog=1024)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await over.wait()
         server.close()
+        while self._now:
+            await asyncio.sleep(0.01)
 
-    async def _receive(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _receive(self, over: asyncio.Event, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._now += 1
         self.most = max(self.most, self._now)
         try:
-            await asyncio.sleep(self._patience)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), self._patience)
             writer.write(b"!")
             await writer.drain()
         except ConnectionError:
