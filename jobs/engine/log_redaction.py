@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from datetime import date, timedelta
 from enum import Enum
@@ -31,6 +32,9 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer)\s+[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE)
+_known: deque[str] = deque(maxlen=100)
+SHORTEST_KNOWN = 6
+"""Characters; a shorter secret would be struck out of ordinary words."""
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 
 
@@ -39,10 +43,19 @@ def redact(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name): _field(str(name), value, 0) for name, value in fields.items()}
 
 
+def strike(secret: str) -> None:
+    """From now on this very text is struck out wherever it stands; the latest hundred are known."""
+    if len(secret) >= SHORTEST_KNOWN and secret not in _known:
+        _known.append(secret)
+
+
 def scrub(text: str) -> str:
-    """The text without a URL's userinfo, `token=...` and `password: ...` values, bearer tokens and JWTs."""
+    """The text without a URL's userinfo, values of `token=...` and the like, bearer tokens, JWTs, what to `strike`."""
     if len(text) > LONGEST_TEXT:
         text = text[:LONGEST_TEXT] + "… (cut)"
+    for secret in tuple(_known):
+        if secret in text:
+            text = text.replace(secret, STRUCK)
     if ":" in text or "=" in text:
         text = _USERINFO.sub(f"{STRUCK}@", text)
         text = _ASSIGNED.sub(rf"\1{STRUCK}", text)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError, core_schema
 
 from jobs.engine.errors import InvalidPayload, MissingEncryptionKey, PayloadTooLarge
+from jobs.engine.log_redaction import strike
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
 NO_KEY = "a secret field needs ENCRYPTION_KEYS to be set (Fernet keys, newest first)"
@@ -33,7 +34,9 @@ class Secret(Generic[T]):
         self._value = value
 
     def reveal(self) -> T:
-        """The value itself."""
+        """The value itself; where it is printed or logged later, it is struck out."""
+        if isinstance(self._value, str):
+            strike(self._value)
         return self._value
 
     def __repr__(self) -> str:

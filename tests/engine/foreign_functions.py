@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess  # noqa: F401  what a client might reach through this module
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ def append(path: str, text: str) -> None:
 def fail(path: str) -> None:
     append(path, "ran")
     raise ValueError("it never works")
+
+
+def waits(path: str) -> None:
+    append(path, "began")
+    while not Path(f"{path}.go").exists():
+        time.sleep(0.01)
 
 
 def succeeded(job: Any, connection: Any, result: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -18,12 +19,13 @@ from tests.engine.samples import jobs as samples
 from tests.engine.samples import printing
 
 Spawn = Callable[..., Any]
+KEY = Fernet.generate_key().decode()
 CANARY = "canary-31f0"
 
 
 @pytest.fixture
 def environ(environ: dict[str, str]) -> dict[str, str]:
-    return {**environ, "FOREIGN_JOBS": "tests.engine.foreign_functions.*", "LOG_FORMAT": "json"}
+    return {**environ, "FOREIGN_JOBS": "tests.engine.foreign_functions.*", "LOG_FORMAT": "json", "ENCRYPTION_KEYS": KEY}
 
 
 def texts(fleet: Fleet, job: JobView) -> list[str]:
@@ -120,6 +122,17 @@ def test_credentials_are_struck_out_everywhere(fleet: Fleet, spawn_worker: Spawn
     assert texts(fleet, job) == ["connecting with password=***"]
     assert CANARY not in json.dumps(told_live(fleet, job))
     wait_until(lambda: "connecting with" in (tmp_path / "process-0.log").read_text())
+    assert CANARY not in (tmp_path / "process-0.log").read_text()
+
+
+def test_a_secret_of_the_payload_is_struck_out_where_it_is_printed(
+    fleet: Fleet, spawn_worker: Spawn, tmp_path: Path
+) -> None:
+    spawn_worker()
+    job = until_ended(fleet, printing.reveals.enqueue({"key": CANARY}))
+    assert texts(fleet, job) == ["the key is ***", "and again ***", "a library said"]
+    for name in fleet.redis.keys("*"):
+        assert CANARY.encode() not in fleet.redis.dump(name), name
     assert CANARY not in (tmp_path / "process-0.log").read_text()
 
 

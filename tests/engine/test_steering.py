@@ -7,6 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from rq import Queue
+from rq.command import send_stop_job_command
+from rq.serializers import JSONSerializer
 
 from jobs.engine import Conflict, Fleet, NotFound, keys
 from tests.conftest import wait_until
@@ -45,6 +48,20 @@ def test_a_job_that_never_looks_is_killed_after_the_grace(fleet: Fleet, spawn_wo
     fleet.jobs.cancel(job.id)
     assert until_ended(fleet, job).status == "cancelled"
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
+
+
+@pytest.mark.parametrize("how", ["our cancel", "RQ's stop command"])
+def test_a_running_plain_rq_job_is_ended_too(fleet: Fleet, spawn_worker: Spawn, folder: Path, how: str) -> None:
+    spawn_worker(CANCEL_GRACE="0.2", FOREIGN_JOBS="tests.engine.foreign_functions.*")
+    queue = Queue("default", connection=fleet.redis, serializer=JSONSerializer)
+    job = queue.enqueue("tests.engine.foreign_functions.waits", str(folder / "job.told"))
+    until_told(folder)
+    if how == "our cancel":
+        fleet.jobs.cancel(job.id)
+    else:
+        send_stop_job_command(fleet.redis, job.id, serializer=JSONSerializer)
+    assert until_ended(fleet, fleet.jobs.get(job.id)).status == "cancelled"
     assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from jobs.engine import Context, Payload, Retry, job
+from jobs.engine import Context, Payload, Retry, Secret, job
 from tests.engine.samples.jobs import Told, tell
 
 NONE = Retry(max_retries=0)
@@ -47,6 +47,18 @@ def everything(payload: Told, context: Context) -> None:
         context.check()
         time.sleep(0.01)
     print("done")
+
+
+class Key(Payload):
+    key: Secret[str]
+
+
+@job("printing.reveals")
+def reveals(payload: Key, context: Context) -> None:
+    """Prints a secret of its payload."""
+    print("the key is", payload.key.reveal())
+    os.system(f"echo and again {payload.key.reveal()}")
+    context.log.info("a library said", header=f"X-Key {payload.key.reveal()}")
 
 
 @job("printing.dies", retry=NONE)
