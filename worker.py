@@ -13,7 +13,7 @@ except InvalidSettings as error:
     sys.exit(f"The environment can't be used:\n{error}")
 
 from jobs.engine import connect, logs, pauses
-from jobs.engine.worker import FleetWorker, template
+from jobs.engine.worker import FleetWorker, start
 
 __all__ = ["FleetWorker", "main"]
 
@@ -26,19 +26,16 @@ def main() -> int:
     parser.add_argument("--burst", action="store_true", help="end when the queues are empty")
     parser.add_argument("--pause", nargs="+", metavar="WHAT", help="only pause: queue:NAME, lane:NAME or worker:NAME")
     parser.add_argument("--resume", nargs="+", metavar="WHAT", help="only resume what was paused")
+    start.add_flags(parser)
     options = parser.parse_args()
-    fleet = connect(SETTINGS)
     if options.pause or options.resume:
-        return pauses.command(fleet, options.pause or [], options.resume or [])
-    logs.configure(SETTINGS, "scheduler" if options.scheduler else "worker")
-    if options.scheduler:
-        from jobs.engine import scheduler
+        return pauses.command(connect(SETTINGS), options.pause or [], options.resume or [])
+    if not options.scheduler:
+        return start.run(start.with_flags(SETTINGS, parser, options), options.queues, options.burst)
+    from jobs.engine import scheduler
 
-        return scheduler.run(fleet.discover())
-    FleetWorker.template = template.fork(fleet)
-    fleet.wait_for_broker()
-    FleetWorker(options.queues, connection=fleet.redis).work(burst=options.burst)
-    return 0
+    logs.configure(SETTINGS, "scheduler")
+    return scheduler.run(connect(SETTINGS))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,9 @@ class Settings(BaseModel):
     allow_private_http: bool = False
 
     worker_concurrency: int = Field(10, ge=1, le=1000)
+    worker_threads: int = Field(1, ge=1, le=100)
+    max_jobs_per_child: int | None = Field(None, ge=1)
+    max_rss_mb: int | None = Field(None, ge=1)
     queue_weights: Mapping[str, int] = {"critical": 6, "default": 3, "low": 1}
     queue_order: Literal["weighted", "strict"] = "weighted"
     shutdown_grace: Seconds = timedelta(seconds=25)
@@ -102,6 +105,13 @@ class Settings(BaseModel):
         }
         try:
             return cls(**values)
+        except ValidationError as error:
+            raise InvalidSettings(_explain(error)) from None
+
+    def with_flags(self, flags: Mapping[str, Any]) -> Settings:
+        """These settings with what a command line says instead, None meaning nothing. Raises InvalidSettings."""
+        try:
+            return type(self)(**{**dict(self), **{name: value for name, value in flags.items() if value is not None}})
         except ValidationError as error:
             raise InvalidSettings(_explain(error)) from None
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import subprocess  # noqa: F401  what a client might reach through this module
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from rq import get_current_job
+
+together = threading.Barrier(4)
 
 
 def add(a: int, b: int) -> int:
@@ -36,3 +41,10 @@ def succeeded(job: Any, connection: Any, result: Any) -> None:
 def prints(text: str) -> None:
     print(text)
     print("and more", file=sys.stderr)
+
+
+def name_yourself() -> str | None:
+    """The job's id, asked for when four jobs of this process run at once."""
+    together.wait(30)
+    job = get_current_job()
+    return None if job is None else str(job.id)

@@ -175,7 +175,12 @@ def test_a_dead_workers_inbox_goes_back_to_the_front(fleet: Fleet, spawn_worker:
 def test_an_id_that_a_hung_worker_still_takes_comes_back(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
     """Its BLMOVE waits in Redis after the process stopped, and is the first that Redis serves."""
     hung = spawn_worker()
-    wait_until(lambda: any("doorbell-default" in str(c["name"]) for c in fleet.redis.client_list(_type="normal")))
+    wait_until(
+        lambda: any(
+            "doorbell-default" in str(c["name"]) and c["cmd"] == "blmove"
+            for c in fleet.redis.client_list(_type="normal")
+        )
+    )
     os.kill(hung.pid, signal.SIGSTOP)
     job = samples.double.enqueue({})
     wait_until(lambda: fleet.redis.keys(f"{keys.FLEET}:inbox:*") != [])

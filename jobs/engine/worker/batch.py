@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
-import signal
 import socket
 import struct
 import time
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 
 from jobs.engine import reports
 from jobs.engine.worker import wire
+from jobs.engine.worker.child_process import ChildProcess
 from jobs.engine.worker.pace import SLOW
 from jobs.engine.worker.page import SETTLED, Page
 from jobs.engine.worker.remains import Remains
@@ -21,7 +20,7 @@ from jobs.engine.worker.running import Running
 
 
 class Heard(NamedTuple):
-    """Something about a run: progress, output, ended (with its outcome), died, passed over; or a child that is idle."""
+    """Of a run: progress, output, ended (with its outcome), died, given back, passed over; of a child: idle."""
 
     kind: str
     running: Running
@@ -30,13 +29,11 @@ class Heard(NamedTuple):
 
 
 class Child:
-    """One child process, its socket and page, and the runs it was handed."""
+    """One seat of a child process, its socket and page, and the runs it was handed."""
 
-    def __init__(self, sock: socket.socket, page: Page, remains: Remains | None) -> None:
-        self.sock, self.page, self._remains = sock, page, remains
+    def __init__(self, process: ChildProcess, sock: socket.socket, page: Page, remains: Remains | None) -> None:
+        self.process, self.sock, self.page, self._remains = process, sock, page, remains
         self.frames = wire.Frames()
-        self.pid = 0
-        self.doomed = self.was_killed = False
         self.open: dict[str, Running] = {}
         """The runs of the present batch without an outcome, by execution."""
         self._batch: list[Running] = []
@@ -59,13 +56,6 @@ class Child:
         self._batch, self._taken, self._current = list(runs), {}, 0
         self.open = {each.execution_id: each for each in runs}
         runs[0].begun_at = time.monotonic()
-
-    def kill(self) -> None:
-        """End it and whatever it started; one whose process id is still on its way is ended when that arrives."""
-        self.doomed = True
-        if self.pid:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
 
     def sock_is_silent(self) -> bool:
         """Whether nothing waits on its socket."""
@@ -110,7 +100,11 @@ class Child:
             self._taken.setdefault(index, now + SETTLED.total_seconds())
 
     def last_will(self) -> Iterator[Heard]:
-        """The child is dead: what it had finished counts, the run it was in died with it, the others never began."""
+        """The child is dead: what it had finished counts, the run it was in died with it, the others never began.
+
+        When its worker killed it, that was for a run it has settled already: any other that had begun is given back.
+        """
+        died = "given back" if self.process.was_killed else "died"
         with contextlib.suppress(ValueError, TypeError, LookupError, struct.error):
             yield from self._outcomes(self.page.outcomes(certain=True))
         begun = self.page.begun
@@ -120,7 +114,7 @@ class Child:
         for index, running in enumerate(batch):
             if self.open.pop(running.execution_id, None) is not None:
                 running.has_begun = index < begun
-                yield Heard("died" if running.has_begun and not self.was_killed else "passed over", running)
+                yield Heard(died if running.has_begun else "passed over", running)
         if batch:
             yield Heard("idle", batch[0], {"spoiled": True})
         self.close()

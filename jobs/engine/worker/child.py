@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from jobs.engine import execute, outcome
 from jobs.engine.context import Reporter
@@ -18,59 +18,105 @@ from jobs.engine.outcome import Outcome
 from jobs.engine.worker import process, wire
 from jobs.engine.worker.capture import Capture
 from jobs.engine.worker.page import Page
+from jobs.engine.worker.quota import Quota
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress reports of one stage; the last word of a stage always goes out."""
 
 
+class Performer(Protocol):
+    """What bounds the runs of a thread."""
+
+    def begin(self) -> None:
+        """A batch begins."""
+
+    def perform(self, run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
+        """Run a job within its limits. Raises nothing but MemoryError."""
+
+    def end(self) -> None:
+        """A batch has ended."""
+
+
 def main(sock: socket.socket, page_fd: int, pipes: Sequence[int], fleet: Fleet) -> None:
-    """Serve until the worker closes the socket, or until a run has left this process in doubt."""
-    pipe, page, capture = Pipe(sock), Page(page_fd), Capture(pipes)
+    """Serve one seat in this process's main thread, which alone can be interrupted by an alarm."""
+    capture = Capture(pipes)
     capture.start()
-    while True:
+    Seat(fleet, InMainThread(), capture, Quota(fleet.settings.max_jobs_per_child)).serve(sock, page_fd)
+
+
+class InMainThread:
+    """Bounds runs by the alarms and limits that a process has once."""
+
+    def begin(self) -> None:
+        """A batch begins."""
+        process.take_alarms()
+
+    def perform(self, run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
+        """Run a job within its time and memory. Raises MemoryError."""
         try:
-            header, blob = pipe.next()
-        except (EOFError, ConnectionError):
-            return
-        if header["op"] == "batch":
-            spoiled = _serve(wire.unpack_batch(blob), pipe, page, fleet, capture)
-            process.no_time_limit()
-            pipe.send({"op": "idle", "spoiled": spoiled})
-            if spoiled:
+            with process.limits(run.timeout, run.memory_mb):
+                return execute.execute(run, fleet, reporter)
+        except MemoryError:
+            raise
+        except BaseException as error:
+            return outcome.of_error(error, None, 1)
+
+    def end(self) -> None:
+        """A batch has ended."""
+        process.no_time_limit()
+
+
+class Seat:
+    """Runs what comes over one socket, one job after another."""
+
+    def __init__(self, fleet: Fleet, performer: Performer, capture: Capture, quota: Quota) -> None:
+        self._fleet, self._performer, self._capture, self._quota = fleet, performer, capture, quota
+
+    def serve(self, sock: socket.socket, page_fd: int) -> None:
+        """Until the worker closes the socket, or this process is in doubt or has run enough."""
+        pipe, page = Pipe(sock), Page(page_fd)
+        while True:
+            try:
+                header, blob = pipe.next()
+            except (EOFError, ConnectionError):
                 return
+            if header["op"] == "batch":
+                spoiled = self._batch(wire.unpack_batch(blob), pipe, page)
+                self._performer.end()
+                pipe.send({"op": "idle", "spoiled": spoiled})
+                if spoiled:
+                    return
 
+    def _batch(self, runs: list[Run], pipe: Pipe, page: Page) -> bool:
+        """Run a batch; whether this process should be replaced. The worker hands on what did not begin."""
+        page.start()
+        self._performer.begin()
+        for index, run in enumerate(runs):
+            if not self._quota.take():
+                return True
+            if not page.begin(index):
+                self._quota.give_back()
+                continue
+            begun = time.time()
+            reporter = PipeReporter(pipe, run.execution_id)
+            taken = self._capture.begin(run, reporter)
+            ended, spoiled = self._run(run, taken)
+            reporter.flush()
+            spoiled = self._capture.end(taken) or spoiled
+            frame = wire.pack_outcome(index, ended, spoiled, begun, max(begun, time.time()))
+            if not page.write(frame):
+                pipe.send({"op": "outcome"}, frame)
+            if spoiled or self._quota.is_spent:
+                return True
+        return False
 
-def _serve(runs: list[Run], pipe: Pipe, page: Page, fleet: Fleet, capture: Capture) -> bool:
-    """Run a batch; whether this process should be replaced."""
-    page.start()
-    process.take_alarms()
-    for index, run in enumerate(runs):
-        if not page.begin(index):
-            continue
-        begun = time.time()
-        reporter = PipeReporter(pipe, run.execution_id)
-        taken = capture.begin(run, reporter)
-        ended, spoiled = _run(run, fleet, taken)
-        reporter.flush()
-        spoiled = capture.end(taken) or spoiled
-        frame = wire.pack_outcome(index, ended, spoiled, begun, max(begun, time.time()))
-        if not page.write(frame):
-            pipe.send({"op": "outcome"}, frame)
-        if spoiled:
-            return True
-    return False
-
-
-def _run(run: Run, fleet: Fleet, reporter: Reporter) -> tuple[Outcome, bool]:
-    """The outcome, and whether this process should be replaced: after a MemoryError its heap is anybody's guess."""
-    try:
-        with process.limits(run.timeout, run.memory_mb):
-            ended = execute.execute(run, fleet, reporter)
-    except MemoryError:
-        ended = outcome.of_error(Permanent("the job needs more memory than it may have"), None, 1)
-    except BaseException as error:
-        ended = outcome.of_error(error, None, 1)
-    return ended, ended.error_type == "MemoryError" or "more memory" in ended.message
+    def _run(self, run: Run, reporter: Reporter) -> tuple[Outcome, bool]:
+        """The outcome, and whether this process should be replaced: after a MemoryError its heap is anybody's guess."""
+        try:
+            ended = self._performer.perform(run, self._fleet, reporter)
+        except MemoryError:
+            ended = outcome.of_error(Permanent("the job needs more memory than it may have"), None, 1)
+        return ended, ended.error_type == "MemoryError" or "more memory" in ended.message
 
 
 class Pipe:

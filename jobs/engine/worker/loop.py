@@ -53,7 +53,7 @@ class WorkLoop:
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, "wake")
-        self.pool = ChildPool(self._selector, environ)
+        self.pool = ChildPool(self._selector, settings, environ)
         self._slots = Slots(settings.worker_concurrency, lanes.concurrency(settings))
         self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
         self._leases = Leases(self._client, name, queues, fleet)
@@ -203,7 +203,7 @@ class WorkLoop:
                 self._overseer.give_back(running, "its worker has no room for it")
             return
         self._slots.take(runs[0].lane)
-        self.pool.run(runs, afresh=any(each.has_died_before for each in runs))
+        self.pool.run(runs, alone=any(each.has_died_before for each in runs))
         if len(runs) == 1:
             self._overseer.watch(runs[0])
 
@@ -238,6 +238,8 @@ class WorkLoop:
         elif heard.kind == "died":
             running.has_ended = True
             self._settler.add(running, self._overseer.outcome_of_death(running))
+        elif heard.kind == "given back":
+            self._overseer.give_back(running, "another job of its process had to be killed")
         elif heard.kind == "passed over":
             running.is_tiny = False
             self._again.append(running)

@@ -18,9 +18,11 @@ import structlog
 from jobs.engine.errors import FleetError
 from jobs.engine.worker import page, template, wire
 from jobs.engine.worker.batch import Child, Heard
+from jobs.engine.worker.child_process import ChildProcess
 from jobs.engine.worker.remains import MOST, Remains
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.template import Template
+from jobs.settings import Settings
 
 LOOK_EVERY = 0.005
 """Seconds between two looks at the page of a child that works on several runs."""
@@ -30,13 +32,13 @@ log = structlog.get_logger("worker")
 class ChildPool:
     """Children on demand; `events` and `look` turn what they say and write into what happened."""
 
-    def __init__(self, selector: selectors.BaseSelector, environ: dict[str, str]) -> None:
-        self._selector, self._environ = selector, environ
+    def __init__(self, selector: selectors.BaseSelector, settings: Settings, environ: dict[str, str]) -> None:
+        self._selector, self._settings, self._environ = selector, settings, environ
         self.template: Template | None = None
         """Where children come from; `start` starts one in an interpreter of its own unless there is one."""
         self._children: set[Child] = set()
         self._idle: list[Child] = []
-        self._unnamed: deque[Child] = deque()
+        self._unnamed: deque[ChildProcess] = deque()
         self._control: socket.socket | None = None
         self._look_at: float | None = None
 
@@ -51,9 +53,14 @@ class ChildPool:
         """The template's process id."""
         return self.template.pid if self.template else 0
 
-    def run(self, runs: Sequence[Running], afresh: bool = False) -> None:
-        """Hand runs of one lane to an idle child, or to a new one. Raises FleetError when the template is gone."""
-        child = self._idle.pop() if self._idle and not afresh else self._fork()
+    def run(self, runs: Sequence[Running], alone: bool = False) -> None:
+        """Hand runs of one lane to an idle child, or to a new one; `alone`, to one that nothing else runs in.
+
+        That is also where memory can be bounded. Raises FleetError when the template is gone.
+        """
+        if self._settings.worker_threads > 1:
+            alone = alone or any(each.policy is not None and each.policy.memory_mb for each in runs)
+        child = self._idle.pop() if self._idle and not alone else self._fork(alone)
         child.begin(runs)
         if len(runs) > 1 and self._look_at is None:
             self._look_at = time.monotonic() + LOOK_EVERY
@@ -84,8 +91,8 @@ class ChildPool:
         """End the child that works on a run, at once; its end is reported like any other."""
         child = self._child_of(running)
         if child is not None:
-            child.was_killed = True
-            child.kill()
+            child.process.was_killed = True
+            child.process.kill()
 
     def events(self, source: Any) -> Iterator[Heard]:
         """What a ready socket says."""
@@ -121,30 +128,37 @@ class ChildPool:
         if self.template is not None:
             self.template.end()
 
-    def _fork(self) -> Child:
+    def _fork(self, alone: bool) -> Child:
+        """A new process with as many seats as it has threads; the one for the caller."""
         if self._control is None:
             raise FleetError("the template process is not running")
-        ours, theirs = socket.socketpair()
-        fd = page.create()
-        remains = Remains() if len(self._children) < MOST else None
+        threads = self._settings.worker_threads
+        process = ChildProcess(retires=alone and threads > 1)
+        seats = 1 if alone else threads
+        remains = Remains() if seats == 1 and len(self._children) < MOST else None
         pipes = remains.given() if remains else []
-        try:
-            socket.send_fds(self._control, [b"fork"], [theirs.fileno(), fd, *pipes])
-            child = Child(ours, page.Page(fd), remains)
-        except OSError:
-            ours.close()
+        with contextlib.ExitStack() as sent:
+            fds = [fd for _ in range(seats) for fd in self._seat(process, remains, sent)]
             if remains is not None:
-                remains.close()
-            raise FleetError("the template process is gone") from None
-        finally:
-            theirs.close()
-            os.close(fd)
-            if remains is not None:
-                remains.hand_over()
+                sent.callback(remains.hand_over)
+            try:
+                socket.send_fds(self._control, [b"fork %d %d" % (seats, len(pipes))], [*fds, *pipes])
+            except OSError:
+                raise FleetError("the template process is gone") from None
+        self._unnamed.append(process)
+        return self._idle.pop()
+
+    def _seat(self, process: ChildProcess, remains: Remains | None, sent: contextlib.ExitStack) -> tuple[int, int]:
+        """Make room for one run at a time in a process; the descriptors for it, to be closed here once it has them."""
+        ours, theirs = socket.socketpair()
+        fds = theirs.detach(), page.create()
+        for fd in fds:
+            sent.callback(os.close, fd)
+        child = Child(process, ours, page.Page(fds[1]), remains)
         self._children.add(child)
-        self._unnamed.append(child)
+        self._idle.append(child)
         self._selector.register(ours, selectors.EVENT_READ, child)
-        return child
+        return fds
 
     def _hear_template(self) -> Iterator[Heard]:
         text = self._control.recv(4096) if self._control is not None else b""
@@ -152,17 +166,18 @@ class ChildPool:
             raise FleetError("the template process died; the worker ends so that its manager starts a new one")
         message = json.loads(text)
         if "pid" in message:
-            child = self._unnamed.popleft()
-            child.pid = message["pid"]
-            if child.pid == 0:
+            process = self._unnamed.popleft()
+            process.pid = message["pid"]
+            if process.pid == 0:
                 log.error("no child could be forked", reason=message.get("error"))
-                yield from self._died(child)
-            elif child.doomed:
-                child.kill()
+                for child in self._seats(process):
+                    yield from self._died(child)
+            elif process.doomed:
+                process.kill()
             return
         if os.WIFSIGNALED(message["status"]):
             log.warning("child died", pid=message["exited"], signal=os.WTERMSIG(message["status"]))
-        for child in [each for each in self._children if each.pid == message["exited"]]:
+        for child in [each for each in self._children if each.process.pid == message["exited"]]:
             yield from self._last_words(child)
 
     def _hear_child(self, child: Child) -> Iterator[Heard]:
@@ -170,7 +185,7 @@ class ChildPool:
             messages = list(wire.receive(child.sock, child.frames))
         except Exception as error:
             if not isinstance(error, EOFError | OSError):
-                log.error("child sent nonsense", pid=child.pid, error=repr(error))
+                log.error("child sent nonsense", pid=child.process.pid, error=repr(error))
             yield from self._died(child)
             return
         for header, blob in messages:
@@ -182,11 +197,23 @@ class ChildPool:
         try:
             for each in events:
                 if each.kind == "idle":
-                    self._retire(child) if each.value.get("spoiled") or child.doomed else self._idle.append(child)
+                    self._rest(child, bool(each.value.get("spoiled")))
                 yield each
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error) as error:
-            log.error("child sent nonsense", pid=child.pid, error=repr(error))
+            log.error("child sent nonsense", pid=child.process.pid, error=repr(error))
             yield from self._died(child)
+
+    def _rest(self, child: Child, spoiled: bool) -> None:
+        """A child has nothing to do: it waits for more, unless its process is to make room for another."""
+        process = child.process
+        self._idle.append(child)
+        if not process.retires and (spoiled or process.is_over(self._settings.max_rss_mb)):
+            process.retires = True
+            log.info("child retires", pid=process.pid)
+        if process.retires or process.doomed:
+            for seat in self._seats(process):
+                if not seat.is_busy:
+                    self._retire(seat)
 
     def _last_words(self, child: Child) -> Iterator[Heard]:
         """A child has exited: a process it started may hold its socket open, so its end is not waited for."""
@@ -213,7 +240,10 @@ class ChildPool:
             self._selector.unregister(child.sock)
         child.sock.close()
         if child.is_busy:
-            child.kill()
+            child.process.kill()
+
+    def _seats(self, process: ChildProcess) -> list[Child]:
+        return [each for each in self._children if each.process is process]
 
     def _child_of(self, running: Running) -> Child | None:
         return next((child for child in self._children if running.execution_id in child.open), None)

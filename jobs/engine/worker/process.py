@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from jobs.engine.errors import TimedOut
+from jobs.engine.worker import interruption
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -105,7 +106,8 @@ def _ring(*_: object) -> None:
 def undisturbed() -> Iterator[None]:
     """Hold a timeout back until this is done: half a message would make nonsense of the next."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        with interruption.gate():
+            yield
         return
     _held_back.append(None)
     try:

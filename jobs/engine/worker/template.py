@@ -1,9 +1,9 @@
 """The template process: single-threaded, with every job loaded, from which children are forked.
 
 It is a fork of the worker where that has neither threads nor connections yet (`fork`), or else a fresh interpreter
-(`start`). A request over its control socket (SOCK_SEQPACKET) is file descriptors (the child's socket, its page and, if
-the worker wants its last words, the ends of its output pipes) with the text `fork`; the answers are JSON: {"ready"},
-{"pid"} and, later, {"exited", "status"}.
+(`start`). A request over its control socket (SOCK_SEQPACKET) is file descriptors with the text `fork N M`: for each of
+the child's N seats a socket and a page and, if the worker wants its last words, the M ends of its output pipes. The
+answers are JSON: {"ready"}, {"pid"} and, later, {"exited", "status"}.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from jobs.engine import fleet as fleets
 from jobs.engine import logs, registry
 from jobs.engine.errors import FleetError
 from jobs.engine.fleet import Fleet
-from jobs.engine.worker import child, process
+from jobs.engine.worker import child, process, threaded_child
 from jobs.settings import Settings
 
+MOST_FDS = 253
+"""What the kernel passes on in one message (SCM_MAX_FD)."""
 log = structlog.get_logger("worker")
 
 
@@ -143,17 +145,18 @@ def _serve(control: socket.socket, fleet: Fleet) -> None:
             for pid, status in _exited():
                 control.send(json.dumps({"exited": pid, "status": status}).encode())
         if control in ready:
-            message, fds, _, _ = socket.recv_fds(control, 64, 6)
+            message, fds, _, _ = socket.recv_fds(control, 64, MOST_FDS)
             if not message:
                 return
-            if len(fds) in (2, 6):
-                _fork(control, fds, fleet, (wake_read, wake_write))
+            seats, pipes = map(int, message.split()[1:])
+            if len(fds) == 2 * seats + pipes:
+                _fork(control, fds, seats, fleet, (wake_read, wake_write))
             else:
                 _close(fds)
                 control.send(json.dumps({"pid": 0, "error": "too many open files"}).encode())
 
 
-def _fork(control: socket.socket, fds: Sequence[int], fleet: Fleet, inherited: tuple[int, int]) -> None:
+def _fork(control: socket.socket, fds: Sequence[int], seats: int, fleet: Fleet, inherited: tuple[int, int]) -> None:
     template = os.getpid()
     try:
         pid = os.fork()
@@ -170,7 +173,7 @@ def _fork(control: socket.socket, fds: Sequence[int], fleet: Fleet, inherited: t
             process.die_with(template)
             control.close()
             _close(inherited)
-            child.main(socket.socket(fileno=fds[0]), fds[1], fds[2:], fleet)
+            _be_a_child(fds, seats, fleet)
             status = 0
         finally:
             os._exit(status)
@@ -178,6 +181,13 @@ def _fork(control: socket.socket, fds: Sequence[int], fleet: Fleet, inherited: t
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)
     control.send(json.dumps({"pid": pid}).encode())
+
+
+def _be_a_child(fds: Sequence[int], seats: int, fleet: Fleet) -> None:
+    if seats == 1:
+        child.main(socket.socket(fileno=fds[0]), fds[1], fds[2:], fleet)
+    else:
+        threaded_child.main([(socket.socket(fileno=fds[2 * n]), fds[2 * n + 1]) for n in range(seats)], fleet)
 
 
 def _close(fds: Iterable[int]) -> None:

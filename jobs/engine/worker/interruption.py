@@ -1,0 +1,79 @@
+"""Stopping a thread's work from another thread: an exception is raised in it between two bytecodes, or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+_of_thread = threading.local()
+
+
+def gate() -> threading.Lock:
+    """The lock of the calling thread: while it holds it, nothing is raised in it from outside."""
+    try:
+        lock: threading.Lock = _of_thread.gate
+    except AttributeError:
+        lock = _of_thread.gate = threading.Lock()
+    return lock
+
+
+class Turn(Generic[T]):
+    """One call of a function in the thread that makes the turn; another thread may raise one exception in it.
+
+    Python delivers the exception when the thread next runs bytecode: a call that blocks in C is not cut short.
+    """
+
+    def __init__(self) -> None:
+        self._thread, self._gate = threading.get_ident(), gate()
+        self._open: list[bool] = []  # whoever pops the one entry decides whether the call ends undisturbed
+        self._sent = threading.Event()
+
+    def take(self, function: Callable[[], T], otherwise: Callable[[BaseException], T]) -> T:
+        """Call `function`; what is raised by it or in it goes to `otherwise`. Nothing is raised after the return."""
+        results: list[T] = []
+        raised: list[BaseException] = []
+        self._open.append(True)
+        while True:
+            try:
+                if not results:
+                    results.append(otherwise(raised[-1]) if raised else function())
+                self._close()
+                return results[0]
+            except BaseException as error:
+                raised.append(error)
+                if len(raised) > 2:  # one of the function's and one from outside, so `otherwise` itself is broken
+                    raise
+
+    def interrupt(self, error: type[BaseException]) -> bool:
+        """Raise `error`, made without arguments, in the call if that has begun and not ended nor been interrupted.
+
+        False where the thread holds its gate: then try again.
+        """
+        if not self._gate.acquire(blocking=False):
+            return False
+        try:
+            self._open.pop()
+        except IndexError:
+            return True
+        else:
+            _set(self._thread, error)
+            self._sent.set()
+            return True
+        finally:
+            self._gate.release()
+
+    def _close(self) -> None:
+        """After this, nothing more is raised: what was on its way is dropped."""
+        try:
+            self._open.pop()
+        except IndexError:
+            self._sent.wait()
+            _set(self._thread, None)
+
+
+def _set(thread: int, error: type[BaseException] | None) -> None:
+    raised = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
