@@ -49,6 +49,7 @@ class Broker:
             "appendfsync": "everysec",
             "save": '""',
             "maxmemory-policy": "noeviction",
+            "stream-node-max-bytes": "1024",
         }
         return "".join(f"{name} {value}\n" for name, value in options.items())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -94,6 +96,44 @@ def unavailable(error: redis.RedisError) -> BrokerUnavailable | None:
     return None
 
 
+class _QuickPool(BlockingConnectionPool):
+    """Keeps the connection that came back last at hand: the way through the pool takes longer than a short script."""
+
+    def reset(self) -> None:
+        """Begin anew, in a new process too."""
+        self._at_hand: deque[Connection] = deque()
+        super().reset()  # type: ignore[no-untyped-call]
+
+    def get_connection(self, command_name: str | None = None, *keys: Any, **options: Any) -> Any:
+        """The connection at hand if it is as good as new, or one of the pool."""
+        if self.pid == os.getpid():
+            try:
+                connection = self._at_hand.pop()
+            except IndexError:
+                return super().get_connection()  # type: ignore[no-untyped-call]
+            if _is_quiet(connection):
+                return connection
+            super().release(connection)  # type: ignore[no-untyped-call]
+        return super().get_connection()  # type: ignore[no-untyped-call]
+
+    def release(self, connection: Any) -> None:
+        """Keep it at hand unless another one is, somebody waits for one, or it is of another process."""
+        if self._at_hand or not self.pool.queue or connection.pid != os.getpid() or connection.should_reconnect():
+            super().release(connection)  # type: ignore[no-untyped-call]
+        else:
+            self._at_hand.append(connection)
+
+
+def _is_quiet(connection: Any) -> bool:
+    try:
+        if connection.is_connected and not connection.can_read():
+            return True
+    except (redis.ConnectionError, redis.TimeoutError, OSError):
+        pass
+    connection.disconnect()
+    return False
+
+
 class _LeavesReplicas:
     """Drops a connection whose server turns out to be a replica, so that the next one finds the primary."""
 
@@ -133,7 +173,7 @@ def _pool(address: Address, options: dict[str, Any]) -> redis.ConnectionPool:
     else:
         host, port = address.hosts[0]
         options |= {"host": host, "port": port, "connection_class": _Tls if address.tls else _Tcp}
-    return BlockingConnectionPool(**options)  # type: ignore[no-untyped-call]
+    return _QuickPool(**options)  # type: ignore[no-untyped-call]
 
 
 def _sentinels(address: Address, options: dict[str, Any]) -> Sentinel:

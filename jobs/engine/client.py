@@ -85,6 +85,6 @@ class Client:
             if stored is not None and stored.decode() not in new.digests:
                 raise IdempotencyConflict("this idempotency key was used before with another payload")
         known = self._fleet.jobs.get(job_id)
-        if known.tenant != new.head.state["tenant"]:
+        if known.tenant != new.head.view.tenant:
             raise IdempotencyConflict("this job id is taken")
         return known

@@ -14,6 +14,7 @@ from jobs.engine.errors import InvalidPayload
 from jobs.engine.job_types import JobType
 from jobs.engine.limits import Limit
 from jobs.engine.policy import Policy
+from jobs.engine.views import JobView
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -23,10 +24,10 @@ KEPT = 1024
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Head:
-    """`seal` signs the jobs' data, `state` are values of their views, `wire` is JSON for lua/enqueue.lua."""
+    """`seal` signs the jobs' data, `view` is theirs but for id and times, `wire` is JSON for lua/enqueue.lua."""
 
     seal: Seal
-    state: dict[str, Any]
+    view: JobView
     wire: bytes
 
 
@@ -67,7 +68,7 @@ class Heads:
     def _make(self, job_type: JobType[Any], queue: str | None, tenant: str, extras: Extras) -> Head:
         policy = self._fleet.policy(job_type)
         queue = queue or policy.queue.value
-        state = _state(job_type, policy, queue, tenant, extras)
+        view = _view(job_type, policy, queue, tenant, extras)
         try:
             scope = events.stream_suffix(tenant, "job:x")[:-1]
         except ValueError as error:
@@ -79,43 +80,44 @@ class Heads:
             "scope": scope,
             "event": f'","type":{json.dumps(job_type.name)},"attempt":0}}',
             "windows": self._fleet.windows.get(policy.lane),
-            "fields": [part for pair in _fields(state, policy, extras).items() for part in pair],
+            "fields": [part for pair in _fields(view, policy, extras).items() for part in pair],
         }
         wire = as_json({name: value for name, value in placing.items() if value})
-        return Head(self._fleet.keys.seal(job_type.name, tenant), state, wire)
+        return Head(self._fleet.keys.seal(job_type.name, tenant), view, wire)
 
 
-def _state(job_type: JobType[Any], policy: Policy, queue: str, tenant: str, extras: Extras) -> dict[str, Any]:
-    return {
-        "type": job_type.name,
-        "status": "scheduled" if extras.due else "queued",
-        "queue": queue,
-        "lane": policy.lane,
-        "tenant": tenant,
-        "max_retries": policy.retry.max_retries,
-        "scheduled_for": extras.due.at if extras.due else None,
-        "deadline": extras.deadline,
-    }
+def _view(job_type: JobType[Any], policy: Policy, queue: str, tenant: str, extras: Extras) -> JobView:
+    return JobView(
+        id="",
+        type=job_type.name,
+        status="scheduled" if extras.due else "queued",
+        queue=queue,
+        lane=policy.lane,
+        tenant=tenant,
+        max_retries=policy.retry.max_retries,
+        scheduled_for=extras.due.at if extras.due else None,
+        deadline=extras.deadline,
+    )
 
 
-def _fields(state: dict[str, Any], policy: Policy, extras: Extras) -> dict[str, str]:
+def _fields(view: JobView, policy: Policy, extras: Extras) -> dict[str, str]:
     """The hash fields; the script adds data, topics, times and the correlation id."""
     limit = extras.timeout or policy.timeout
-    moments = {"scheduled_for": state["scheduled_for"], "deadline": extras.deadline}
+    moments = {"scheduled_for": view.scheduled_for, "deadline": view.deadline}
     fields = {
-        "status": state["status"],
-        "origin": state["queue"],
-        "description": state["type"],
+        "status": view.status,
+        "origin": view.queue,
+        "description": view.type,
         "timeout": "-1" if limit is None else str(max(1, round(limit.total_seconds()))),
         "result_ttl": str(int(policy.retention.finished.total_seconds())),
         "failure_ttl": str(int(policy.retention.failed.total_seconds())),
-        "retries_left": str(policy.retry.max_retries),
-        "max_retries": str(policy.retry.max_retries),
-        "type": state["type"],
-        "lane": policy.lane,
+        "retries_left": str(view.max_retries),
+        "max_retries": str(view.max_retries),
+        "type": view.type,
+        "lane": view.lane,
     }
-    if state["tenant"]:
-        fields["tenant"] = state["tenant"]
+    if view.tenant:
+        fields["tenant"] = view.tenant
     return fields | {name: views.rfc3339(moment) for name, moment in moments.items() if moment}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from datetime import datetime
 from typing import NamedTuple, overload
 
@@ -27,11 +28,10 @@ class NewJob(NamedTuple):
     @property
     def view(self) -> JobView:
         """The job as it is until a worker takes it."""
-        state = self.head.state
-        queued_at = self.at if state["status"] == "queued" else None
-        return JobView(
-            id=self.id, created_at=self.at, enqueued_at=queued_at, correlation_id=self.correlation_id, **state
-        )
+        view = copy(self.head.view)
+        queued_at = self.at if view.status == "queued" else None
+        view.__dict__.update(id=self.id, created_at=self.at, enqueued_at=queued_at, correlation_id=self.correlation_id)
+        return view
 
 
 def arguments(batch: Sequence[NewJob]) -> list[Argument]:

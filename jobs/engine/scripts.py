@@ -26,9 +26,9 @@ class Script:
     def __call__(self, client: redis.Redis, *args: str | bytes | float) -> Any:
         """Run on `client`; a server that forgot the script (restart, SCRIPT FLUSH) is told it again."""
         try:
-            return client.evalsha(self.sha, 0, *args)
+            return _execute(client, "EVALSHA", self.sha, 0, *args)
         except NoScriptError:
-            return client.eval(self.source, 0, *args)
+            return _execute(client, "EVAL", self.source, 0, *args)
 
     def many(self, client: redis.Redis, calls: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
         """Several calls in one round trip; all are sent again when the server had forgotten the script."""
@@ -71,6 +71,17 @@ def call_in_turn(client: redis.Redis, calls: Sequence[tuple[Script, Sequence[str
 def script(name: str) -> Script:
     """The script of that name, read once a process."""
     return Script(name)
+
+
+def _execute(client: redis.Redis, *command: str | bytes | float) -> Any:
+    """One command over a connection of the client's pool; `execute_command` spends as long on metrics and retries."""
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_command(*command)  # type: ignore[no-untyped-call]
+        return connection.read_response()
+    finally:
+        pool.release(connection)
 
 
 def _expand(path: Path) -> str:

@@ -35,6 +35,17 @@ def test_what_was_written_is_there_after_a_stop_and_only_with_the_password(tmp_p
     instance.close()
 
 
+def test_a_stream_with_one_event_takes_little_memory(tmp_path: Path) -> None:
+    instance = Instance(tmp_path)
+    broker = Broker(tmp_path, instance.descriptor)
+    broker.start()
+    with redis.Redis.from_url(broker.url) as client:
+        client.xadd("events", {"event": "job:queued", "data": "{}"})
+        assert int(client.memory_usage("events") or 0) < 2048
+    broker.process.stop()
+    instance.close()
+
+
 def test_a_redis_that_outlives_its_launcher_still_holds_the_folder(tmp_path: Path) -> None:
     instance = Instance(tmp_path)
     broker = Broker(tmp_path, instance.descriptor)

@@ -8,39 +8,63 @@
 -- `gates`, does not let through is filed there.
 -- Of the further fields `topics` are added to the job's own, and `unique_key` ('TYPE:VALUE') is a lock to take.
 -- Returns 3 for each job that was not accepted: its place from 1, 0 (that id exists) or 2 (the lock is held), the known id.
---include lib_batch
 --include lib_events
---include lib_gates
 local P, n_heads = ARGV[1], tonumber(ARGV[2])
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local LOCK_KEPT, EXISTS, HELD = 7 * 86400, 0, 2
-local heads, keys, refused, first_job = {}, {}, {}, 3 + 3 * n_heads
-local clock = redis.call('TIME')
-local ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+local heads, lists, keys, refused, first_job = {}, {}, {}, {}, 3 + 3 * n_heads
+
+local function clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
 
 local function epoch(due)
-  local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+  local now = clock()
   return due:sub(1, 1) == '+' and now + tonumber(due) or tonumber(due), now
+end
+
+-- Most calls need no gates, and every function that a script makes costs.
+local function gates_library()
+--include lib_gates
+  return {arrive = arrive, gates_of = gates_of, ms = math.floor(clock() * 1000)}
+end
+
+local library
+local function passes_gates(id, head, gates)
+  library = library or gates_library()
+  return library.arrive(P, id, head.queue, library.gates_of(gates, head.windows), 1, head.front, library.ms)
+end
+
+-- The ids (with their scores) that go to one key together.
+local function list_of(command, kind, queue)
+  local key = P .. kind .. queue
+  local list = lists[command .. key]
+  if not list then
+    list = {command = command, key = key, queue = queue}
+    lists[command .. key], lists[#lists + 1] = list, list
+  end
+  return list
 end
 
 local function read_head(common, created_at, correlation_id)
   local head = cjson.decode(common)
   local fields = head.fields
-  local function set(name, value)
-    fields[#fields + 1], fields[#fields + 2] = name, value
-  end
-  set('created_at', created_at)
+  local n = #fields + 2
+  fields[n - 1], fields[n] = 'created_at', created_at
   if head.due then
     head.due, head.now = epoch(head.due)
+    head.list = list_of('ZADD', ':scheduled:', head.queue)
   else
-    set('enqueued_at', created_at)
+    n = n + 2
+    fields[n - 1], fields[n] = 'enqueued_at', created_at
+    head.list = list_of(head.front and 'LPUSH' or 'RPUSH', ':queue:', head.queue)
   end
   if correlation_id ~= '' then
-    set('correlation_id', correlation_id)
+    n = n + 2
+    fields[n - 1], fields[n] = 'correlation_id', correlation_id
   end
-  set('data', '')
-  set('topics', '')
-  head.n = #fields
+  fields[n + 1], fields[n + 3], head.n = 'data', 'topics', n + 4
   return head
 end
 
@@ -59,16 +83,15 @@ end
 
 -- Where an accepted job goes.
 local function place(id, head, topics, gates)
-  if not head.listed then
-    later('SADD', P .. ':queues', P .. ':queue:' .. head.queue)
-    head.listed = true
-  end
+  local list = head.list
+  list.known = true
   if head.due then
-    later('ZADD', P .. ':scheduled:' .. head.queue, string.format('%.6f', head.due), id)
+    list[#list + 1] = string.format('%.6f', head.due)
+    list[#list + 1] = id
     return
   end
-  if not (gates or head.windows) or arrive(P, id, head.queue, gates_of(gates, head.windows), 1, head.front, ms) then
-    later(head.front and 'LPUSH' or 'RPUSH', P .. ':queue:' .. head.queue, id)
+  if not (gates or head.windows) or passes_gates(id, head, gates) then
+    list[#list + 1] = id
   end
   pcall(emit, P, topics, 'job:queued', '{"job_id":"' .. id .. head.event)
 end
@@ -122,7 +145,14 @@ for n = 1, #keys do
     break
   end
 end
-flush()
+for _, list in ipairs(lists) do
+  if list.known then
+    redis.call('SADD', P .. ':queues', P .. ':queue:' .. list.queue)
+  end
+  if #list > 0 then
+    redis.call(list.command, list.key, unpack(list))
+  end
+end
 if not ok then
   return type(failure) == 'table' and failure or redis.error_reply(tostring(failure))
 end
