@@ -29,6 +29,7 @@ from jobs.engine.limits import Limit
 from jobs.engine.payloads import Payload, Secret
 from jobs.engine.policy import Policy, Queue, Retention, Retry
 from jobs.engine.views import JobView, LogLine, Progress
+from jobs.engine.waiting import Waiting
 
 __all__ = [
     "BrokerUnavailable",
@@ -63,6 +64,7 @@ __all__ = [
     "TimedOut",
     "UnknownJob",
     "Untrusted",
+    "Waiting",
     "connect",
     "current_fleet",
     "job",

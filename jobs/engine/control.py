@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.engine import cascade as chains
-from jobs.engine import keys, registry, views
+from jobs.engine import keys, registry, views, waiting
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import Conflict, NotFound, UnknownJob
 from jobs.engine.events import Subscription
@@ -19,6 +19,7 @@ from jobs.engine.output import MOST_LINES
 from jobs.engine.policy import Policy
 from jobs.engine.scripts import script
 from jobs.engine.views import JobView, LogLine
+from jobs.engine.waiting import Waiting
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -59,11 +60,11 @@ class Jobs:
         """
         view = self.get(job_id, tenant)
         with translate_errors():
-            waiting = chains.dependents(self._fleet.redis, job_id, tenant) if cascade else []
+            dependents = chains.dependents(self._fleet.redis, job_id, tenant) if cascade else []
             (word,) = self._cancel([(job_id, view.type)])
             if word not in ("cancelled", "asked") and not (cascade and word == "canceled"):
                 raise Conflict(f"the job is {views.WORDS.get(word, word)} and can't be cancelled")
-            self._cancel([(each.job_id, each.job_type) for each in waiting if each.status != "cancelled"])
+            self._cancel([(each.job_id, each.job_type) for each in dependents if each.status != "cancelled"])
         return self.get(job_id, tenant)
 
     def _cancel(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
@@ -91,6 +92,13 @@ class Jobs:
         if word != "again":
             raise Conflict(f"the job is {views.WORDS.get(word, word)}; only an ended one can be run again")
         return self.get(job_id, tenant)
+
+    def why(self, job_id: str, tenant: str | None = None) -> Waiting | None:
+        """Why a job waits, or None when it does not. Raises NotFound, BrokerUnavailable."""
+        self.get(job_id, tenant)
+        with translate_errors():
+            reply = script("why")(self._fleet.redis, keys.PREFIX, job_id, " ".join(self._fleet.windows.values()))
+        return waiting.of_reply(json.loads(reply)) if reply else None
 
     def log(self, job_id: str, tenant: str | None = None, after: str | None = None) -> list[LogLine]:
         """What a job printed and logged, oldest first, up to 1,000 lines; those after line `after` where it is given.

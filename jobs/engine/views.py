@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from jobs.engine.waiting import Waiting
+
 Status = Literal[
     "queued", "scheduled", "deferred", "started", "completed", "failed", "cancelled", "quarantined", "unknown"
 ]
@@ -66,6 +68,7 @@ class JobView(BaseModel):
     error: JobError | None = None
     worker: str | None = None
     correlation_id: str = ""
+    waiting: Waiting | None = None
 
     @property
     def ended(self) -> bool:

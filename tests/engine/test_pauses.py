@@ -15,6 +15,7 @@ import pytest
 from jobs.engine import Fleet, NotFound, Queue, keys
 from jobs.engine.worker import page
 from jobs.engine.worker.batch import Child
+from jobs.engine.worker.child_process import ChildProcess
 from jobs.engine.worker.running import Running
 from tests.conftest import ROOT, wait_until
 from tests.engine.conftest import told, until_ended, until_told
@@ -114,7 +115,7 @@ def test_jobs_that_were_handed_out_together_do_not_begin_behind_one_that_runs(
 def test_what_waits_behind_a_run_in_its_process_can_be_taken_back() -> None:
     ours, theirs = socket.socketpair()
     fd = page.create()
-    child, in_the_process = Child(ours, page.Page(fd), None), page.Page(fd)
+    child, in_the_process = Child(ChildProcess(), ours, page.Page(fd), None), page.Page(fd)
     runs = [Running(f"job-{n}", f"execution-{n}", "default", "default", [None] * 21) for n in range(4)]
     child.begin(runs)
     assert in_the_process.begin(0)

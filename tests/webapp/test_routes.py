@@ -139,6 +139,16 @@ def test_waiting_for_a_job_ends_when_the_time_is_up(client: FlaskClient, us: Hea
     assert client.get(f"{path}?wait=0.2", headers=us).get_json()["status"] == "queued"
 
 
+def test_a_job_that_waits_says_why_and_the_schema_knows(client: FlaskClient, us: Header, upload: Post) -> None:
+    path = f"/api/jobs/{upload(('a.txt', b'words'))[0]['job_id']}"
+    waiting = client.get(path, headers=us).get_json()["waiting"]
+    assert (waiting["reason"], waiting["text"]) == ("no_worker", "No worker listens to queue default.")
+    schemas = client.get("/api/openapi.json").get_json()["components"]["schemas"]
+    assert set(schemas["JobView.Waiting"]["properties"]) == set(waiting)
+    client.delete(path, headers=us)
+    assert client.get(path, headers=us).get_json()["waiting"] is None
+
+
 @pytest.mark.parametrize("wait", ["-1", "31", "nan", "inf", "x", ""])
 def test_a_strange_wait_is_422(client: FlaskClient, us: Header, upload: Post, wait: str) -> None:
     path = f"/api/jobs/{upload(('a.txt', b'words'))[0]['job_id']}"

@@ -22,13 +22,15 @@ bp = APIBlueprint("jobs", __name__, url_prefix="/api/jobs", tag="Jobs")
 @bp.input(WaitQuery, location="query")
 @bp.output(JobView)
 def get(job_id: str, query_data: WaitQuery) -> Any:
-    """The job's state; with `wait` the answer comes when the job has ended or the time is up.
+    """The job's state, and why it waits; with `wait` the answer comes when the job has ended or the time is up.
 
     It may come at once when this process has many live connections already, or is about to stop.
     """
     tenant = current_tenant()
     wait = timedelta(seconds=query_data.wait if connections.has_room(tenant) else 0)
-    return fleet().jobs.wait(job_id, tenant, wait, lambda waiting: connections.hold(tenant, waiting.close))
+    job = fleet().jobs.wait(job_id, tenant, wait, lambda waiting: connections.hold(tenant, waiting.close))
+    waits = job.status in ("queued", "scheduled", "deferred")
+    return job.model_copy(update={"waiting": fleet().jobs.why(job_id, tenant)}) if waits else job
 
 
 @bp.delete("/<job_id>")
