@@ -53,6 +53,7 @@ class Settings(BaseModel):
     encryption_keys: Words = Field((), repr=False)
     job_modules: Words = ("jobs.domains",)
     foreign_jobs: Words = ()
+    exception_handlers: Words = ()
 
     jwt_secret: str | None = Field(None, min_length=32, repr=False)
     jwt_jwks_url: str | None = None

@@ -24,12 +24,16 @@ class Site:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                site.requests.append(
-                    {"path": self.path, **{name.lower(): value for name, value in self.headers.items()}}
-                )
+                about = {"method": self.command, "path": self.path}
+                size = int(self.headers.get("content-length") or "0")
+                if size:
+                    about["body"] = self.rfile.read(size).decode()
+                site.requests.append({**about, **{name.lower(): value for name, value in self.headers.items()}})
                 self.close_connection = True
                 with contextlib.suppress(OSError):
                     site.pages[self.path](self)
+
+            do_POST = do_GET
 
             def log_message(self, *args: Any) -> None:
                 pass

@@ -15,8 +15,9 @@ from pathlib import Path
 import httpcore2
 import httpx2
 
-from jobs.adapters._pinned import Deadline, PinnedBackend
+from jobs.adapters._pinned import PinnedBackend
 from jobs.engine import Permanent, Retryable
+from jobs.engine.public_addresses import Deadline
 
 MAX_REDIRECTS = 5
 LONGEST_RETRY_AFTER = timedelta(hours=1)

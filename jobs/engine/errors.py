@@ -85,5 +85,9 @@ class TimedOut(FleetError):
     """The job ran longer than its timeout allows."""
 
 
+class Killed(FleetError):
+    """The job's process was killed on request (RQ's `kill-horse` command)."""
+
+
 class Expired(FleetError):
     """The job had not begun by its deadline."""

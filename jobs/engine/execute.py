@@ -39,6 +39,7 @@ class Run:
     retry_intervals: tuple[float, ...] = ()
     callbacks: tuple[str, ...] = ()
     has_webhooks: bool = False
+    is_stopped: bool = False
 
 
 def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
@@ -47,7 +48,7 @@ def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
     try:
         call = envelope.decode(run.data)
         if call.function != PERFORM:
-            return foreign.execute(run, call, fleet)
+            return foreign.after_stop(run, fleet) if run.is_stopped else foreign.execute(run, call, fleet)
         sealed = _verified(run, call, fleet)
         job_type = _registered(sealed.name)
         policy = fleet.policy(job_type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from jobs.engine.errors import Cancelled, FleetError, Permanent, Untrusted
 from jobs.engine.log_redaction import scrub
 from jobs.engine.policy import Retry
 
-Kind = Literal["finished", "failed", "cancelled", "retry", "released", "lost", "quarantined"]
+Kind = Literal["finished", "failed", "cancelled", "stopped", "retry", "released", "lost", "quarantined"]
 DECIDED_BY_CHILDREN = ("finished", "failed", "cancelled", "retry", "quarantined", "released")
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 1_000
@@ -22,7 +22,11 @@ _as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run's end. `value` is the result as JSON text, `wait` the time before a retry."""
+    """One run's end. `value` is the result as JSON text, `wait` the time before a retry.
+
+    `flags` are of jobs of plain RQ clients: n when the job returned a Retry, x when it did so once too often, a when it
+    goes to the front of the queue for its retry.
+    """
 
     kind: Kind
     value: str | None = None
@@ -30,6 +34,11 @@ class Outcome:
     message: str = ""
     traceback: str = ""
     wait: timedelta | None = None
+    flags: str = ""
+
+    def at_front(self) -> Outcome:
+        """The same; a retry goes to the front of the queue."""
+        return replace(self, flags=f"{self.flags}a") if self.kind == "retry" else self
 
     @property
     def error(self) -> dict[str, str]:
@@ -67,8 +76,12 @@ def of_message(values: Any) -> Outcome:
     """The outcome that a child sent as JSON. Raises ValueError, TypeError or KeyError for anything else."""
     wait = values["wait"]
     ended = Outcome(**{**values, "wait": None if wait is None else timedelta(seconds=float(wait))})
-    texts = (ended.error_type, ended.message, ended.traceback, ended.value or "")
-    if ended.kind not in DECIDED_BY_CHILDREN or not all(isinstance(text, str) for text in texts):
+    texts = (ended.error_type, ended.message, ended.traceback, ended.value or "", ended.flags)
+    if (
+        ended.kind not in DECIDED_BY_CHILDREN
+        or not all(isinstance(text, str) for text in texts)
+        or len(ended.flags) > 2
+    ):
         raise ValueError("a child may not decide this")
     for text in texts:
         text.encode()

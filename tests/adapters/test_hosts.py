@@ -7,9 +7,9 @@ from threading import Event
 
 import pytest
 
-from jobs.adapters._pinned import Deadline, resolve
 from jobs.adapters.http import check_url
 from jobs.engine import Retryable
+from jobs.engine.public_addresses import Deadline, resolve
 
 
 def test_looking_a_name_up_ends_at_the_deadline() -> None:

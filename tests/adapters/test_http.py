@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from jobs.adapters._pinned import is_public
 from jobs.adapters.http import Fetched, NotModified, fetch
 from jobs.engine import Permanent, Retryable
+from jobs.engine.public_addresses import is_public
 from tests.website import Site
 
 MIB = 1024 * 1024

@@ -9,10 +9,12 @@
 --       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
 --          more until it runs nothing, for a job that has to run alone, when (ms) the next rate window opens before which
---          somebody waits or 0, paused lanes (with commas)}, a job being {id, execution, queue, lane, hash fields in FIELDS' order}.
+--          somebody waits or 0, paused lanes (with commas)}, a job being {id, execution, queue, lane, hash fields in FIELDS' order,
+--          then the times for its callbacks where a plain RQ job has any}.
 --include lib_batch
 --include lib_events
 --include lib_execution
+--include lib_foreign
 --include lib_gates
 --include lib_passing
 --include lib_readers
@@ -41,10 +43,11 @@ local function is_suspect(fields)
 end
 
 -- The fields that the worker is told.
-local function told(fields)
+local function told(key, fields)
   for n = #FIELDS, TOLD + 1, -1 do
     fields[n] = nil
   end
+  prepare_foreign_run(key, fields, TOLD)
   return fields
 end
 
@@ -61,7 +64,7 @@ local function remembered()
     if ours and redis.call('ZSCORE', leases, id .. ':' .. execution) then
       alone = alone or is_suspect(fields)
       redis.call('ZADD', leases, ms + lease_ms, id .. ':' .. execution)
-      jobs[#jobs + 1] = {id, execution, queue, lane, told(fields)}
+      jobs[#jobs + 1] = {id, execution, queue, lane, told(P .. ':job:' .. id, fields)}
     end
   end
   return #jobs > 0
@@ -138,7 +141,7 @@ local function begin(id, queue, lane, key, fields)
   end
   local taken = tiny[fields[2]] and 1 or SLOT
   room, free[lane] = room - taken, free[lane] - taken
-  jobs[#jobs + 1] = {id, execution, queue, lane, told(fields)}
+  jobs[#jobs + 1] = {id, execution, queue, lane, told(key, fields)}
   memory[#memory + 1] = {id, execution, queue, lane}
 end
 

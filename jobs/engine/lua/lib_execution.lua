@@ -38,6 +38,7 @@ local function give_back(P, id, queue, now)
 end
 
 -- Set a job aside, unread and restorable: out of every list, its hash kept as it is but for the reason, for 30 days.
+-- Returns whether that has a follow-up: the slot of a rate limit of RQ.
 local QUARANTINE_KEPT = 30 * 86400
 local function quarantine(P, id, queue, reason, seconds)
   local key = P .. ':job:' .. id
@@ -46,10 +47,15 @@ local function quarantine(P, id, queue, reason, seconds)
   if redis.call('TYPE', key).ok == 'hash' then
     redis.call('HSET', key, 'quarantined', reason)
     redis.call('EXPIRE', key, QUARANTINE_KEPT)
+    local limited = (redis.call('HGET', key, 'rate_limit_key') or '') ~= ''
+    if limited then
+      redis.call('ZADD', P .. ':fleet:follow-ups', seconds, id .. ':')
+    end
     local lock = P .. ':fleet:unique:' .. (redis.call('HGET', key, 'unique_key') or '')
     if redis.call('GET', lock) == id then
       redis.call('DEL', lock)
     end
+    return limited
   end
 end
 

@@ -4,13 +4,16 @@
 -- ARGV: prefix, worker, now (RFC 3339), number of heads; then the heads: what runs have in common (JSON: queue, kind, type,
 --       seconds to keep, how many of the type to keep, event); then 9 a run: number of its head, id, execution, return value
 --       (base64) or '', begun (epoch s), ended (epoch s), flags (r: a renewal may have written RQ's execution records,
---       l: the job may have logged), what else there is to say (JSON: wait before a retry in s, reason, unique lock,
+--       l: the job may have logged; of plain RQ jobs n: it returned a Retry, x: it did so too often, a: its retry goes to the
+--       front), what else there is to say (JSON: wait before a retry in s, reason, unique lock,
 --       traceback zlib and base64, event data) or '', traceback (zlib) or ''.
--- Kinds: finished, failed, cancelled, retry, released, lost, quarantined.
+-- Seconds to keep: -1 for ever (RQ's result_ttl). Kinds: finished, failed, cancelled, stopped (by RQ's command), retry,
+-- released, lost, quarantined.
 -- Returns a word a run (ok, again, stale or refused), then the number of runs that have follow-ups.
 --include lib_batch
 --include lib_events
 --include lib_execution
+--include lib_foreign
 --include lib_gates
 local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
@@ -18,8 +21,9 @@ local seconds, fraction, settled = tonumber(time[1]), tonumber(time[2]) / 100000
 local ms = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
 local PER_RUN, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT = 9, tonumber(ARGV[4]), 3, 200, 60
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
-local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled'}
-local RESULT = {finished = '1', failed = '2', cancelled = '3', retry = '4'}
+local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'stopped'}
+local REGISTRY = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'failed'}
+local RESULT = {finished = '1', failed = '2', cancelled = '3', retry = '4', stopped = '2', exceeded = '5'}
 local leases = P .. ':fleet:leases'
 local succeeded, failed, worked, followed, counts, kept_counts = 0, 0, 0, 0, {}, {}
 
@@ -33,16 +37,16 @@ local function trim(set, kind, count)
   for _, id in ipairs(ids) do
     local key = P .. ':job:' .. id
     local status, queue = unpack(redis.call('HMGET', key, 'status', 'origin'))
-    if (not status or status == STATUS[kind]) and not redis.call('ZSCORE', P .. ':fleet:follow-ups', id) then
+    if (not status or status == STATUS[kind]) and redis.call('EXISTS', key .. ':dependents') == 0 then
       redis.call('UNLINK', key, P .. ':results:' .. id, P .. ':fleet:log:' .. id)
-      later('ZREM', P .. ':' .. STATUS[kind] .. ':' .. (queue or ''), id)
+      later('ZREM', P .. ':' .. REGISTRY[kind] .. ':' .. (queue or ''), id)
     end
   end
   redis.call('ZREM', set, unpack(ids))
 end
 
 local function record_result(run)
-  local fields = {'type', RESULT[run.kind], 'worker_name', worker, 'execution_id', run.execution,
+  local fields = {'type', RESULT[run.flags:find('x') and 'exceeded' or run.kind], 'worker_name', worker, 'execution_id', run.execution,
     'execution_started_at', run.begun, 'execution_ended_at', run.ended}
   if run.exc_b64 ~= '' then
     fields[#fields + 1] = 'exc_string'
@@ -64,27 +68,39 @@ local function release_unique(id, unique)
   end
 end
 
+local function follow(run)
+  redis.call('ZADD', P .. ':fleet:follow-ups', seconds, run.id .. ':' .. run.execution)
+  followed = followed + 1
+end
+
+local function expire(key, time)
+  if time < 0 then
+    return redis.call('PERSIST', key)
+  end
+  redis.call('EXPIRE', key, time)
+end
+
 -- The run's job leaves with everything it has, or stays for as long as its type says.
 local function keep(run, key)
-  local dependents, dependencies = key .. ':dependents', key .. ':dependencies'
-  if redis.call('EXISTS', dependents, dependencies) > 0 then
-    if redis.call('EXISTS', dependents) == 1 then
-      redis.call('ZADD', P .. ':fleet:follow-ups', seconds, run.id)
-      followed = followed + 1
-      run.keep = math.max(run.keep, FOLLOWED_KEPT)
-    end
-    redis.call('EXPIRE', dependents, run.keep)
-    redis.call('EXPIRE', dependencies, run.keep)
+  local dependents, dependencies = key .. ':dependents', P .. ':job::' .. run.id .. ':dependencies'
+  local has_dependents = redis.call('EXISTS', dependents) == 1
+  if has_dependents or (run.type == '' and has_foreign_follow_ups(key)) then
+    follow(run)
+    run.keep = run.keep < 0 and run.keep or math.max(run.keep, FOLLOWED_KEPT)
+  end
+  if has_dependents or redis.call('EXISTS', dependencies) == 1 then
+    expire(dependents, run.keep)
+    expire(dependencies, run.keep)
   end
   if run.keep == 0 then
     return redis.call('UNLINK', key, P .. ':results:' .. run.id, P .. ':fleet:log:' .. run.id)
   end
-  redis.call('EXPIRE', key, run.keep)
-  redis.call('EXPIRE', P .. ':results:' .. run.id, run.keep)
+  expire(key, run.keep)
+  expire(P .. ':results:' .. run.id, run.keep)
   if run.flags:find('l') then
-    redis.call('EXPIRE', P .. ':fleet:log:' .. run.id, run.keep)
+    expire(P .. ':fleet:log:' .. run.id, run.keep)
   end
-  later('ZADD', P .. ':' .. STATUS[run.kind] .. ':' .. run.queue, seconds + run.keep, run.id)
+  later('ZADD', P .. ':' .. REGISTRY[run.kind] .. ':' .. run.queue, run.keep < 0 and '+inf' or seconds + run.keep, run.id)
   if run.type ~= '' then
     settled = settled + 1
     local set = P .. ':fleet:ended:' .. run.kind .. ':' .. run.type
@@ -112,13 +128,21 @@ local function retry(run, key)
   record_result(run)
   redis.call('HSET', key, 'settled', run.execution, 'started_at', '', 'worker_name', '', 'error', run.reason)
   redis.call('HDEL', key, 'progress')
-  add(key, 'retries_left', -1)
+  if not run.flags:find('n') then
+    add(key, 'retries_left', -1)
+  end
+  if run.type == '' then
+    prepare_foreign_retry(key, run.flags:find('n'), run.flags:find('a'), now)
+  end
   if run.wait > 0 then
     redis.call('HSET', key, 'status', 'scheduled')
     redis.call('ZADD', P .. ':scheduled:' .. run.queue, string.format('%.6f', seconds + fraction + run.wait), run.id)
+    if run.type == '' and has_foreign_follow_ups(key) then
+      follow(run)
+    end
   else
     redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now)
-    redis.call('RPUSH', P .. ':queue:' .. run.queue, run.id)
+    redis.call(run.flags:find('a') and 'LPUSH' or 'RPUSH', P .. ':queue:' .. run.queue, run.id)
   end
 end
 
@@ -148,7 +172,7 @@ local function count(run)
   local name = run.kind .. ':' .. run.type
   counts[name] = (counts[name] or 0) + 1
   succeeded = succeeded + (run.kind == 'finished' and 1 or 0)
-  failed = failed + ((run.kind == 'failed' or run.kind == 'retry') and 1 or 0)
+  failed = failed + ((run.kind == 'failed' or run.kind == 'retry' or run.kind == 'stopped') and 1 or 0)
   worked = worked + tonumber(run.ended) - tonumber(run.begun)
 end
 
@@ -165,7 +189,7 @@ local function apply(run, key, had_error)
     lost(run, key)
   else
     redis.call('HSET', key, 'settled', run.execution)
-    quarantine(P, run.id, run.queue, run.reason, seconds)
+    followed = followed + (quarantine(P, run.id, run.queue, run.reason, seconds) and 1 or 0)
   end
 end
 

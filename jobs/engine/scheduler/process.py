@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from jobs.engine.scheduler.fleet_scheduler import FleetScheduler
 
 ANSWER_WITHIN = timedelta(seconds=0.6)
+END_WITHIN = timedelta(seconds=5)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=0.1), timedelta(seconds=0.8)
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
 AWAY = (redis.RedisError, BrokerUnavailable, OSError)
@@ -31,6 +36,43 @@ def run(fleet: Fleet) -> int:
     connection = broker.connect(fleet.settings, socket_timeout=ANSWER_WITHIN, purpose="scheduler")
     keep_running(FleetScheduler(fleet.discover(), connection))
     return 0
+
+
+@contextmanager
+def beside(fleet: Fleet, burst: bool) -> Iterator[None]:
+    """Schedule while a worker works (`rq worker --with-scheduler`): in a process of its own, in burst mode once before.
+
+    Side by side with other schedulers; one leads.
+    """
+    if burst:
+        from jobs.engine.scheduler.fleet_scheduler import FleetScheduler
+
+        FleetScheduler(fleet).run(burst=True)
+        yield
+        return
+    code = f"from jobs.engine.scheduler import process; process.main({os.getpid()})"
+    started = subprocess.Popen([sys.executable, "-c", code], env=fleet.settings.child_environment())
+    try:
+        yield
+    finally:
+        started.terminate()
+        try:
+            started.wait(END_WITHIN.total_seconds())
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+
+
+def main(parent: int) -> None:
+    """Schedule until SIGTERM, or until the worker that started this process has ended."""
+    from jobs.engine import fleet, logs
+    from jobs.engine.worker.process import die_with
+    from jobs.settings import Settings
+
+    die_with(parent)
+    settings = Settings.from_env()
+    logs.configure(settings, "scheduler")
+    sys.exit(run(fleet.connect(settings)))
 
 
 def keep_running(scheduler: FleetScheduler) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from types import FrameType
 from typing import Any
@@ -19,6 +20,7 @@ from rq.serializers import JSONSerializer
 
 from jobs.engine import broker, logs
 from jobs.engine import fleet as fleets
+from jobs.engine.scheduler import process
 from jobs.engine.worker.leasing import WORKER_KEPT
 from jobs.engine.worker.loop import WorkLoop
 from jobs.engine.worker.template import Template
@@ -57,14 +59,18 @@ class FleetWorker(Worker):
         settings = self.settings or Settings.from_env()
         logs.configure(settings, "worker")
         fleet = fleets.connect(settings).discover()
-        loop = WorkLoop(fleet, self.name, self.queue_names(), settings.child_environment(), burst)
+        environ = settings.child_environment() | self._exception_handlers()
+        loop = WorkLoop(fleet, self.name, self.queue_names(), environ, burst)
+        loop.leases.kept = timedelta(seconds=self.default_result_ttl)
         loop.max_jobs = max_jobs
+        loop.max_idle = timedelta.max if max_idle_time is None else timedelta(seconds=max_idle_time)
         loop.pool.template = self.template
         self._tell_rq(self.register_birth)
         self._obey_signals(loop, settings)
         log.info("worker started", worker=self.name, pid=os.getpid(), queues=self.queue_names())
         try:
-            loop.run()
+            with process.beside(fleet, burst) if with_scheduler else nullcontext():
+                loop.run()
         finally:
             self._tell_rq(self.register_death)
         return loop.begun > 0
@@ -77,6 +83,14 @@ class FleetWorker(Worker):
             if broker.unavailable(error) is None and not isinstance(error, ExecAbortError):
                 raise
             log.warning("not registered with RQ", reason=str(error))
+
+    def _exception_handlers(self) -> dict[str, str]:
+        """RQ's exception handlers by name, since children import them; functions without one can't be called there."""
+        names = [f"{each.__module__}.{each.__qualname__}" for each in self._exc_handlers]
+        for name in names:
+            if "<" in name:
+                log.warning("an exception handler inside a function is never called", handler=name)
+        return {"EXCEPTION_HANDLERS": ",".join(name for name in names if "<" not in name)} if names else {}
 
     def _obey_signals(self, loop: WorkLoop, settings: Settings) -> None:
         """The first SIGTERM or SIGINT asks to finish within the grace; a second ends the grace."""

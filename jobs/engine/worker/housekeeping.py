@@ -1,4 +1,4 @@
-"""What any worker does for all: expired entries of RQ's registries, and follow-ups that a dead worker left undone."""
+"""What any worker does for all: what has expired in RQ's registries, and what its clients left half done."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import structlog
 from jobs.engine import broker
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
-from jobs.engine.worker import follow_ups
+from jobs.engine.worker import upkeep
 from jobs.engine.worker.leasing import Leases
 
 EVERY = timedelta(seconds=10)
-OF_THE_DEAD = timedelta(seconds=5)
 ANSWER_WITHIN = timedelta(seconds=10)
 log = structlog.get_logger("worker")
 
@@ -27,6 +26,7 @@ class Housekeeping(threading.Thread):
         super().__init__(name="housekeeping", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="housekeeping", socket_timeout=ANSWER_WITHIN)
         self._leases = Leases(self._client, worker, queues, fleet)
+        self._queues = list(queues)
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -34,7 +34,7 @@ class Housekeeping(threading.Thread):
             try:
                 self._leases.maintain()
                 self._leases.sweep()
-                follow_ups.run(self._client, older_than=OF_THE_DEAD.total_seconds())
+                upkeep.run(self._client, self._queues)
             except BrokerUnavailable:
                 continue
             except Exception:

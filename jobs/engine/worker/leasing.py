@@ -13,6 +13,7 @@ import redis
 from jobs.engine import views
 from jobs.engine.broker import translate_errors
 from jobs.engine.fleet import Fleet
+from jobs.engine.foreign import KEPT
 from jobs.engine.keys import PREFIX
 from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import call_in_turn, script
@@ -79,6 +80,8 @@ class Leases:
         self._counts, self._windows = fleet.limit_counts, fleet.windows
         gates = {"counts": self._counts, "windows": self._windows}
         self._gates = json.dumps(gates) if any(gates.values()) else ""
+        self.kept = KEPT
+        """How long results of plain RQ jobs are kept that do not say: RQ's `--results-ttl`."""
 
     def lease(self, ask: Ask) -> Leased:
         """Take runs for the room there is; the same request gets the same answer. Raises BrokerUnavailable."""
@@ -128,7 +131,7 @@ class Leases:
     def _leased(self, reply: Any) -> Leased:
         server_ms, blocked, jobs, more, alone, opens_at, lanes = reply
         return Leased(
-            runs=[of_reply(each, self._fleet) for each in jobs],
+            runs=[of_reply(each, self._fleet, self.kept) for each in jobs],
             server_time=datetime.fromtimestamp(server_ms / 1000, UTC),
             blocked=_names(blocked),
             more=bool(more),
@@ -171,6 +174,8 @@ class Leases:
             pipe.srem(f"{PREFIX}:fleet:dead", self._worker)
             pipe.hdel(f"{PREFIX}:fleet:worker-queues", self._worker)
             pipe.delete(f"{PREFIX}:fleet:lease-reply:{self._worker}")
+            pipe.hset(f"{PREFIX}:worker:{self._worker}", "state", "idle")
+            pipe.expire(f"{PREFIX}:worker:{self._worker}", _seconds(WORKER_KEPT))
             pipe.execute()
 
 

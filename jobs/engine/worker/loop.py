@@ -17,10 +17,10 @@ import structlog
 from jobs.engine import broker, lanes
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
-from jobs.engine.worker import follow_ups
 from jobs.engine.worker.batch import Heard
 from jobs.engine.worker.commands import Commands
 from jobs.engine.worker.doorbell import Doorbell
+from jobs.engine.worker.follow_ups import FollowUps
 from jobs.engine.worker.heartbeat import Heartbeat
 from jobs.engine.worker.housekeeping import Housekeeping
 from jobs.engine.worker.leasing import Ask, Leased, Leases, Renewal
@@ -56,7 +56,7 @@ class WorkLoop:
         self.pool = ChildPool(self._selector, settings, environ)
         self._slots = Slots(settings.worker_concurrency, lanes.concurrency(settings))
         self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
-        self._leases = Leases(self._client, name, queues, fleet)
+        self.leases = Leases(self._client, name, queues, fleet)
         self._settler = Settler(self._client)
         self._pace = Pace(fleet.gated_types)
         order = QueueOrder(queues, settings.queue_weights, settings.queue_order == "strict")
@@ -66,6 +66,7 @@ class WorkLoop:
         self._doorbell = Doorbell(settings, name, queues, self.wake)
         self._heartbeat = Heartbeat(fleet, name, queues, self._held, self._hear_heartbeat)
         self._housekeeping = Housekeeping(fleet, name, queues)
+        self._follow_ups, self._passes_seen = FollowUps(settings, self.wake), 0
         self._commands = Commands(settings, name, self._overseer.command, self.stop, self.wake)
         self._running: dict[str, Running] = {}
         self._again: list[Running] = []
@@ -74,13 +75,16 @@ class WorkLoop:
         self._has_told = False
         self.begun = 0
         self.max_jobs: int | None = None
+        self.max_idle, self._busy_at = timedelta.max, 0.0
 
     def run(self) -> None:
         """Work; where Redis is away at the start it is waited for."""
+        self._commands.start()
         self.pool.start()
         self._heartbeat.begin(lambda: self._stop_at is not None)
-        for thread in (self._heartbeat, self._commands, self._housekeeping, self._doorbell):
+        for thread in (self._heartbeat, self._housekeeping, self._follow_ups, self._doorbell):
             thread.start()
+        self._busy_at = time.monotonic()
         try:
             while not self._done():
                 self._turn()
@@ -103,9 +107,17 @@ class WorkLoop:
             log.warning("redis is away: leaving outcomes unwritten; the jobs will run again", runs=len(self._running))
             return True
         if self._running or self._settler.waiting:
+            self._busy_at = time.monotonic()
             return False
+        if self._stop_at is not None or self._follow_ups.busy:
+            return self._stop_at is not None
+        is_idle = self._requests.is_idle and self._passes_seen == self._follow_ups.passes
         spent = self.max_jobs is not None and self.begun >= self.max_jobs
-        return self._stop_at is not None or (self._burst and self._requests.is_idle) or spent
+        return (is_idle and (self._burst or not self._idle_left())) or spent
+
+    def _idle_left(self) -> float:
+        """Seconds until this worker has been idle for as long as it may."""
+        return max(0.0, self._busy_at + self.max_idle.total_seconds() - time.monotonic())
 
     def _turn(self) -> None:
         for key, _ in self._selector.select(self._patience()):
@@ -130,8 +142,7 @@ class WorkLoop:
         elif self._requests.due_at is not None:
             times.append(self._requests.due_at)
         waits = [max(0.0, at - now) for at in times]
-        if (wait := self._settler.wait()) is not None:
-            waits.append(wait)
+        waits += [wait for wait in (self._settler.wait(), self._idle_left() or None) if wait is not None]
         return min(LONGEST_SLEEP, *waits) if waits else None
 
     def _exchange(self) -> None:
@@ -142,6 +153,7 @@ class WorkLoop:
             ask = None if self._stop_at is not None else self._requests.ask(self._most(), self._is_idle_but(ended))
             if not ended and ask is None:
                 return
+            self._passes_seen = self._follow_ups.passes if ask is not None else self._passes_seen
             self._exchange_now(ended, ask)
         except (BrokerUnavailable, redis.RedisError) as error:
             if not isinstance(error, BrokerUnavailable):
@@ -156,7 +168,7 @@ class WorkLoop:
             for each in ended:
                 each.running.is_settling = True
         asked_at = time.monotonic()
-        settled, leased = self._leases.exchange([each.settlement() for each in ended], ask)
+        settled, leased = self.leases.exchange([each.settlement() for each in ended], ask)
         if settled is not None:
             self._settler.settled(ended)
             with self._lock:
@@ -169,7 +181,7 @@ class WorkLoop:
         if settled is not None and (self._burst or self._requests.drains):
             self._requests.wake()
         if settled is not None and settled.followed:
-            follow_ups.run(self._client)
+            self._follow_ups.wake()
 
     def _take(self, leased: Leased, late: bool) -> None:
         """Hand out what was leased; what came so `late` that the leases have run out may be running elsewhere."""
@@ -233,16 +245,16 @@ class WorkLoop:
         elif heard.ended is not None:
             running.has_ended = True
             self._pace.ran(running.job_type, heard.ended.ended - heard.ended.begun)
-            outcome = self._overseer.checked(heard.ended.outcome, self._stop_at)
+            outcome = self._overseer.checked(running, heard.ended.outcome, self._stop_at)
             self._settler.add(running, outcome, heard.ended.begun, heard.ended.ended)
         elif heard.kind == "died":
             running.has_ended = True
             self._settler.add(running, self._overseer.outcome_of_death(running))
-        elif heard.kind == "given back":
-            self._overseer.give_back(running, "another job of its process had to be killed")
-        elif heard.kind == "passed over":
+        elif heard.kind == "passed over" or (heard.kind == "given back" and running.is_stopped):
             running.is_tiny = False
             self._again.append(running)
+        elif heard.kind == "given back":
+            self._overseer.give_back(running, "another job of its process had to be killed")
         elif heard.kind == "begun":
             self._overseer.watch(running)
         elif heard.kind == "slow":
@@ -274,11 +286,12 @@ class WorkLoop:
         self._doorbell.stop()
         self._commands.stop()
         self._housekeeping.stop()
+        self._follow_ups.stop()
         self._heartbeat.stop()
         with contextlib.suppress(BrokerUnavailable, redis.RedisError):  # otherwise the others sweep the inboxes
-            self._leases.lease(self._requests.last())
+            self.leases.lease(self._requests.last())
             if not self._running:
-                self._leases.leave()
+                self.leases.leave()
         self.pool.close()
         self._selector.close()
         for sock in (self._wake_read, self._wake_write):

@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import structlog
 
 from jobs.engine import foreign
-from jobs.engine.errors import Cancelled, Expired, TimedOut
+from jobs.engine.errors import Cancelled, Expired, Killed, TimedOut
 from jobs.engine.outcome import Outcome, of_error
 from jobs.engine.worker.leasing import Renewal
 from jobs.engine.worker.pool import ChildPool
@@ -20,8 +20,18 @@ from jobs.engine.worker.settling import Settler
 
 KILL_AFTER_ASKING = timedelta(seconds=2)
 EVERYTHING = "*"
+How = Literal["cancel", "stop", "kill"]
+STOPPED = Outcome("stopped", None, "Stopped", "the job was stopped", "Job stopped by user, work-horse terminated.")
+"""The end of a plain RQ job that was stopped by RQ's command, in RQ's words."""
 DIED = "its process died while running it"
 log = structlog.get_logger("worker")
+
+
+class Wish(NamedTuple):
+    """Somebody wants a run to end, in so many seconds at most."""
+
+    grace: float
+    how: How
 
 
 class Overseer:
@@ -31,7 +41,7 @@ class Overseer:
         self._pool, self._settler, self._cancel_grace = pool, settler, cancel_grace
         self._lock = threading.Lock()
         self._lost: set[str] = set()
-        self._asked: dict[str, float] = {}
+        self._asked: dict[str, Wish] = {}
 
     def renewed(self, renewal: Renewal) -> None:
         """What the heartbeat found: runs that are this worker's no more, runs to cancel; from any thread."""
@@ -46,17 +56,20 @@ class Overseer:
             case "cancel-job":
                 self.cancel(str(command.get("job_id")), self._cancel_grace)
             case "stop-job":
-                self.cancel(str(command.get("job_id")), timedelta(0))
+                self.cancel(str(command.get("job_id")), timedelta(0), "stop")
             case "stop-execution":
-                self.cancel(str(command.get("execution_id")), timedelta(0))
+                self.cancel(str(command.get("execution_id")), timedelta(0), "stop")
             case "kill-horse":
-                self.cancel(EVERYTHING, timedelta(0))
+                self.cancel(EVERYTHING, timedelta(0), "kill")
 
-    def cancel(self, job_or_execution_id: str, grace: timedelta) -> None:
-        """Somebody wants this run to stop, by itself within the grace; from any thread."""
+    def cancel(self, job_or_execution_id: str, grace: timedelta, how: How = "cancel") -> None:
+        """Somebody wants this run to stop, by itself within the grace; from any thread.
+
+        RQ's own commands stop a plain RQ job for good, or kill it, which is a failure like any other.
+        """
         with self._lock:
-            seconds = grace.total_seconds()
-            self._asked[job_or_execution_id] = min(seconds, self._asked.get(job_or_execution_id, seconds))
+            wish = Wish(grace.total_seconds(), how)
+            self._asked[job_or_execution_id] = min(wish, self._asked.get(job_or_execution_id, wish))
 
     def may_begin(self, running: Running, now: datetime) -> bool:
         """Whether a run that was just leased should begin; otherwise its end is settled."""
@@ -73,13 +86,15 @@ class Overseer:
     def give_back(self, running: Running, reason: str) -> None:
         """A run that did not begin goes back to the front of its queue, uncharged."""
         running.has_ended = True
-        self._settler.add(running, Outcome("released", message=reason))
+        self._settler.add(running, STOPPED if running.is_stopped else Outcome("released", message=reason))
 
     def watch(self, running: Running) -> None:
         """A run is handed to a child: it may take its timeout, and a moment to heed it."""
-        if running.timeout is not None:
+        timeout = running.time_for_callback if running.is_stopped else running.timeout
+        if timeout is not None:
             begun_at = time.monotonic() if running.begun_at is None else running.begun_at
-            running.kill_at = begun_at + (running.timeout + KILL_AFTER_ASKING).total_seconds()
+            more = timedelta(0) if running.is_stopped else running.time_for_callbacks
+            running.kill_at = begun_at + (timeout + more + KILL_AFTER_ASKING).total_seconds()
 
     def next_at(self, runs: Iterable[Running], stop_at: float | None) -> list[float]:
         """When (monotonic seconds) the next run has to be looked at."""
@@ -105,29 +120,43 @@ class Overseer:
                 wanted = (running.execution_id, running.job_id, EVERYTHING)
                 self._enforce(running, min((asked[each] for each in wanted if each in asked), default=None), now)
 
-    def checked(self, outcome: Outcome, stop_at: float | None) -> Outcome:
-        """What a child says: that a run goes on elsewhere, uncharged, only counts while this worker stops."""
+    def checked(self, running: Running, outcome: Outcome, stop_at: float | None) -> Outcome:
+        """What counts of what a child says: that a run goes on elsewhere, uncharged, only while this worker stops.
+
+        A stopped run's second child has only called the job's callback.
+        """
+        if running.is_stopped:
+            return STOPPED
         if outcome.kind == "released" and stop_at is None:
             return Outcome("lost", error_type="WorkerLost", message="it was given up although its worker goes on")
         return outcome
 
     def outcome_of_death(self, running: Running) -> Outcome:
         """A child ended by itself: a run that had begun is charged with it, others were only in its way."""
-        if running.cancelling:
-            return of_error(Cancelled("the job was cancelled"), None, 1)
+        if running.is_stopped or running.cancelling:
+            return _verdict(running)
         if not running.has_begun:
             return Outcome("released", message="its process died before it began")
         return Outcome("lost", error_type="WorkerLost", message=DIED)
 
-    def _enforce(self, running: Running, grace: float | None, now: float) -> None:
-        if grace is not None:
-            kill_at = now + grace
+    def _enforce(self, running: Running, wish: Wish | None, now: float) -> None:
+        if wish is not None and not running.is_stopped:
+            kill_at = now + wish.grace
             running.kill_at = min(kill_at, running.kill_at) if running.cancelling and running.kill_at else kill_at
             if not running.cancelling:
-                running.cancelling = True
+                running.cancelling = wish.how
                 self._pool.cancel(running)
         if running.kill_at is not None and now >= running.kill_at:
-            self._end(running, _verdict(running))
+            outcome = _verdict(running)
+            if outcome is STOPPED and running.time_for_callback and not running.is_stopped:
+                self._stop(running)
+            else:
+                self._end(running, outcome)
+
+    def _stop(self, running: Running) -> None:
+        """Kill the run's child; the run is passed over then, and begun again in another to call RQ's callback."""
+        running.is_stopped, running.kill_at = True, None
+        self._pool.kill(running)
 
     def _end(self, running: Running, outcome: Outcome) -> None:
         running.has_ended = True
@@ -136,9 +165,13 @@ class Overseer:
 
 
 def _verdict(running: Running) -> Outcome:
-    if running.cancelling:
+    if running.is_stopped or (running.cancelling == "stop" and running.policy is None):
+        return STOPPED
+    if running.cancelling and running.cancelling != "kill":
         return of_error(Cancelled("the job was cancelled and killed"), None, 1)
-    error = TimedOut(f"the job ran longer than {running.timeout} and was killed")
+    error: Exception = TimedOut(f"the job ran longer than {running.timeout} and was killed")
+    if running.cancelling:
+        error = Killed("the job was killed by an operator's command")
     if running.policy is None:
         return of_error(error, foreign.retry_of(*running.rq_retry), 1)
     return of_error(error, running.policy.retry, running.attempt)

@@ -18,9 +18,9 @@ from jobs.engine.worker import interruption
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-_limits: list[float] = []
-"""The seconds that the run under way may take, if it is limited."""
-_held_back: list[TimedOut | None] = []
+_limits: list[float | Exception] = []
+"""The seconds that the run under way may take, if it is limited, or what is raised after them."""
+_held_back: list[Exception | None] = []
 """One entry while a timeout is to wait, and the timeout once it has come; of the main thread only."""
 
 
@@ -62,20 +62,21 @@ def limits(seconds: float | None, megabytes: int | None) -> AbstractContextManag
 
 
 class time_limit(AbstractContextManager[None]):
-    """Raise TimedOut in the main thread after so many seconds; the worker's parent kills what does not heed it.
+    """Raise TimedOut (or `error`) in the main thread after so many seconds; the parent kills what does not heed it.
 
-    The alarm is left running at the end, where it does nothing any more: `no_time_limit` stops it.
+    Within another one it takes its place, until both end. The alarm is left running at the end, where it does nothing
+    any more: `no_time_limit` stops it.
     """
 
-    __slots__ = ("_seconds",)
+    __slots__ = ("_error", "_seconds")
 
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float | None, error: Exception | None = None) -> None:
+        self._seconds, self._error = seconds, error
 
     def __enter__(self) -> None:
         if self._seconds is not None:
             signal.setitimer(signal.ITIMER_REAL, self._seconds)
-            _limits[:] = [self._seconds]
+            _limits[:] = [self._error or self._seconds]
 
     def __exit__(self, *_: object) -> None:
         if self._seconds is not None:
@@ -96,7 +97,8 @@ def no_time_limit() -> None:
 def _ring(*_: object) -> None:
     if not _limits:
         return
-    error = TimedOut(f"the job ran longer than {timedelta(seconds=_limits[-1])}")
+    limit = _limits[-1]
+    error = limit if isinstance(limit, Exception) else TimedOut(f"the job ran longer than {timedelta(seconds=limit)}")
     if not _held_back:
         raise error
     _held_back[-1] = error

@@ -22,11 +22,16 @@ DEFAULT_TIMEOUT = timedelta(seconds=180)
 """RQ's own, for jobs of plain clients that name none."""
 FAILED_KEPT = timedelta(days=365)
 """RQ's own, for failed jobs of plain clients."""
+FOR_EVER = timedelta(seconds=-1)
+"""RQ's word for what is never to expire."""
+CALLBACK_TIME = timedelta(seconds=60)
+"""RQ's own, for callbacks that name none."""
 LONGEST = int(timedelta(days=3660).total_seconds())
 EVENTS = {
     "finished": "job:completed",
     "failed": "job:failed",
     "cancelled": "job:cancelled",
+    "stopped": "job:cancelled",
     "retry": "job:retrying",
     "released": "job:queued",
     "lost": "job:queued",
@@ -47,7 +52,7 @@ class Running:
     __slots__ = (
         *("job_id", "execution_id", "queue", "lane", "values", "data", "job_type", "tenant", "attempt", "timeout"),
         *("policy", "leased_at", "begun_at", "kill_at", "is_tiny", "has_begun", "has_ended", "has_reported"),
-        *("is_settling", "cancelling", "renewed"),
+        *("is_settling", "is_stopped", "cancelling", "renewed", "kept"),
     )
 
     def __init__(self, job_id: str, execution_id: str, queue: str, lane: str, values: Sequence[bytes | None]) -> None:
@@ -58,10 +63,12 @@ class Running:
         self.attempt = max(1, _number(self.text(ATTEMPTS)))
         self.timeout = _timeout(values[TIMEOUT])
         self.policy: Policy | None = None
+        self.kept = KEPT
         self.leased_at = time.monotonic()
         self.begun_at: float | None = None
         self.kill_at: float | None = None
-        self.is_settling = self.is_tiny = self.cancelling = self.has_begun = self.has_ended = self.has_reported = (
+        self.cancelling = ""
+        self.is_settling = self.is_stopped = self.is_tiny = self.has_begun = self.has_ended = self.has_reported = (
             self.renewed
         ) = False
 
@@ -90,6 +97,23 @@ class Running:
         """RQ's own retries of a plain client's job: how many are left, and the waits in seconds."""
         return _number(self.text(RETRIES_LEFT)), _intervals(self.text(RETRY_INTERVALS))
 
+    @property
+    def time_for_callbacks(self) -> timedelta:
+        """How long RQ's success and failure callbacks may take after the job, which has its own time."""
+        times = (self._callback_time(place) for place in (0, 1))
+        return max((time for time in times if time is not None), default=timedelta(0))
+
+    @property
+    def time_for_callback(self) -> timedelta | None:
+        """How long RQ's callback of a stopped job may take, or None where there is none."""
+        return self._callback_time(2)
+
+    def _callback_time(self, place: int) -> timedelta | None:
+        if self.policy is not None or not self.values[CALLBACKS][place]:
+            return None
+        given = _number(self.text(FIRST_CALLBACK_TIME + place)) if len(self.values) > FIRST_CALLBACK_TIME else 0
+        return timedelta(seconds=min(given, LONGEST)) if given > 0 else CALLBACK_TIME
+
     def is_past_deadline(self, now: datetime) -> bool:
         """Whether the job should have begun before."""
         return self.values[DEADLINE] is not None and _is_past(self.text(DEADLINE), now)
@@ -103,13 +127,14 @@ class Running:
         retries_left, intervals = self.rq_retry
         callbacks = [value.decode("utf-8", "replace") for value in self.values[CALLBACKS] if value]
         memory_mb = self.policy.memory_mb if self.policy else None
-        return (*order, memory_mb, retries_left, tuple(intervals), tuple(callbacks), bool(self.values[WEBHOOKS]))
+        told = (tuple(intervals), tuple(callbacks), bool(self.values[WEBHOOKS]), self.is_stopped)
+        return (*order, memory_mb, retries_left, *told)
 
     def settlement(self, ended: Outcome, begun: float, ended_at: float) -> Settlement:
         """What the settle script is told of this run's outcome; `begun` and `ended_at` are epoch seconds."""
         head = _head(self.queue, ended.kind, self.job_type if self.policy else "", *self._retention(ended.kind))
         value = "" if ended.value in (None, "null") else base64.b64encode(ended.value.encode())
-        flags = ("r" if self.renewed else "") + ("l" if self.has_reported or self.attempt > 1 else "")
+        flags = ("r" if self.renewed else "") + ("l" if self.has_reported or self.attempt > 1 else "") + ended.flags
         unique = self.values[UNIQUE_KEY]
         if ended.kind == "finished" and unique is None and self.policy is not None:
             return Settlement(head, (self.job_id, self.execution_id, value, begun, ended_at, flags, "", ""))
@@ -119,9 +144,10 @@ class Running:
 
     def _more(self, ended: Outcome, packed: bytes) -> dict[str, Any]:
         wait = ended.wait.total_seconds() if ended.wait else 0.0
+        shown = ended.kind in ("failed", "cancelled", "stopped", "retry")
         return {
             "wait": wait,
-            "reason": json.dumps(ended.error) if ended.kind in ("failed", "cancelled", "retry") else ended.message,
+            "reason": json.dumps(ended.error) if shown else ended.message,
             "unique": self.text(UNIQUE_KEY),
             "exc_b64": base64.b64encode(packed).decode(),
             "data": self._event_data(ended, wait),
@@ -142,10 +168,10 @@ class Running:
     def _retention(self, kind: str) -> tuple[timedelta, int]:
         if self.policy is None:
             field = RESULT_TTL if kind == "finished" else FAILURE_TTL
-            default = KEPT if kind == "finished" else FAILED_KEPT
+            default = self.kept if kind == "finished" else FAILED_KEPT
             seconds = _whole(self.text(field))
             keep = default if seconds is None else timedelta(seconds=min(max(seconds, 0), LONGEST))
-            return (FAILED_KEPT if seconds == -1 else keep), 10_000
+            return (FOR_EVER if seconds == -1 else keep), 10_000
         kept: Retention = self.policy.retention
         return (kept.failed, kept.failed_count) if kind == "failed" else (kept.finished, kept.finished_count)
 
@@ -155,14 +181,15 @@ CALLBACKS = slice(9, 12)
 (WEBHOOKS, CANCEL_REQUESTED, FINAL, RETRIES_LEFT, RETRY_INTERVALS, RESULT_TTL, FAILURE_TTL, UNIQUE_KEY, GATES) = range(
     12, 21
 )
+FIRST_CALLBACK_TIME = 21
 """Where the fields are that lease.lua tells of (its FIELDS)."""
 
 
-def of_reply(reply: Sequence[Any], fleet: Fleet) -> Running:
-    """A run from one job of the lease script's reply."""
+def of_reply(reply: Sequence[Any], fleet: Fleet, kept: timedelta = KEPT) -> Running:
+    """A run from one job of the lease script's reply; results of plain RQ jobs are kept for `kept` unless they say."""
     job_id, execution_id, queue, lane, values = reply
     running = Running(job_id.decode(), execution_id.decode(), queue.decode(), lane.decode(), values)
-    running.policy = _policy(running.job_type, fleet)
+    running.policy, running.kept = _policy(running.job_type, fleet), kept
     return running
 
 

@@ -1,0 +1,336 @@
+"""What RQ promises its clients besides running their jobs holds on FleetWorkers: retries, repeats, limits, groups."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rq import Callback, Repeat
+from rq import Queue as RQQueue
+from rq import Retry as RQRetry
+from rq.command import send_kill_horse_command, send_stop_execution_command, send_stop_job_command
+from rq.group import Group
+from rq.job import Job
+from rq.rate_limit import RateLimit, RateLimitRegistry
+from rq.registry import FinishedJobRegistry, ScheduledJobRegistry
+from rq.results import Result
+from rq.serializers import JSONSerializer
+
+from jobs.engine import Fleet, keys
+from tests.conftest import ROOT, wait_until
+from tests.engine import foreign_functions as functions
+from tests.engine.conftest import fetch, until_ended
+
+Spawn = Callable[..., subprocess.Popen[bytes]]
+ADMITTED = "tests.engine.foreign_functions.*"
+
+
+@pytest.fixture
+def queue(fleet: Fleet) -> RQQueue:
+    return RQQueue("default", connection=fleet.redis, serializer=JSONSerializer)
+
+
+@pytest.fixture
+def burst(spawn: Spawn) -> Callable[..., None]:
+    """Run a worker until the queue is empty, one job after another."""
+
+    def run(**extra: str) -> None:
+        environment = {"FOREIGN_JOBS": ADMITTED, "WORKER_CONCURRENCY": "1", **extra}
+        assert spawn("worker.py", "--burst", **environment).wait(60) == 0
+
+    return run
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def types(job: Job) -> list[Result.Type]:
+    return [result.type for result in reversed(job.results())]
+
+
+def test_a_job_may_return_a_retry_and_fails_once_that_was_too_often(queue: RQQueue, burst: Callable[..., None]) -> None:
+    job = queue.enqueue(functions.come_again, 2)
+    burst()
+    job.refresh()
+    assert (job.get_status(), job.number_of_retries) == ("failed", 2)
+    assert types(job) == [Result.Type.RETRIED, Result.Type.RETRIED, Result.Type.MAX_RETRIES_EXCEEDED]
+    assert job.id in queue.failed_job_registry.get_job_ids()
+
+
+def test_a_returned_retry_with_an_interval_waits_for_the_scheduler(queue: RQQueue, burst: Callable[..., None]) -> None:
+    job = queue.enqueue(functions.come_again, 2, 60, True, retry=RQRetry(max=4))
+    burst()
+    job.refresh()
+    assert (job.get_status(), job.number_of_retries, job.retries_left) == ("scheduled", 1, 4)
+    assert job.should_enqueue_at_front()
+    assert job.id in ScheduledJobRegistry(queue=queue).get_job_ids()
+
+
+def test_a_retry_goes_to_the_front_where_the_client_said_so(
+    queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    path = tmp_path / "order"
+    queue.enqueue(functions.fail, str(path), retry=RQRetry(max=1, enqueue_at_front=True))
+    queue.enqueue(functions.append, str(path), "next")
+    burst()
+    assert lines(path) == ["ran", "ran", "next"]
+
+
+def test_a_job_may_give_up_its_own_retries(queue: RQQueue, burst: Callable[..., None], tmp_path: Path) -> None:
+    job = queue.enqueue(functions.give_up_retrying, str(tmp_path / "ran"), retry=RQRetry(max=3))
+    burst()
+    assert (job.get_status(), lines(tmp_path / "ran")) == ("failed", ["ran"])
+
+
+def test_a_repeated_job_runs_again_as_often_as_asked(
+    queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    job = queue.enqueue(functions.append, str(tmp_path / "ran"), "ran", repeat=Repeat(times=2))
+    later = queue.enqueue(functions.append, str(tmp_path / "later"), "ran", repeat=Repeat(times=1, interval=60))
+    burst()
+    assert lines(tmp_path / "ran") == ["ran"] * 3
+    assert (job.get_status(), len(job.results())) == ("finished", 3)
+    assert (later.get_status(), lines(tmp_path / "later")) == ("scheduled", ["ran"])
+    assert job.connection.zcard(keys.FOLLOW_UPS) == 0
+
+
+def test_a_dead_workers_repeat_is_done_by_another_and_only_once(
+    fleet: Fleet, queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    job = queue.enqueue(functions.append, str(tmp_path / "ran"), "ran", repeat=Repeat(times=1))
+    burst()
+    for _ in range(2):
+        fleet.redis.zadd(keys.FOLLOW_UPS, {f"{job.id}:{fetch_settled(fleet, job)}": 1})
+        fleet.redis.hset(job.key, "repeats_left", 1)
+        burst()
+    assert lines(tmp_path / "ran") == ["ran"] * 4
+
+
+def fetch_settled(fleet: Fleet, job: Job) -> str:
+    return str((fleet.redis.hget(job.key, "settled") or b"").decode())
+
+
+def test_at_most_so_many_jobs_of_a_rate_limit_wait_or_run(
+    fleet: Fleet, queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    limit = RateLimit("crawl", 1)
+    path = str(tmp_path / "ran")
+    jobs = [
+        queue.enqueue(functions.fail, path, retry=RQRetry(max=1), rate_limit=limit),
+        queue.enqueue(functions.append, path, "second", rate_limit=limit),
+        queue.enqueue(functions.come_again, 1, 60, rate_limit=limit),
+        queue.enqueue(functions.append, path, "last", rate_limit=limit, result_ttl=0),
+    ]
+    assert [job.get_status() for job in jobs] == ["queued"] + ["rate_limited"] * 3
+    burst()
+    assert sorted(lines(tmp_path / "ran")) == ["last", "ran", "ran", "second"]
+    assert [job.get_status() for job in jobs[:3]] == ["failed", "finished", "scheduled"]
+    assert RateLimitRegistry("crawl", connection=fleet.redis).get_allowed_job_ids() == []
+    assert not Job.exists(jobs[3].id, fleet.redis)
+
+
+def test_a_quarantined_job_holds_no_slot_of_its_rate_limit(
+    fleet: Fleet, queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    queue.enqueue("os.getcwd", rate_limit=RateLimit("crawl", 1))
+    waiting = queue.enqueue(functions.append, str(tmp_path / "ran"), "ran", rate_limit=RateLimit("crawl", 1))
+    burst()
+    assert (waiting.get_status(), fleet.redis.zcard(keys.QUARANTINE)) == ("finished", 1)
+
+
+def test_a_group_shows_its_jobs_and_their_ends(fleet: Fleet, queue: RQQueue, burst: Callable[..., None]) -> None:
+    group = Group.create(connection=fleet.redis)
+    added = [RQQueue.prepare_data(functions.add, (1, 2)) for _ in range(2)]
+    group.enqueue_many(queue, [*added, RQQueue.prepare_data(functions.add, (1, 2), result_ttl=0)])
+    burst()
+    assert [job.get_status() for job in group.get_jobs()] == ["finished"] * 2
+
+
+@pytest.mark.parametrize(("kept", "time_to_live"), [(-1, -1), (30, 30), (None, 500)])
+def test_a_result_is_kept_as_long_as_the_client_said(
+    fleet: Fleet, queue: RQQueue, burst: Callable[..., None], kept: int | None, time_to_live: int
+) -> None:
+    job = queue.enqueue(functions.add, 1, 2, result_ttl=kept)
+    burst()
+    lives = fleet.redis.ttl(job.key)
+    assert lives == -1 if time_to_live == -1 else 0 < lives <= time_to_live
+    assert fleet.redis.ttl(keys.results(job.id)) in range(lives - 2, lives + 1)
+    assert job.id in FinishedJobRegistry(queue=queue).get_job_ids()
+
+
+def test_what_a_job_waited_for_is_forgotten_with_it(fleet: Fleet, queue: RQQueue, burst: Callable[..., None]) -> None:
+    first, second = queue.enqueue(functions.add, 1, 2), queue.enqueue(functions.add, 1, 2)
+    child = queue.enqueue(functions.add, 1, 2, depends_on=[first, second], result_ttl=30)
+    burst()
+    assert child.get_status() == "finished"
+    assert 0 < fleet.redis.ttl(child.dependencies_key) <= 30
+
+
+def test_the_time_a_job_may_wait_is_no_time_it_may_run(
+    fleet: Fleet, queue: RQQueue, spawn_worker: Spawn, tmp_path: Path
+) -> None:
+    expired = queue.enqueue(functions.append, str(tmp_path / "expired"), "ran", ttl=1)
+    fleet.redis.delete(expired.key)
+    job = queue.enqueue(functions.wait_for, str(tmp_path / "go"), ttl=600)
+    assert fleet.redis.ttl(job.key) > 0
+    spawn_worker(FOREIGN_JOBS=ADMITTED)
+    wait_until(lambda: lines(tmp_path / "go.begun"))
+    assert fleet.redis.ttl(job.key) == -1
+    (tmp_path / "go").touch()
+    wait_until(lambda: job.get_status() == "finished")
+    assert lines(tmp_path / "expired") == []
+
+
+def test_a_job_sees_rqs_own_timeout_and_may_tidy_up(
+    fleet: Fleet, queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    job = queue.enqueue(functions.heed_rqs_timeout, str(tmp_path / "told"), job_timeout=1)
+    burst()
+    result = job.latest_result()
+    assert result is not None
+    assert (job.get_status(), lines(tmp_path / "told")) == ("failed", ["tidied up"])
+    assert "rq.timeouts.JobTimeoutException" in str(result.exc_string)
+
+
+def test_coroutines_run_and_results_that_are_no_json_are_not_kept(queue: RQQueue, burst: Callable[..., None]) -> None:
+    later, unserializable = queue.enqueue(functions.double_later, 4), queue.enqueue(functions.unserializable)
+    burst()
+    assert later.return_value() == 8
+    assert (unserializable.get_status(), unserializable.return_value()) == ("finished", "Unserializable return value")
+
+
+def test_callbacks_see_how_the_job_ended_and_a_broken_one_fails_it(
+    queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    callback = Callback(functions.status_in_callback)
+    meta: dict[str, Any] = {"path": str(tmp_path / "told")}
+    queue.enqueue(functions.add, 1, 2, on_success=callback, meta=meta)
+    queue.enqueue(functions.fail, str(tmp_path / "ran"), on_failure=callback, meta=meta)
+    broken = Callback(functions.broken_callback)
+    failed = queue.enqueue(functions.add, 1, 2, on_success=broken, on_failure=callback, meta=meta)
+    burst()
+    assert lines(tmp_path / "told") == ["finished int", "failed ValueError", "failed TypeError"]
+    assert failed.get_status() == "failed"
+
+
+def test_what_is_admitted_but_can_not_be_imported_fails(queue: RQQueue, burst: Callable[..., None]) -> None:
+    job = queue.enqueue(f"{functions.__name__}.not_deployed_yet", retry=RQRetry(max=1))
+    burst()
+    result = job.latest_result()
+    assert result is not None
+    assert (job.get_status(), "not_deployed_yet" in str(result.exc_string)) == ("failed", True)
+
+
+def test_meta_that_a_job_saves_stays(fleet: Fleet, queue: RQQueue, burst: Callable[..., None], tmp_path: Path) -> None:
+    job = queue.enqueue(functions.note_in_meta, str(tmp_path / "ran"), meta={"kept": 1})
+    burst()
+    assert fetch(fleet, job.id).meta == {"kept": 1, "note": "default"}
+    assert until_ended(fleet, fleet.jobs.get(job.id)).status == "completed"
+
+
+def started(fleet: Fleet, queue: RQQueue, spawn_worker: Spawn, path: Path, **options: Any) -> Job:
+    """A job that waits for a file, once it runs."""
+    spawn_worker(FOREIGN_JOBS=ADMITTED)
+    job = queue.enqueue(functions.wait_for, str(path), **options)
+    wait_until(lambda: lines(Path(f"{path}.begun")))
+    return job
+
+
+@pytest.mark.parametrize("callback", [functions.stopped, functions.broken_callback])
+def test_a_stopped_job_is_stopped_for_good_and_its_callback_called(
+    fleet: Fleet, queue: RQQueue, spawn_worker: Spawn, tmp_path: Path, callback: Callable[..., None]
+) -> None:
+    meta = {"path": str(tmp_path / "told")}
+    options = {"on_stopped": Callback(callback), "meta": meta, "retry": RQRetry(max=3)}
+    job = started(fleet, queue, spawn_worker, tmp_path / "go", **options)
+    dependent = queue.enqueue(functions.add, 1, 2, depends_on=job)
+    send_stop_job_command(fleet.redis, job.id, serializer=JSONSerializer)
+    wait_until(lambda: job.get_status() == "stopped")
+    assert lines(tmp_path / "told") == ([f"stopped {job.id}"] if callback is functions.stopped else [])
+    assert job.id in queue.failed_job_registry.get_job_ids()
+    assert [(result.type, result.exc_string) for result in job.results()] == [
+        (Result.Type.FAILED, "Job stopped by user, work-horse terminated.")
+    ]
+    assert (dependent.get_status(), fleet.jobs.get(job.id).status) == ("deferred", "cancelled")
+    after = queue.enqueue(functions.add, 1, 2)
+    wait_until(lambda: after.get_status() == "finished")
+
+
+def test_one_execution_can_be_stopped(fleet: Fleet, queue: RQQueue, spawn_worker: Spawn, tmp_path: Path) -> None:
+    job = started(fleet, queue, spawn_worker, tmp_path / "go")
+    execution = wait_until(lambda: (job.get_executions() or [None])[0])
+    assert execution is not None
+    send_stop_execution_command(fleet.redis, job.id, execution.id)
+    wait_until(lambda: job.get_status() == "stopped")
+
+
+def test_killing_the_horse_fails_the_job_and_spends_a_retry(
+    fleet: Fleet, queue: RQQueue, spawn_worker: Spawn, tmp_path: Path
+) -> None:
+    job = started(fleet, queue, spawn_worker, tmp_path / "go", retry=RQRetry(max=1))
+    for runs in (1, 2):
+        wait_until(lambda runs=runs: len(lines(tmp_path / "go.begun")) == runs)
+        send_kill_horse_command(fleet.redis, str(fetch(fleet, job.id).worker_name))
+    wait_until(lambda: job.get_status() == "failed")
+    assert "killed by an operator's command" in str(job.results()[0].exc_string)
+
+
+def test_callbacks_have_a_time_of_their_own(queue: RQQueue, burst: Callable[..., None], tmp_path: Path) -> None:
+    meta = {"path": str(tmp_path / "told"), "seconds": 4}
+    slow = Callback(functions.slow_callback, timeout=30)
+    job = queue.enqueue(functions.add, 1, 2, job_timeout=1, on_success=slow, meta=meta)
+    quick = Callback(functions.slow_callback, timeout=1)
+    late = queue.enqueue(functions.add, 1, 2, on_success=quick, meta=meta)
+    burst()
+    assert (job.get_status(), late.get_status(), lines(tmp_path / "told")) == ("finished", "failed", ["called"])
+
+
+def test_a_worker_ends_after_being_idle_for_as_long_as_it_may(
+    fleet: Fleet, queue: RQQueue, environ: dict[str, str], tmp_path: Path
+) -> None:
+    job = queue.enqueue(functions.append, str(tmp_path / "ran"), "ran")
+    soon = queue.enqueue_in(timedelta(seconds=1), functions.append, str(tmp_path / "ran"), "scheduled")
+    code = "import sys; from rq.cli import main; sys.argv[0] = 'rq'; main()"
+    command = [sys.executable, "-c", code, "worker", "--url", environ["REDIS_URL"], "-w", "worker.FleetWorker"]
+    command += ["--max-idle-time", "4", "--with-scheduler", "--results-ttl", "77", "default"]
+    env = {**os.environ, **environ, "FOREIGN_JOBS": ADMITTED, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, cwd=ROOT, env=env, timeout=60).returncode == 0
+    assert (job.get_status(), soon.get_status()) == ("finished", "finished")
+    assert 0 < fleet.redis.ttl(job.key) <= 77
+
+
+def test_exception_handlers_are_called_until_one_says_stop(
+    queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    names = ",".join(f"{functions.__name__}.{name}" for name in ("handler", "last_handler", "handler"))
+    job = queue.enqueue(functions.fail, str(tmp_path / "ran"), meta={"path": str(tmp_path / "told")})
+    burst(EXCEPTION_HANDLERS=names)
+    assert (job.get_status(), lines(tmp_path / "told")) == ("failed", ["ValueError", "last"])
+
+
+def test_dependents_wait_for_a_retried_or_quarantined_job_that_has_a_rate_limit(
+    fleet: Fleet, queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    retried = queue.enqueue(functions.come_again, 1, 60, rate_limit=RateLimit("crawl", 2))
+    refused = queue.enqueue("os.getcwd", rate_limit=RateLimit("crawl", 2))
+    waiting = [queue.enqueue(functions.add, 1, 2, depends_on=job) for job in (retried, refused)]
+    burst()
+    wait_until(lambda: RateLimitRegistry("crawl", connection=fleet.redis).get_allowed_job_ids() == [])
+    assert [job.get_status() for job in (retried, *waiting)] == ["scheduled", "deferred", "deferred"]
+
+
+def test_a_callback_may_save_the_job_and_its_outcome_still_counts(queue: RQQueue, burst: Callable[..., None]) -> None:
+    saved = Callback(functions.save_in_callback)
+    succeeded = queue.enqueue(functions.add, 1, 2, on_success=saved)
+    failed = queue.enqueue(functions.fail, "/dev/null", on_failure=saved)
+    burst()
+    for job, status in ((succeeded, "finished"), (failed, "failed")):
+        job.refresh()
+        assert (job.get_status(), job.meta, len(job.results())) == (status, {"saved": status}, 1)
