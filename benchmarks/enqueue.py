@@ -19,8 +19,9 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from benchmarks import _report
-from benchmarks._stack import stack
-from jobs.engine import Context, Fleet, Payload, job, keys
+from benchmarks._broker import Broker, broker
+from jobs.engine import Context, Payload, connect, job, keys
+from jobs.settings import Settings
 
 QUEUE = "default"
 
@@ -55,14 +56,14 @@ class Way:
     jobs: int
     rounds: list[Round] = field(default_factory=list)
 
-    def round(self, client: redis.Redis, counts: bool) -> None:
+    def round(self, server: Broker, counts: bool) -> None:
         """Enqueue all the jobs; raises RuntimeError unless each of them lies in Redis as RQ would have it."""
-        client.flushall()
-        began, here, there = time.perf_counter(), time.process_time(), _server_seconds(client)
+        server.client.execute_command("FLUSHALL", "SYNC")
+        began, here, there = time.perf_counter(), time.process_time(), server.cpu()
         self.enqueue(self.jobs)
         took = time.perf_counter() - began
-        here, there = time.process_time() - here, _server_seconds(client) - there
-        _check(client, self.jobs)
+        here, there = time.process_time() - here, server.cpu() - there
+        _check(server.client, self.jobs)
         if counts:
             self.rounds.append(Round(self.jobs / took, 1e6 * here / self.jobs, 1e6 * there / self.jobs))
 
@@ -70,23 +71,24 @@ class Way:
 def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--singles", type=int, default=2000, help="jobs a round, one by one")
-    parser.add_argument("--bulk", type=int, default=10_000, help="jobs a round, in bulk")
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--singles", type=int, default=500, help="jobs a round, one by one")
+    parser.add_argument("--bulk", type=int, default=5000, help="jobs a round, in bulk")
+    parser.add_argument("--redis-server", help="another server than the redis-server on the PATH")
     options = parser.parse_args()
-    with stack() as running:
-        client = running.fleet.redis
-        ways = _ways(running.fleet, options.singles, options.bulk)
+    with broker(options.redis_server) as server:
+        ways = _ways(server.url, options.singles, options.bulk)
         for number in range(options.rounds + 1):
             for way in ways.values():
-                way.round(client, counts=number > 0)  # the first warms all up
+                way.round(server, counts=number > 0)  # the first warms all up
         title = f"Enqueueing no-op jobs: {options.singles:,} one by one, {options.bulk:,} in bulk"
         rows = [_row(name, way.rounds) for name, way in ways.items()]
-        _report.publish("enqueue", title, rows, client, rounds=options.rounds, **_ratios(ways))
+        _report.publish("enqueue", title, rows, server.client, rounds=options.rounds, **_ratios(ways))
 
 
-def _ways(fleet: Fleet, singles: int, bulk: int) -> dict[str, Way]:
-    queue = RQQueue(QUEUE, connection=_stock_client(fleet), serializer=JSONSerializer)
+def _ways(url: str, singles: int, bulk: int) -> dict[str, Way]:
+    connect(Settings(environment="test", redis_url=url))
+    queue = RQQueue(QUEUE, connection=redis.Redis.from_url(url), serializer=JSONSerializer)
     prepare = RQQueue.prepare_data
 
     def ours(count: int) -> None:
@@ -109,16 +111,6 @@ def _ways(fleet: Fleet, singles: int, bulk: int) -> dict[str, Way]:
         "rq-fleet, in bulk": Way(ours_in_bulk, bulk),
         "stock RQ, in bulk": Way(stock_in_bulk, bulk),
     }
-
-
-def _stock_client(fleet: Fleet) -> redis.Redis:
-    """As an application of RQ would connect: with redis-py's defaults."""
-    return redis.Redis.from_url(fleet.settings.redis_url)
-
-
-def _server_seconds(client: redis.Redis) -> float:
-    cpu: Mapping[str, Any] = client.info("cpu")
-    return float(cpu["used_cpu_user"] + cpu["used_cpu_sys"])
 
 
 def _check(client: redis.Redis, count: int) -> None:

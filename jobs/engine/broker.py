@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from datetime import timedelta
+from types import TracebackType
 from typing import Any
 
 import redis
@@ -75,15 +75,15 @@ def connect(
     return redis.Redis.from_pool(_pool(address, options))
 
 
-@contextmanager
-def translate_errors() -> Iterator[None]:
+class translate_errors(ContextDecorator):
     """Around commands (or as a decorator): BrokerUnavailable when Redis is away, hangs, loads, is full or a replica."""
-    try:
-        yield
-    except redis.RedisError as error:
-        if (problem := unavailable(error)) is None:
-            raise
-        raise problem from error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(error, redis.RedisError) and (problem := unavailable(error)) is not None:
+            raise problem from error
 
 
 def unavailable(error: redis.RedisError) -> BrokerUnavailable | None:

@@ -127,7 +127,8 @@ def of_hash(job_id: str, raw: Mapping[bytes, bytes], result: Any = None) -> JobV
 
 def rfc3339(moment: datetime) -> str:
     """RQ's own format of a time in a hash, which is RFC 3339 in UTC."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    at = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return f"{at.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def _text(values: Mapping[str, bytes], name: str) -> str:
