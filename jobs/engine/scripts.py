@@ -48,25 +48,6 @@ class Script:
         return replies
 
 
-def call_in_turn(client: redis.Redis, calls: Sequence[tuple[Script, Sequence[str | bytes | float]]]) -> list[Any]:
-    """Calls of several scripts in one round trip, in this order; a script that the server forgot is told it again.
-
-    Such a call and those after it happen later than the others. Raises what the first call that failed raised.
-    """
-    if len(calls) == 1:
-        return [calls[0][0](client, *calls[0][1])]
-    with client.pipeline(transaction=False) as pipe:
-        for each, arguments in calls:
-            pipe.evalsha(each.sha, 0, *arguments)
-        replies = pipe.execute(raise_on_error=False)
-    for at, (each, arguments) in enumerate(calls):
-        if isinstance(replies[at], NoScriptError):
-            replies[at] = each(client, *arguments)
-        if isinstance(replies[at], Exception):
-            raise replies[at]
-    return replies
-
-
 @cache
 def script(name: str) -> Script:
     """The script of that name, read once a process."""

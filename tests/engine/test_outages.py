@@ -88,7 +88,7 @@ def test_an_overdue_run_does_not_make_the_loop_spin_while_redis_is_away(
         samples.deaf.enqueue({"folder": str(folder)})
         until_told(folder)
         server.stop(signal.SIGKILL)
-        wait_until(lambda: all(run.has_ended for run in list(loop._running.values())))
+        wait_until(lambda: all(run.has_ended for run in loop._roster.all()))
         before = loop.turns
         callers(server.port, 10)
         assert loop.turns - before < 100

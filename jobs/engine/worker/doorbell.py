@@ -1,10 +1,14 @@
-"""Waking up without polling: while slots are free, one BLMOVE a queue waits for an id and moves it to the inbox."""
+"""Waking up without polling: while slots are free, one BLMOVE a queue waits for an id and moves it to the inbox.
+
+The calls wait on connections of their own in the worker's selector, so that an id wakes the loop itself and no thread.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Sequence
+import selectors
+import time
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import redis
@@ -13,89 +17,108 @@ from jobs.engine import broker, keys
 from jobs.settings import Settings
 
 WAIT = broker.LONGEST_BLOCK.total_seconds()
-RETRY = 0.5
-JOIN = 2.0
+LATE = 2.0
+"""Seconds after which a call that should have ended is given up with its connection."""
 
 
 class Doorbell:
-    """Threads that ring when a queue has something; armed after a lease that left slots free."""
+    """Rings when a queue has something; armed after a lease that left slots free."""
 
-    def __init__(self, settings: Settings, worker: str, queues: Sequence[str], ring: Callable[[], None]) -> None:
-        self._ring = ring
-        self._stopping = threading.Event()
-        self._bells = {queue: _Bell(self, settings, worker, queue) for queue in queues}
+    def __init__(
+        self, settings: Settings, worker: str, queues: Sequence[str], selector: selectors.BaseSelector
+    ) -> None:
+        self._settings = settings
+        self._bells = {queue: Bell(settings, worker, queue, selector) for queue in queues}
 
-    def start(self) -> None:
-        """Start listening as soon as armed."""
-        for bell in self._bells.values():
-            bell.start()
-
-    def arm(self, but_not: frozenset[str] = frozenset()) -> None:
-        """Ring for the next id in any queue but the paused ones."""
-        for queue, bell in self._bells.items():
-            if queue not in but_not:
-                bell.armed.set()
+    def arm(self, but_not: Collection[str] = ()) -> bool:
+        """Ring for the next id in any queue but the paused ones. False where that failed: try again in a moment."""
+        armed = [bell.arm() for queue, bell in self._bells.items() if queue not in but_not]
+        return all(armed)
 
     def disarm(self) -> None:
         """Wait no more once the calls under way have ended."""
         for bell in self._bells.values():
-            bell.armed.clear()
+            bell.is_armed = False
+
+    def next_at(self) -> list[float]:
+        """When (monotonic seconds) `look` should be called at the latest."""
+        return [bell.give_up_at for bell in self._bells.values() if bell.give_up_at is not None]
+
+    def look(self) -> bool:
+        """Give up calls that should have ended long ago; whether there were any."""
+        now = time.monotonic()
+        late = [bell for bell in self._bells.values() if bell.give_up_at is not None and bell.give_up_at < now]
+        for bell in late:
+            bell.hang_up()
+        return bool(late)
 
     def stop(self) -> None:
-        """End every wait at once, so that no id comes in any more."""
-        self._stopping.set()
-        for bell in self._bells.values():
-            bell.stop()
-        for bell in self._bells.values():
-            bell.join(JOIN)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopping.is_set()
-
-    def rung(self) -> None:
-        """A bell has an id in the inbox, or lost its connection while waiting."""
-        self._ring()
-
-    def pause(self) -> None:
-        """Wait before trying Redis again."""
-        self._stopping.wait(RETRY)
-
-
-class _Bell(threading.Thread):
-    def __init__(self, doorbell: Doorbell, settings: Settings, worker: str, queue: str) -> None:
-        super().__init__(name=f"doorbell-{queue}", daemon=True)
-        self.armed = threading.Event()
-        self._doorbell = doorbell
-        self._source, self._inbox = keys.queue(queue), keys.inbox(worker, queue)
-        self._settings = settings
-        self._client_id: int | None = None
-        self._pool: Any = broker.connect(settings, purpose=f"doorbell-{queue}", blocking=True)
-
-    def run(self) -> None:
-        while not self._doorbell.stopping:
-            self.armed.wait()
-            if not self._doorbell.stopping:
-                self._wait_for_id()
-
-    def _wait_for_id(self) -> None:
-        try:
-            with self._pool.client() as client:
-                self._client_id = int(client.client_id())
-                while self.armed.is_set() and not self._doorbell.stopping:
-                    if client.blmove(self._source, self._inbox, WAIT, "LEFT", "RIGHT") is not None:
-                        self.armed.clear()
-                        self._doorbell.rung()
-        except redis.RedisError:
-            self._client_id = None
-            self._doorbell.rung()
-            self._doorbell.pause()
-
-    def stop(self) -> None:
-        """Have Redis drop the waiting connection: after that it can't move an id any more."""
-        self.armed.set()
-        client_id = self._client_id
-        if client_id is not None:
+        """End every wait: after that Redis can't move an id any more."""
+        self.disarm()
+        waiting = [bell.client_id for bell in self._bells.values() if bell.give_up_at is not None]
+        if waiting:
             with contextlib.suppress(redis.RedisError):
-                broker.connect(self._settings, purpose="doorbell-stop").client_kill_filter(_id=str(client_id))
+                client = broker.connect(self._settings, purpose="doorbell-stop")
+                for client_id in waiting:
+                    client.client_kill_filter(_id=str(client_id))
+        for bell in self._bells.values():
+            bell.hang_up()
+
+
+class Bell:
+    """One queue's call; its socket is in the selector, with the bell as data, while it waits."""
+
+    def __init__(self, settings: Settings, worker: str, queue: str, selector: selectors.BaseSelector) -> None:
+        self.is_armed = False
+        self.client_id = 0
+        self.give_up_at: float | None = None
+        self._selector = selector
+        self._command = ("BLMOVE", keys.queue(queue), keys.inbox(worker, queue), "LEFT", "RIGHT", WAIT)
+        self._pool: Any = broker.connect(settings, purpose=f"doorbell-{queue}", blocking=True).connection_pool
+        self._connection: Any = None
+
+    def arm(self) -> bool:
+        """Wait for an id; False when Redis can't be asked."""
+        self.is_armed = True
+        if self.give_up_at is not None:
+            return True
+        try:
+            if self._connection is None:
+                self._connect()
+            self._connection.send_command(*self._command, check_health=False)
+        except redis.RedisError:
+            self.hang_up()
+            return False
+        self.give_up_at = time.monotonic() + WAIT + LATE
+        return True
+
+    def hear(self) -> bool:
+        """The socket is ready; whether an id lies in the inbox now, or the connection broke so that one may."""
+        self.give_up_at = None
+        try:
+            moved = self._connection.read_response()
+        except redis.RedisError:
+            self.hang_up()
+            return True
+        if moved is not None:
+            self.is_armed = False
+            return True
+        return self.is_armed and not self.arm()
+
+    def hang_up(self) -> None:
+        """Give the connection back, closed."""
+        self.give_up_at = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(connection.rq_fleet_socket)
+            connection.disconnect()
+            self._pool.release(connection)
+
+    def _connect(self) -> None:
+        connection = self._pool.get_connection()
+        connection.rq_fleet_socket = connection._sock  # redis-py has no public way to wait for several connections
+        self._connection = connection
+        connection.send_command("CLIENT", "ID", check_health=False)
+        self.client_id = int(connection.read_response())
+        self._selector.register(connection.rq_fleet_socket, selectors.EVENT_READ, self)

@@ -16,7 +16,7 @@ from jobs.engine.fleet import Fleet
 from jobs.engine.foreign import KEPT
 from jobs.engine.keys import PREFIX
 from jobs.engine.lanes import DEFAULT_LANE
-from jobs.engine.scripts import call_in_turn, script
+from jobs.engine.scripts import script
 from jobs.engine.worker.running import Running, Settlement, of_reply
 
 SLOT = 16
@@ -86,33 +86,15 @@ class Leases:
     def lease(self, ask: Ask) -> Leased:
         """Take runs for the room there is; the same request gets the same answer. Raises BrokerUnavailable."""
         with translate_errors():
-            return self._leased(script("lease")(self._client, *self._lease_arguments(ask)))
+            return self.leased(script("lease")(self._client, *self.lease_arguments(ask)))
 
     def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """Write outcomes. Raises BrokerUnavailable."""
         with translate_errors():
-            return _settled(script("settle")(self._client, *self._settle_arguments(settlements)))
+            return settled(script("settle")(self._client, *self.settle_arguments(settlements)))
 
-    def exchange(self, settlements: Sequence[Settlement], ask: Ask | None) -> tuple[Settled | None, Leased | None]:
-        """Write outcomes (if any), then lease (if asked), in one round trip. Raises BrokerUnavailable.
-
-        After an error neither is known to have happened; both may be repeated as they were.
-        """
-        if ask is None:
-            return self.settle(settlements), None
-        if not settlements:
-            return None, self.lease(ask)
-        with translate_errors():
-            settled, leased = call_in_turn(
-                self._client,
-                [
-                    (script("settle"), self._settle_arguments(settlements)),
-                    (script("lease"), self._lease_arguments(ask)),
-                ],
-            )
-        return _settled(settled), self._leased(leased)
-
-    def _settle_arguments(self, settlements: Sequence[Settlement]) -> list[str | bytes | float]:
+    def settle_arguments(self, settlements: Sequence[Settlement]) -> list[str | bytes | float]:
+        """What the settle script is called with."""
         heads: dict[str, int] = {}
         runs: list[str | bytes | float] = []
         for head, own in settlements:
@@ -120,7 +102,8 @@ class Leases:
             runs += own
         return [PREFIX, self._worker, _now(), len(heads), *heads, *runs]
 
-    def _lease_arguments(self, ask: Ask) -> list[str | bytes | float]:
+    def lease_arguments(self, ask: Ask) -> list[str | bytes | float]:
+        """What the lease script is called with."""
         picks = "".join(chr(48 + number) for number in ask.picks)
         return [
             PREFIX, self._worker, ask.request, _now(), self._lease_ms, _seconds(HORIZON),
@@ -128,7 +111,8 @@ class Leases:
             json.dumps(ask.lanes), json.dumps(dict.fromkeys(ask.tiny, 1)), self._gates, picks, *self._queues,
         ]  # fmt: skip
 
-    def _leased(self, reply: Any) -> Leased:
+    def leased(self, reply: Any) -> Leased:
+        """What the lease script has answered."""
         server_ms, blocked, jobs, more, alone, opens_at, lanes = reply
         return Leased(
             runs=[of_reply(each, self._fleet, self.kept) for each in jobs],
@@ -179,7 +163,8 @@ class Leases:
             pipe.execute()
 
 
-def _settled(reply: list[Any]) -> Settled:
+def settled(reply: list[Any]) -> Settled:
+    """What the settle script has answered."""
     return Settled([word.decode() for word in reply[:-1]], reply[-1])
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import socket
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -19,15 +17,18 @@ from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
 from jobs.engine.worker.batch import Heard
 from jobs.engine.worker.commands import Commands
-from jobs.engine.worker.doorbell import Doorbell
+from jobs.engine.worker.doorbell import Bell, Doorbell
+from jobs.engine.worker.exchange import Exchange
 from jobs.engine.worker.follow_ups import FollowUps
 from jobs.engine.worker.heartbeat import Heartbeat
 from jobs.engine.worker.housekeeping import Housekeeping
-from jobs.engine.worker.leasing import Ask, Leased, Leases, Renewal
+from jobs.engine.worker.leasing import Leased, Leases, Renewal
+from jobs.engine.worker.nudge import Nudge
 from jobs.engine.worker.overseer import Overseer
 from jobs.engine.worker.pace import Pace
 from jobs.engine.worker.pool import ChildPool
 from jobs.engine.worker.requests import LOOK_AGAIN, Requests
+from jobs.engine.worker.roster import Roster
 from jobs.engine.worker.run_log import RunLog
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.settling import EndedRun, Settler
@@ -49,28 +50,25 @@ class WorkLoop:
         settings = fleet.settings
         self._settings, self._name, self._burst = settings, name, burst
         self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = socket.socketpair()
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, "wake")
+        self._nudge = Nudge(self._selector)
         self.pool = ChildPool(self._selector, settings, environ)
         self._slots = Slots(settings.worker_concurrency, lanes.concurrency(settings))
         self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
         self.leases = Leases(self._client, name, queues, fleet)
+        self._exchange = Exchange(self._client, self.leases, self._selector)
         self._settler = Settler(self._client)
+        self._roster = Roster(settings.lease)
         self._pace = Pace(fleet.gated_types)
         order = QueueOrder(queues, settings.queue_weights, settings.queue_order == "strict")
         self._requests = Requests(self._slots, order, self._pace)
         self._run_log = RunLog(settings)
         self._overseer = Overseer(self.pool, self._settler, settings.cancel_grace)
-        self._doorbell = Doorbell(settings, name, queues, self.wake)
-        self._heartbeat = Heartbeat(fleet, name, queues, self._held, self._hear_heartbeat)
+        self._doorbell = Doorbell(settings, name, queues, self._selector)
+        self._heartbeat = Heartbeat(fleet, name, queues, self._roster.held, self._hear_heartbeat)
         self._housekeeping = Housekeeping(fleet, name, queues)
         self._follow_ups, self._passes_seen = FollowUps(settings, self.wake), 0
         self._commands = Commands(settings, name, self._overseer.command, self.stop, self.wake)
-        self._running: dict[str, Running] = {}
         self._again: list[Running] = []
-        self._lock = threading.Lock()
         self._stop_at: float | None = None
         self._has_told = False
         self.begun = 0
@@ -82,7 +80,7 @@ class WorkLoop:
         self._commands.start()
         self.pool.start()
         self._heartbeat.begin(lambda: self._stop_at is not None)
-        for thread in (self._heartbeat, self._housekeeping, self._follow_ups, self._doorbell):
+        for thread in (self._heartbeat, self._housekeeping, self._follow_ups):
             thread.start()
         self._busy_at = time.monotonic()
         try:
@@ -99,15 +97,15 @@ class WorkLoop:
 
     def wake(self) -> None:
         """Have the loop look around; safe from any thread and in signal handlers."""
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._wake_write.send(b"!")
+        self._nudge.send()
 
     def _done(self) -> bool:
         if self._stop_at is not None and time.monotonic() > self._stop_at + GIVE_UP:
-            log.warning("redis is away: leaving outcomes unwritten; the jobs will run again", runs=len(self._running))
+            log.warning("redis is away: leaving outcomes unwritten; the jobs will run again", runs=len(self._roster))
             return True
-        if self._running or self._settler.waiting:
+        if self._roster or self._settler.waiting:
             self._busy_at = time.monotonic()
+        if self._roster or self._settler.waiting or self._exchange.give_up_at is not None:
             return False
         if self._stop_at is not None or self._follow_ups.busy:
             return self._stop_at is not None
@@ -122,108 +120,123 @@ class WorkLoop:
     def _turn(self) -> None:
         for key, _ in self._selector.select(self._patience()):
             if key.data == "wake":
-                self._hear_wake()
+                self._nudge.take()
+                self._requests.wake()
+            elif key.data == "reply":
+                self._receive()
+            elif isinstance(key.data, Bell):
+                if key.data.hear():
+                    self._requests.wake()
             else:
                 self._hear(self.pool.events(key.data))
         self._hear(self.pool.look())
+        if self._doorbell.look():
+            self._requests.wake()
         if self._stop_at is not None and not self._has_told:
             self._has_told = True
             self.pool.tell_stopping()
-        self._overseer.enforce(list(self._running.values()), self._stop_at)
-        self._exchange()
+        self._overseer.enforce(self._roster.all(), self._stop_at)
+        if self._exchange.give_up_at is not None and time.monotonic() > self._exchange.give_up_at:
+            self._receive()
+        self._send()
 
     def _patience(self) -> float | None:
         now = time.monotonic()
-        times = self._overseer.next_at(self._running.values(), self._stop_at)
+        times = self._overseer.next_at(self._roster.all(), self._stop_at)
+        times += self._doorbell.next_at()
         if self.pool.look_at is not None:
             times.append(self.pool.look_at)
         if self._stop_at is not None:
             times.append(max(now, self._stop_at) + GIVE_UP)
-        elif self._requests.due_at is not None:
-            times.append(self._requests.due_at)
-        waits = [max(0.0, at - now) for at in times]
-        waits += [wait for wait in (self._settler.wait(), self._idle_left() or None) if wait is not None]
-        return min(LONGEST_SLEEP, *waits) if waits else None
+        if self._exchange.give_up_at is not None:
+            times.append(self._exchange.give_up_at)
+        else:
+            due = [self._settler.due_at, self._requests.due_at if self._stop_at is None else None]
+            times += [at for at in due if at is not None]
+        times.append(now + (self._idle_left() or LONGEST_SLEEP))
+        return min(LONGEST_SLEEP, max(0.0, min(times) - now))
 
-    def _exchange(self) -> None:
+    def _send(self) -> None:
         """Settle what has ended and lease for what is free, in one round trip; after an error the same again."""
+        if self._exchange.give_up_at is not None:
+            return
         ended: list[EndedRun] = []
         try:
             ended = self._settler.due()
-            ask = None if self._stop_at is not None else self._requests.ask(self._most(), self._is_idle_but(ended))
-            if not ended and ask is None:
-                return
-            self._passes_seen = self._follow_ups.passes if ask is not None else self._passes_seen
-            self._exchange_now(ended, ask)
+            is_idle = len(self._roster) <= len(ended)
+            ask = None if self._stop_at is not None else self._requests.ask(self._most(), is_idle)
+            if ended or ask is not None:
+                self._passes_seen = self._follow_ups.passes if ask is not None else self._passes_seen
+                self._roster.settling([each.running for each in ended], True)
+                self._exchange.send(ended, ask)
         except (BrokerUnavailable, redis.RedisError) as error:
-            if not isinstance(error, BrokerUnavailable):
-                log.error("leasing or settling failed", error=str(error))
-            for each in ended:
-                each.running.is_settling = False
-            self._settler.postpone()
-            self._requests.postpone()
+            self._failed(ended, error)
 
-    def _exchange_now(self, ended: list[EndedRun], ask: Ask | None) -> None:
-        with self._lock:
-            for each in ended:
-                each.running.is_settling = True
-        asked_at = time.monotonic()
-        settled, leased = self.leases.exchange([each.settlement() for each in ended], ask)
-        if settled is not None:
-            self._settler.settled(ended)
-            with self._lock:
-                for each in ended:
-                    self._running.pop(each.running.execution_id, None)
-            self._run_log.write(ended, settled.words)
-        if leased is not None:
-            self._take(leased, late=time.monotonic() - asked_at > self._settings.lease.total_seconds())
-        self._heartbeat.state = "busy" if self._running else "idle"
-        if settled is not None and (self._burst or self._requests.drains):
-            self._requests.wake()
-        if settled is not None and settled.followed:
-            self._follow_ups.wake()
+    def _receive(self) -> None:
+        ended = self._exchange.ended
+        try:
+            answer = self._exchange.receive()
+        except (BrokerUnavailable, redis.RedisError) as error:
+            self._failed(ended, error)
+            return
+        if answer.settled is not None:
+            self._settler.settled(answer.ended)
+            self._roster.remove([each.running for each in answer.ended])
+            if self._burst or self._requests.drains:
+                self._requests.wake()
+        late = answer.took > self._settings.lease
+        batches = self._take(answer.leased, late) if answer.leased is not None else []
+        self._send()  # while Redis works on it, the rest of this
+        for runs in batches:
+            self._overseer.begin(runs)
+        self._heartbeat.state = "busy" if self._roster else "idle"
+        if answer.settled is not None:
+            self._run_log.write(answer.ended, answer.settled.words)
+            if answer.settled.followed:
+                self._follow_ups.wake()
 
-    def _take(self, leased: Leased, late: bool) -> None:
-        """Hand out what was leased; what came so `late` that the leases have run out may be running elsewhere."""
+    def _failed(self, ended: Sequence[EndedRun], error: Exception) -> None:
+        if not isinstance(error, BrokerUnavailable):
+            log.error("leasing or settling failed", error=str(error))
+        self._roster.settling([each.running for each in ended], False)
+        self._settler.postpone()
+        self._requests.postpone()
+
+    def _take(self, leased: Leased, late: bool) -> list[list[Running]]:
+        """What is to be handed out together; what came so `late` that its leases are past may be running elsewhere."""
         self._requests.answered(leased)
         if self._requests.pauses_more:
             self.pool.take_back()
         self.begun += len(leased.runs)
-        with self._lock:
-            self._running.update((each.execution_id, each) for each in leased.runs)
+        self._roster.add(leased.runs)
         for running in leased.runs if late else ():
             self._overseer.give_back(running, "its lease had run out before it could begin")
         ready = [] if late else [each for each in leased.runs if self._overseer.may_begin(each, leased.server_time)]
-        for runs in self._requests.batches(ready):
-            self._begin(runs)
+        batches = [runs for runs in self._requests.batches(ready) if self._has_room_for(runs)]
         wants_more = self._slots.free > 0 and self._most() != 0
         if wants_more and (leased.more or self._requests.is_old):
             self._requests.wake()
         elif leased.must_drain or not wants_more or self._burst:
             self._doorbell.disarm()
-            self._requests.wake_after(LOOK_AGAIN if leased.must_drain else None)
-        else:
-            self._doorbell.arm(leased.blocked)
-            self._requests.wake_after(LOOK_AGAIN if leased.blocked else None)
+            if leased.must_drain:
+                self._requests.wake_within(LOOK_AGAIN)
+        elif not self._doorbell.arm(leased.blocked) or leased.blocked:
+            self._requests.wake_within(LOOK_AGAIN)
         if leased.opens_in is not None and wants_more:
             self._requests.wake_within(leased.opens_in.total_seconds())
+        return batches
 
-    def _begin(self, runs: Sequence[Running]) -> None:
-        """Hand runs of one lane to a child, or back to their queue where there is no room after all."""
-        if not self._slots.has_room(runs[0].lane):
-            for running in runs:
-                self._overseer.give_back(running, "its worker has no room for it")
-            return
-        self._slots.take(runs[0].lane)
-        self.pool.run(runs, alone=any(each.has_died_before for each in runs))
-        if len(runs) == 1:
-            self._overseer.watch(runs[0])
+    def _has_room_for(self, runs: Sequence[Running]) -> bool:
+        """Take a slot for runs of one lane; where there is none after all they go back to their queue."""
+        if self._slots.has_room(runs[0].lane):
+            self._slots.take(runs[0].lane)
+            return True
+        for running in runs:
+            self._overseer.give_back(running, "its worker has no room for it")
+        return False
 
     def _most(self) -> int | None:
         return None if self.max_jobs is None else self.max_jobs - self.begun
-
-    def _is_idle_but(self, ended: Sequence[EndedRun]) -> bool:
-        return len(self._running) <= len(ended)
 
     def _hear(self, events: Iterable[Heard]) -> None:
         for heard in events:
@@ -231,7 +244,8 @@ class WorkLoop:
         again, self._again = self._again, []
         for running in again:
             if self._stop_at is None and self._slots.has_room(running.lane) and self._requests.may_begin(running):
-                self._begin([running])
+                self._slots.take(running.lane)
+                self._overseer.begin([running])
             else:
                 self._overseer.give_back(running, "it had not begun")
 
@@ -240,7 +254,7 @@ class WorkLoop:
         if heard.kind == "idle":
             self._slots.give(running.lane)
             self._requests.wake()
-        elif running.has_ended or running.execution_id not in self._running:
+        elif running.has_ended or running not in self._roster:
             return
         elif heard.ended is not None:
             running.has_ended = True
@@ -262,27 +276,13 @@ class WorkLoop:
         else:
             self._settler.report(running, heard.kind, heard.value)
 
-    def _held(self) -> list[tuple[str, str, str]]:
-        """The runs to renew: not those that have just begun, nor those whose outcome is on its way."""
-        young = time.monotonic() - self._settings.lease.total_seconds() / 6
-        with self._lock:
-            held = [each for each in self._running.values() if each.leased_at < young and not each.is_settling]
-            for running in held:
-                running.renewed = True
-            return [(each.job_id, each.execution_id, each.queue) for each in held]
-
-    def _hear_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._wake_read.recv(4096):
-                pass
-        self._requests.wake()
-
     def _hear_heartbeat(self, renewal: Renewal) -> None:
         self._overseer.renewed(renewal)
         if renewal.lost or renewal.cancelled or renewal.waiting:
             self.wake()
 
     def _close(self) -> None:
+        self._exchange.close()
         self._doorbell.stop()
         self._commands.stop()
         self._housekeeping.stop()
@@ -290,11 +290,9 @@ class WorkLoop:
         self._heartbeat.stop()
         with contextlib.suppress(BrokerUnavailable, redis.RedisError):  # otherwise the others sweep the inboxes
             self.leases.lease(self._requests.last())
-            if not self._running:
+            if not self._roster:
                 self.leases.leave()
         self.pool.close()
         self._selector.close()
-        for sock in (self._wake_read, self._wake_write):
-            with contextlib.suppress(OSError):
-                sock.close()
+        self._nudge.close()
         log.info("worker ended", worker=self._name, pid=os.getpid())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -87,6 +87,12 @@ class Overseer:
         """A run that did not begin goes back to the front of its queue, uncharged."""
         running.has_ended = True
         self._settler.add(running, STOPPED if running.is_stopped else Outcome("released", message=reason))
+
+    def begin(self, runs: Sequence[Running]) -> None:
+        """Hand runs of one lane to a child; one by itself may take its time from now on."""
+        self._pool.run(runs, alone=any(each.has_died_before for each in runs))
+        if len(runs) == 1:
+            self.watch(runs[0])
 
     def watch(self, running: Running) -> None:
         """A run is handed to a child: it may take its timeout, and a moment to heed it."""

@@ -42,10 +42,6 @@ class Requests:
         """Ask at the next turn."""
         self.due_at = time.monotonic()
 
-    def wake_after(self, seconds: float | None) -> None:
-        """Ask after so long, or (None) not before something happens."""
-        self.due_at = None if seconds is None else time.monotonic() + seconds
-
     def wake_within(self, seconds: float) -> None:
         """Ask after so long, if not before."""
         at = time.monotonic() + seconds
@@ -55,12 +51,13 @@ class Requests:
         """Redis is away: what was to be asked is asked in a moment."""
         if self._open is not None or self.due_at is not None:
             self._repeats = self._open is not None
-            self.wake_after(RETRY)
+            self.due_at = time.monotonic() + RETRY
 
     def ask(self, most: int | None, is_idle: bool) -> Ask | None:
         """The request that is due, or None; `most` bounds the number of jobs."""
         if self.due_at is None or self.due_at > time.monotonic():
             return None
+        self.due_at = None
         if self._open is None:
             self._open = self._new(most, is_idle)
         return self._open
@@ -74,7 +71,7 @@ class Requests:
         tiny = self._open.tiny if self._open is not None else frozenset()
         for running in leased.runs:
             running.is_tiny = running.job_type in tiny and not running.has_died_before
-        self._open, self.due_at = None, None
+        self._open = None
         self.is_old, self._repeats = self._repeats, False
         self.drains = leased.must_drain
         paused = frozenset(
@@ -105,9 +102,8 @@ class Requests:
         if self.drains and not is_idle:
             free = 0
         if most is not None:
-            return Ask(
-                _request_id(), SLOT * min(free, most), self._lanes(), self._order.picks(min(free, most)), is_idle
-            )
+            free = min(free, most)
+            return Ask(_request_id(), SLOT * free, self._lanes(), self._order.picks(free), is_idle)
         picks = self._order.picks(SLOT * free)
         return Ask(_request_id(), SLOT * free, self._lanes(), picks, is_idle, self._pace.tiny)
 

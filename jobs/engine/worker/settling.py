@@ -22,15 +22,19 @@ log = structlog.get_logger("worker")
 
 
 class EndedRun(NamedTuple):
-    """A run, how it ended, and when it began and ended (epoch seconds)."""
+    """A run, how it ended, when it began and ended (epoch seconds), and what the settle script is told of that."""
 
     running: Running
     outcome: Outcome
     begun: float
     ended: float
+    settlement: Settlement
+    had_records: bool
 
-    def settlement(self) -> Settlement:
-        """The settle script's arguments."""
+    def told(self) -> Settlement:
+        """The settlement, made anew where RQ's records of the run were written since."""
+        if self.running.renewed == self.had_records:
+            return self.settlement
         return self.running.settlement(self.outcome, self.begun, self.ended)
 
 
@@ -48,14 +52,18 @@ class Settler:
         """Whether something is still to be written."""
         return bool(self._ended or self._reports)
 
-    def wait(self) -> float | None:
-        """Seconds until the next try makes sense, or None when nothing waits."""
-        return max(0.0, self._not_before - time.monotonic()) if self.waiting else None
+    @property
+    def due_at(self) -> float | None:
+        """When (monotonic seconds) the next try makes sense, or None when nothing waits."""
+        return self._not_before if self.waiting else None
 
     def add(self, running: Running, outcome: Outcome, begun: float | None = None, ended: float | None = None) -> None:
         """A run has ended; the first outcome of a run is the one that counts."""
-        ended = time.time() if ended is None else ended
-        self._ended.setdefault(running.execution_id, EndedRun(running, outcome, begun or ended, ended))
+        if running.execution_id not in self._ended:
+            ended = time.time() if ended is None else ended
+            begun = ended if begun is None else begun
+            settlement = running.settlement(outcome, begun, ended)
+            self._ended[running.execution_id] = EndedRun(running, outcome, begun, ended, settlement, running.renewed)
 
     def report(self, running: Running, kind: str, value: Mapping[str, Any]) -> None:
         """A run reported something; the oldest reports go first when too many wait."""
