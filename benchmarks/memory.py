@@ -26,10 +26,16 @@ from jobs.engine import keys
 NAP = 0.1
 ROUNDS = 20
 LOOK_EVERY = 0.04
+KIB = 1024 / 1e6
+"""Megabytes in one of the kernel's "kB"."""
 ALONE, WITH_DOMAINS = "benchmarks._naps", "jobs.domains,benchmarks._naps"
 CASES = (
     ("no-op app, processes", ALONE, 10, 1),
+    ("no-op app, 2 threads a child", ALONE, 10, 2),
+    ("no-op app, 10 threads a child", ALONE, 10, 10),
+    ("no-op app, 25 threads a child", ALONE, 100, 25),
     ("every domain, processes", WITH_DOMAINS, 10, 1),
+    ("every domain, 10 threads a child", WITH_DOMAINS, 10, 10),
 )
 
 
@@ -45,7 +51,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Share:
-    """What one process, or a whole tree, takes, in kB."""
+    """What one process, or a whole tree, takes, in units of 1,024 bytes."""
 
     pss: int
     anonymous: int
@@ -70,8 +76,8 @@ def _share(pid: int) -> Share:
 def _measured(running: Stack, case: str, modules: str, slots: int, threads: int, tree: bool) -> dict[str, Any]:
     with _worker(running, modules, slots, threads) as worker:
         looks = list(_looks(running, worker.pid, slots))
-    pss = statistics.median(sum(share.pss for share in look.values()) for look in looks) / 1024
-    anonymous = statistics.median(sum(share.anonymous for share in look.values()) for look in looks) / 1024
+    pss = statistics.median(sum(share.pss for share in look.values()) for look in looks) * KIB
+    anonymous = statistics.median(sum(share.anonymous for share in look.values()) for look in looks) * KIB
     if tree:
         for pid, share in looks[-1].items():
             print(f"{case}: {pid} PSS {share.pss} kB, anonymous {share.anonymous} kB")
