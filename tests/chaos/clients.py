@@ -17,7 +17,7 @@ from jobs.engine.job_types import JobType
 from tests.chaos.oracle import Call
 from tests.chaos.samples import foreign, jobs
 
-KINDS = ("short", "short", "short", "long", "retrying", "hopeless", "batch", "crowded", "foreign")
+KINDS = ("short", "short", "short", "long", "retrying", "hopeless", "batch", "surprise", "crowded", "foreign")
 FOREIGN = "tests.chaos.samples.foreign.*"
 UNASKED = Call("", "fail", 0.0)
 LARGEST_CALL = 250
@@ -70,7 +70,9 @@ class Client(threading.Thread):
         if kind == "foreign":
             self._plain(self._id(), seconds)
         elif kind == "batch":
-            self._ours(jobs.work, 0.0, [self._id() for _ in range(self._rng.randint(5, 40))], 0)
+            self._ours(jobs.tiny, 0.0, [self._id() for _ in range(self._rng.randint(5, 80))], 0)
+        elif kind == "surprise":
+            self._ours(jobs.tiny, self._rng.uniform(0.0, self._longest), [self._id()], 0)
         elif kind == "crowded":
             self._ours(jobs.crowded, seconds, [self._id()], 0)
         elif kind == "long":

@@ -44,10 +44,6 @@ class Fault:
     separates: bool = False
     forgets: bool = False
 
-    def aims_at(self, run: Run) -> bool:
-        """Whether the run is in a process that this fault meant."""
-        return run.pid == self.pid or run.template == self.template or not (self.pid or self.template)
-
 
 @dataclass(frozen=True)
 class Final:
@@ -81,31 +77,43 @@ class History:
             found[run.id].append(run)
         return found
 
+    def aimed_at(self, run: Run) -> list[Fault]:
+        """The faults that meant this run's process, its worker or everybody."""
+        return [*self._aimed["pid", run.pid], *self._aimed["template", run.template], *self._aimed["", 0]]
+
     def over_at(self, run: Run) -> float:
         """When a run was over: its end, or the first kill of its process; never, where neither is known."""
-        kills = (each.at for each in self.faults if self._killed(each, run))
-        return run.ended if run.ended is not None else min(kills, default=float("inf"))
+        if run.ended is not None:
+            return run.ended
+        kills = (each for each in self.aimed_at(run) if (each.pid or each.template) and not each.separates)
+        return min((each.at for each in kills if run.began <= each.until), default=float("inf"))
 
     def hits(self, job_id: str) -> int:
         """How many faults may each have cost this job a run or a run's outcome."""
-        return sum(any(self._hit(fault, run) for run in self.runs_of.get(job_id, ())) for fault in self.faults)
+        return len({id(fault) for run in self.runs_of.get(job_id, ()) for fault in self._hitting(run)})
 
     def apart(self, run: Run) -> bool:
         """Whether the run began in a worker that was just then stopped or cut off, and could not know better."""
-        return any(each.separates and each.aims_at(run) and each.at <= run.began <= each.until for each in self.faults)
+        return any(each.separates and each.at <= run.began <= each.until for each in self.aimed_at(run))
 
     def was_forgotten(self, at: float) -> bool:
         """Whether Redis may have lost what it acknowledged at that time."""
         return any(each.forgets and each.at - ON_THE_WAY <= at <= each.until for each in self.faults)
 
-    def _killed(self, fault: Fault, run: Run) -> bool:
-        aimed = bool(fault.pid or fault.template) and not fault.separates
-        return aimed and fault.aims_at(run) and run.began <= fault.until
+    @cached_property
+    def _aimed(self) -> Mapping[tuple[str, int], list[Fault]]:
+        found: dict[tuple[str, int], list[Fault]] = defaultdict(list)
+        for fault in self.faults:
+            aim = ("pid", fault.pid) if fault.pid else ("template", fault.template) if fault.template else ("", 0)
+            found[aim].append(fault)
+        return found
 
-    def _hit(self, fault: Fault, run: Run) -> bool:
-        if not (fault.repeats and fault.aims_at(run) and run.began <= fault.until):
-            return False
-        return self.over_at(run) >= fault.at - (ON_THE_WAY if run.ended is not None else 0.0)
+    def _hitting(self, run: Run) -> Iterator[Fault]:
+        over = self.over_at(run)
+        for fault in self.aimed_at(run):
+            late = ON_THE_WAY if run.ended is not None else 0.0
+            if fault.repeats and run.began <= fault.until and over >= fault.at - late:
+                yield fault
 
 
 def judge(history: History) -> list[str]:
@@ -141,7 +149,7 @@ def overlaps(history: History) -> Iterator[str]:
     for job_id, runs in history.runs_of.items():
         for first, second in combinations(runs, 2):
             over = history.over_at(first)
-            apart = (each for each in history.faults if each.separates and each.aims_at(first))
+            apart = (each for each in history.aimed_at(first) if each.separates)
             if over > second.began and not any(each.at <= second.began and first.began <= each.until for each in apart):
                 yield f"{job_id}: {second.token} began while {first.token} was running"
 
@@ -218,11 +226,8 @@ def story(history: History, job_id: str) -> str:
     """A job's runs, the faults that may have hit it and its end, in the order of time."""
     runs = history.runs_of.get(job_id, [])
     lines = [(run.began, f"{run.began:.3f} began {run}") for run in runs]
-    for fault in history.faults:
-        if any(
-            fault.aims_at(run) and run.began <= fault.until and history.over_at(run) >= fault.at - 9 for run in runs
-        ):
-            lines.append((fault.at, f"{fault.at:.3f} {fault}"))
+    for fault in {fault for run in runs for fault in history.aimed_at(run)}:
+        lines.append((fault.at, f"{fault.at:.3f} {fault}"))
     return "\n".join([*(line for _, line in sorted(lines)), str(history.finals.get(job_id))])
 
 

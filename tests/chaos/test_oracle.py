@@ -132,3 +132,8 @@ def test_an_end_without_a_beginning_is_an_error(tmp_path: Path) -> None:
     journal.end(str(path), "a", 1, "t", "done")
     with pytest.raises(ValueError, match="never began"):
         journal.read(path)
+
+
+def test_a_story_tells_runs_and_faults_in_order() -> None:
+    told = oracle.story(history(KILLED, SECOND, final=BY_SECOND, faults=(KILL, Fault("kill", 3.0, 3.0, pid=77))), "a")
+    assert [line.split()[1].split("(")[0] for line in told.splitlines()[:3]] == ["began", "Fault", "began"]

@@ -31,7 +31,7 @@ def test_random_kills_lose_and_repeat_nothing(stage: Stage, pytestconfig: pytest
         stage.until_busy()
         while done < kills or time.monotonic() < until:
             done += kill_one(stage, done)
-            time.sleep(stage.rng.uniform(0.05, 0.7))
+            time.sleep(stage.rng.uniform(0.05, 0.5))
             stage.look()
     delays = oracle.delays(stage.judge())
     assert kills < MANY or delays[int(0.95 * len(delays))] < SLACK * PROMISED_P95

@@ -54,7 +54,7 @@ def test_redis_is_restarted_with_a_thousand_jobs_in_flight(stage: Stage) -> None
     stage.client().burst(1000, 0.02)
     with trouble(stage, "redis SIGTERM"):
         stage.server.stop()
-        hold(4.0)
+        hold(3.0)
         stage.server.start()
 
 
@@ -76,7 +76,7 @@ def test_every_connection_is_cut_again_and_again(stage: Stage) -> None:
 def test_redis_is_demoted_for_a_while(stage: Stage) -> None:
     with trouble(stage, "redis read-only"), redis.Redis(port=stage.server.port) as own:
         own.replicaof("127.0.0.1", free_port())
-        hold(4.0)
+        hold(2.5)
         own.replicaof("NO", "ONE")
 
 

@@ -36,3 +36,9 @@ def work(payload: Work, context: Context) -> str:
 def crowded(payload: Work, context: Context) -> str:
     """The same in a lane of two slots a worker, so that some are put aside."""
     return work(payload, context)
+
+
+@job("chaos.tiny", retry=AT_ONCE, retention=EVERYTHING)
+def tiny(payload: Work, context: Context) -> str:
+    """The same without taking time, so that workers learn to hand out many at once."""
+    return work(payload, context)
