@@ -12,6 +12,8 @@ from tests.chaos.journal import Run
 
 ON_THE_WAY = 2.0
 """Seconds after the end of a run's body in which a fault may still lose its outcome."""
+DYING = 1.0
+"""Seconds that the processes of a killed worker may take to follow it on a busy machine."""
 POISON_DEATHS = 3
 ENDED = ("completed", "failed", "cancelled", "quarantined")
 LIVING = ("queued", "scheduled", "deferred")
@@ -86,7 +88,7 @@ class History:
         if run.ended is not None:
             return run.ended
         kills = (each for each in self.aimed_at(run) if (each.pid or each.template) and not each.separates)
-        return min((each.at for each in kills if run.began <= each.until), default=float("inf"))
+        return min((max(each.at, run.began) for each in kills if run.began <= each.until + DYING), default=float("inf"))
 
     def hits(self, job_id: str) -> int:
         """How many faults may each have cost this job a run or a run's outcome."""
@@ -112,7 +114,7 @@ class History:
         over = self.over_at(run)
         for fault in self.aimed_at(run):
             late = ON_THE_WAY if run.ended is not None else 0.0
-            if fault.repeats and run.began <= fault.until and over >= fault.at - late:
+            if fault.repeats and run.began <= fault.until + DYING and over >= fault.at - late:
                 yield fault
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import time
 from collections import Counter
@@ -119,6 +120,7 @@ class Stage:
         found = oracle.judge(history)
         told = [oracle.story(history, each.partition(":")[0]) for each in found[:MOST_STORIES]]
         if wrong := [*found, *told, *self.herd.deserters()]:
+            self.journal.with_name("history.pickle").write_bytes(pickle.dumps(history))
             pytest.fail("\n".join(wrong), pytrace=False)
         return history
 

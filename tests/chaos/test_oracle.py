@@ -33,6 +33,9 @@ MAY_BE = {
     "one run": history(FIRST),
     "still queued": history(final=Final("a", "queued")),
     "killed and run again": history(KILLED, SECOND, final=BY_SECOND, faults=(KILL,)),
+    "begun while its worker was dying": history(
+        replace(KILLED, began=1.6), SECOND, final=BY_SECOND, faults=(replace(KILL, pid=0, template=10),)
+    ),
     "outcome lost with its worker": history(FIRST, SECOND, final=BY_SECOND, faults=(replace(KILL, at=2.1, until=2.1),)),
     "two runs of a stopped worker's job": history(replace(FIRST, ended=10.0), SECOND, final=BY_SECOND, faults=(STOP,)),
     "begun by a worker that woke up too late": history(

@@ -44,5 +44,9 @@ def kill_one(stage: Stage, done: int) -> int:
     herd.replace(WORKERS)
     herd.until_ready(WORKERS - 1)
     if done % STOP_EVERY == STOP_EVERY - 1:
-        herd.sleep(rng.choice(herd.living), LEASE + rng.uniform(1.0, 3.0), rng.random() < 0.5)
+        herd.sleep(
+            rng.choice([worker for worker in herd.living if worker.template]),
+            LEASE + rng.uniform(1.0, 3.0),
+            rng.random() < 0.5,
+        )
     return int(herd.kill(rng.choice(herd.living), rng.choice(KILLS), rng))
