@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from types import FrameType
 from typing import Any
@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 
 from jobs.engine import broker, logs
 from jobs.engine import fleet as fleets
-from jobs.engine.scheduler import process
+from jobs.engine.fleet import Fleet
 from jobs.engine.worker.leasing import WORKER_KEPT
 from jobs.engine.worker.loop import WorkLoop
 from jobs.engine.worker.template import Template
@@ -69,7 +69,7 @@ class FleetWorker(Worker):
         self._obey_signals(loop, settings)
         log.info("worker started", worker=self.name, pid=os.getpid(), queues=self.queue_names())
         try:
-            with process.beside(fleet, burst) if with_scheduler else nullcontext():
+            with _scheduler_beside(fleet, burst) if with_scheduler else nullcontext():
                 loop.run()
         finally:
             self._tell_rq(self.register_death)
@@ -102,6 +102,13 @@ class FleetWorker(Worker):
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+
+
+def _scheduler_beside(fleet: Fleet, burst: bool) -> AbstractContextManager[None]:
+    """RQ's `--with-scheduler`; a worker without it does not load the scheduler."""
+    from jobs.engine.scheduler import process
+
+    return process.beside(fleet, burst)
 
 
 def _new_name() -> str:
