@@ -29,7 +29,7 @@ class Reporter(Protocol):
         """Whether somebody asked this run to stop."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Context:
     """One run of one job."""
 

@@ -28,7 +28,8 @@ class bound_job_context:
         }
 
     def __enter__(self) -> None:
-        self._token: Token[Mapping[str, Any]] = _of_job.set({**_of_job.get(), **self._named})
+        outer = _of_job.get()
+        self._token: Token[Mapping[str, Any]] = _of_job.set({**outer, **self._named} if outer else self._named)
 
     def __exit__(self, *_: object) -> None:
         _of_job.reset(self._token)

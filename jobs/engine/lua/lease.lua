@@ -2,9 +2,10 @@
 -- Hand out jobs to a worker: what was filed for lanes with room first, then its inbox, then the queues in the given order.
 -- Each job gets its lease and its status in this one step, so that no popped job is ever owned by nobody. RQ's execution
 -- records are written by the first renewal. Repeating a request id gives the same answer.
--- Room is counted in sixteenths of a slot: a job takes 16 of them, one of a type that the worker knows to be tiny takes 1.
+-- Room is counted in sixteenths of a slot: a job takes 16 of them, one of a type that the worker knows to be tiny
+-- as few as the worker says.
 -- ARGV: prefix, worker, request id, now (RFC 3339), lease (ms), RQ horizon (s), room, 1 if the worker runs nothing,
---       default lane, lanes with their room (JSON object), tiny types (JSON object, type to 1), what the release declares of
+--       default lane, lanes with their room (JSON object), tiny types (JSON object, type to what such a job takes), what the release declares of
 --       gates (JSON object: `counts` of limits by name, `windows` of lanes, KEY=COUNT ...) or '',
 --       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
@@ -139,7 +140,7 @@ local function begin(id, queue, lane, key, fields)
     local data = '{"type":' .. type_as_json[fields[2] or ''] .. ',"attempt":' .. attempt .. ',"job_id":"' .. id .. '"}'
     pcall(emit, P, fields[7], 'job:started', data)
   end
-  local taken = tiny[fields[2]] and 1 or SLOT
+  local taken = tiny[fields[2]] or SLOT
   room, free[lane] = room - taken, free[lane] - taken
   jobs[#jobs + 1] = {id, execution, queue, lane, told(key, fields)}
   memory[#memory + 1] = {id, execution, queue, lane}
@@ -185,7 +186,7 @@ local function consider(id, queue, is_filed)
     return
   end
   local lane = lane_of(fields[23])
-  local needed = tiny[fields[2]] and 1 or SLOT
+  local needed = tiny[fields[2]] or SLOT
   if free[lane] < needed then
     return file(id, queue, lane, is_filed)
   end

@@ -59,7 +59,9 @@ class Child:
 
     def sock_is_silent(self) -> bool:
         """Whether nothing waits on its socket."""
-        return not select.select([self.sock], [], [], 0)[0]
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return not poll.poll(0)
 
     def understand(self, header: wire.Header, blob: bytes) -> Iterator[Heard]:
         """A message of the child. Raises ValueError, TypeError or KeyError for what can't be one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,14 +29,14 @@ GRACE_AFTER_OUTAGE = timedelta(seconds=3)
 
 @dataclass(frozen=True)
 class Ask:
-    """A request for runs: room in sixteenths of a slot, in all and a lane; for each job the queue to look at first."""
+    """A request: room in sixteenths of a slot, in all and a lane; what a tiny job takes of it; where to look first."""
 
     request: str
     room: int
     lanes: Mapping[str, int]
     picks: Sequence[int] = ()
     idle: bool = True
-    tiny: frozenset[str] = frozenset()
+    tiny: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Leases:
         return [
             PREFIX, self._worker, ask.request, _now(), self._lease_ms, _seconds(HORIZON),
             ask.room, "1" if ask.idle else "", DEFAULT_LANE,
-            json.dumps(ask.lanes), json.dumps(dict.fromkeys(ask.tiny, 1)), self._gates, picks, *self._queues,
+            json.dumps(ask.lanes), json.dumps(ask.tiny), self._gates, picks, *self._queues,
         ]  # fmt: skip
 
     def leased(self, reply: Any) -> Leased:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
+from jobs.engine.worker.leasing import SLOT
+
 TINY = 0.002
 """Seconds that a run of a tiny type takes on average, at most."""
 SLOW = 0.010
 """Seconds after which one run makes its type an ordinary one again."""
 NEEDED = 8
 """Short runs in a row before a type counts as tiny."""
+AT_A_GO = 0.004
+"""Seconds that the runs which travel together may take in all."""
+MOST_AT_A_GO = 48
 WEIGHT = 0.1
 MOST_TYPES = 1000
 
@@ -22,9 +29,14 @@ class Pace:
         self._tiny: set[str] = set()
 
     @property
-    def tiny(self) -> frozenset[str]:
-        """The types that are tiny now."""
-        return frozenset(self._tiny)
+    def tiny(self) -> dict[str, int]:
+        """The types that are tiny now, with the sixteenths of a slot that such a job takes."""
+        return {name: math.ceil(SLOT / self.at_a_go(name)) for name in self._tiny}
+
+    def at_a_go(self, job_type: str) -> int:
+        """How many runs of that type may wait for one another in a child."""
+        mean = self._mean.get(job_type, TINY)
+        return max(1, min(MOST_AT_A_GO, int(AT_A_GO / mean))) if mean > 0 else MOST_AT_A_GO
 
     def ran(self, job_type: str, seconds: float) -> None:
         """A run of that type took so long."""

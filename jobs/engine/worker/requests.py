@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from jobs.engine.worker.leasing import SLOT, Ask, Leased
 from jobs.engine.worker.pace import Pace
+from jobs.engine.worker.page import MOST_RUNS
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.slots import QueueOrder, Slots
 
@@ -68,7 +69,7 @@ class Requests:
 
     def answered(self, leased: Leased) -> None:
         """The open request's reply has come."""
-        tiny = self._open.tiny if self._open is not None else frozenset()
+        tiny = self._open.tiny if self._open is not None else {}
         for running in leased.runs:
             running.is_tiny = running.job_type in tiny and not running.has_died_before
         self._open = None
@@ -85,16 +86,23 @@ class Requests:
         return not self._paused & {f"queue:{running.queue}", f"lane:{running.lane}"}
 
     def batches(self, runs: Sequence[Running]) -> Iterator[list[Running]]:
-        """The runs as they go to children: tiny ones of one lane up to sixteen together, others one by one."""
+        """The runs as they go to children: tiny ones of one lane together, as many as end soon, others one by one.
+
+        A batch fills a slot at least as far as its jobs took of the room, so there are as many slots as batches; where
+        there are not (several lanes, each with a rest), the last go back to their queue.
+        """
         tiny: dict[str, list[Running]] = {}
+        full: dict[str, float] = {}
         for running in runs:
+            lane = running.lane
             if not running.is_tiny:
                 yield [running]
                 continue
-            batch = tiny.setdefault(running.lane, [])
-            batch.append(running)
-            if len(batch) == SLOT:
-                yield tiny.pop(running.lane)
+            tiny.setdefault(lane, []).append(running)
+            full[lane] = full.get(lane, 0.0) + 1 / self._pace.at_a_go(running.job_type)
+            if full[lane] > 0.999 or len(tiny[lane]) == MOST_RUNS:
+                full.pop(lane)
+                yield tiny.pop(lane)
         yield from tiny.values()
 
     def _new(self, most: int | None, is_idle: bool) -> Ask:

@@ -92,7 +92,7 @@ class Host:
         assert self.asked is not None
         self.connection.lose_reply = lose
         try:
-            ask = Ask(*self.asked, self.room_of_lanes(), picks, idle=not self.running, tiny=self.tiny)
+            ask = Ask(*self.asked, self.room_of_lanes(), picks, idle=not self.running, tiny=dict.fromkeys(self.tiny, 1))
             leased = self.leases.lease(ask)
         except BrokerUnavailable:
             return None
