@@ -26,14 +26,17 @@ end
 
 -- Most calls need no gates, and every function that a script makes costs.
 local function gates_library()
---include lib_gates
-  return {arrive = arrive, gates_of = gates_of, ms = math.floor(clock() * 1000)}
+--include lib_filing
+  return {first_shut = first_shut, line_up = line_up, send_lines = send_lines, gates_of = gates_of, ms = math.floor(clock() * 1000)}
 end
 
 local library
-local function passes_gates(id, head, gates)
+local function gate_before(id, head, gates)
+  if head.due or not (gates or head.windows) then
+    return nil
+  end
   library = library or gates_library()
-  return library.arrive(P, id, head.queue, library.gates_of(gates, head.windows), 1, head.front, library.ms)
+  return library.first_shut(P, id, head.queue, library.gates_of(gates, head.windows), library.ms)
 end
 
 -- The ids (with their scores) that go to one key together.
@@ -82,7 +85,7 @@ local function lock_for(id, unique, head)
 end
 
 -- Where an accepted job goes.
-local function place(id, head, topics, gates)
+local function place(id, head, topics, gate)
   local list = head.list
   list.known = true
   if head.due then
@@ -90,7 +93,9 @@ local function place(id, head, topics, gates)
     list[#list + 1] = id
     return
   end
-  if not (gates or head.windows) or passes_gates(id, head, gates) then
+  if gate then
+    library.line_up(gate, head.queue, id, head.front and 'front' or 'back')
+  else
     list[#list + 1] = id
   end
   pcall(emit, P, topics, 'job:queued', '{"job_id":"' .. id .. head.event)
@@ -106,12 +111,17 @@ local function accept(id, key, head, data, more)
       n = n + 2
     end
   end
+  local gate = gate_before(id, head, more.gates)
+  if gate then
+    fields[n + 1], fields[n + 2] = 'filed', gate.key
+    n = n + 2
+  end
   fields[head.n - 2], fields[head.n] = data, topics
   redis.call('HSET', key, unpack(fields, 1, n))
   if more.unique_key then
     lock_for(id, more.unique_key, head)
   end
-  place(id, head, topics, more.gates)
+  place(id, head, topics, gate)
 end
 
 for n = 1, n_heads do
@@ -152,6 +162,9 @@ for _, list in ipairs(lists) do
   if #list > 0 then
     redis.call(list.command, list.key, unpack(list))
   end
+end
+if library then
+  library.send_lines(P, library.ms)
 end
 if not ok then
   return type(failure) == 'table' and failure or redis.error_reply(tostring(failure))

@@ -16,7 +16,6 @@
 --include lib_events
 --include lib_execution
 --include lib_foreign
---include lib_gates
 --include lib_passing
 --include lib_readers
 local P, worker, request, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -36,7 +35,7 @@ local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local memory_key, leases = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases'
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {request}, false, false
-local windows = windows_of(declared.windows)
+local windows, puts_aside = windows_of(declared.windows), false
 
 -- Whether workers died while they ran this job.
 local function is_suspect(fields)
@@ -101,7 +100,7 @@ local function file(id, queue, lane, is_filed)
   redis.call('HSET', P .. ':job:' .. id, 'filed', 'lane:' .. lane)
   later('RPUSH', P .. ':fleet:overflow:' .. queue .. ':' .. lane, id)
   later('SADD', P .. ':fleet:overflowed:' .. queue, lane)
-  filed = filed + 1
+  filed, puts_aside = filed + 1, true
 end
 
 -- A job that was run again by RQ's own means after its end: its attempts start anew.
@@ -157,6 +156,19 @@ local function begin_alone(id, queue, lane, key, fields, is_filed)
   alone = true
 end
 
+-- Where one job was put aside the next ones may be of its kind: a short look is enough for these. True when it was.
+local function put_aside_like_others(id, queue, key, is_filed)
+  local head = redis.pcall('HMGET', key, 'status', 'type', 'lane', unpack(next(sent_away) and {'gates', 'given_back'} or {}))
+  if head.err or head[1] ~= 'queued' then
+    return false
+  end
+  local lane = lane_of(head[3])
+  if free[lane] < (tiny[head[2]] and 1 or SLOT) then
+    return not is_filed and (file(id, queue, lane) or true)
+  end
+  return not head[5] and follows_others(P, id, queue, gates_of(head[4], declared.windows[lane]))
+end
+
 -- Look at a popped id: hand it out, file it, drop it or set it aside.
 -- Returns 'full' when the worker has no room for it, 'stays' when it has to stay where it was filed.
 local function consider(id, queue, is_filed)
@@ -165,6 +177,10 @@ local function consider(id, queue, is_filed)
   if not id:match('^[%w_-]+$') then
     return quarantine(P, id, queue, 'the id is none that RQ allows', seconds)
   end
+  if puts_aside and put_aside_like_others(id, queue, key, is_filed) then
+    return
+  end
+  puts_aside = false
   local fields = redis.pcall('HMGET', key, unpack(FIELDS))
   if fields.err then
     return quarantine(P, id, queue, 'the job is not a hash', seconds)
@@ -196,6 +212,7 @@ local function consider(id, queue, is_filed)
   if fields[21] or declared.windows[lane] then
     fields.gates = gates_met(fields[21], declared.windows[lane], declared.counts)
     if not may_pass(P, id, queue, fields.gates, fields[28], ms) then
+      puts_aside = true
       return
     end
   end
@@ -304,7 +321,7 @@ hand_out(readers)
 for _, reader in pairs(readers) do
   put_back(reader)
 end
-file_those_that_go_first(P, ms)
+send_lines(P, ms)
 flush()
 if room < 1 or alone or #blocked > 0 then
   empty_inboxes()

@@ -4,18 +4,22 @@
 -- leased; who does not is filed under the gate and named there by its hash (`filed`). Only the lease decides who runs.
 local TICKET_KEPT, TRIES, LONGEST_SEARCH = 86400, 200, 20000
 
--- The gates of a text; what is none is left out.
-local function gates_of(...)
-  local gates = {}
-  for n = 1, select('#', ...) do
-    for key, count in (select(n, ...) or ''):gmatch('(%S+)=(%d+)') do
+local known_gates = {}
+
+-- The gates of one or two texts; what is none is left out.
+local function gates_of(text, more)
+  local all = (text or '') .. ' ' .. (more or '')
+  if not known_gates[all] then
+    local gates = {}
+    for key, count in all:gmatch('(%S+)=(%d+)') do
       local kind = key:match('^(%l+):')
       if kind == 'limit' or kind == 'turn' or (kind == 'window' and key:match(':(%d+)$')) then
         gates[#gates + 1] = {key = key, kind = kind, count = tonumber(count)}
       end
     end
+    known_gates[all] = gates
   end
-  return gates
+  return known_gates[all]
 end
 
 local function tickets_of(P, gate, queue)
@@ -53,15 +57,20 @@ local function give_ticket(P, gate, queue, id, ms)
   redis.call('EXPIRE', tickets, TICKET_KEPT)
 end
 
--- File a job under a gate. The first one of a window is told to the workers, so that they know when it opens.
-local function file_at(P, gate, queue, id, front, ms)
-  redis.call('HSET', P .. ':job:' .. id, 'filed', gate.key)
-  if redis.call(front and 'LPUSH' or 'RPUSH', line_of(P, gate, queue), id) == 1 then
-    redis.call('SADD', P .. ':fleet:waiting-queues:' .. gate.key, queue)
+-- Somebody stands in line. The first one before a window is told to the workers, so that they know when it opens.
+local function note_line(P, gate, queue, ms)
+  if redis.call('SADD', P .. ':fleet:waiting-queues:' .. gate.key, queue) == 1 then
     redis.call('ZADD', P .. ':fleet:gates', ms, gate.key)
     if gate.kind == 'window' then
       redis.call('PUBLISH', P .. ':fleet:filed', 1)
     end
+  end
+end
+
+local function file_at(P, gate, queue, id, front, ms)
+  redis.call('HSET', P .. ':job:' .. id, 'filed', gate.key)
+  if redis.call(front and 'LPUSH' or 'RPUSH', line_of(P, gate, queue), id) == 1 then
+    note_line(P, gate, queue, ms)
   end
 end
 

@@ -1,4 +1,7 @@
--- The lease's side of the gates: who may run now, and what its run holds from then on. Needs lib_gates.
+-- The lease's side of the gates: who may run now, and what its run holds from then on.
+--include lib_filing
+
+local sent_away = {}
 
 local function declared_count(key, declared)
   return declared[key:match('^limit:[^:]+:[^:]+') or key]
@@ -20,27 +23,26 @@ local function is_open(P, gate, queue, goes_first, ms)
   if goes_first or gate.kind ~= 'turn' then
     return used(P, gate, ms) < gate.count
   end
-  return room_at(P, gate, queue, ms) > 0 and redis.call('EXISTS', line_of(P, gate, queue)) == 0
+  return not is_shut(P, gate, queue, ms)
 end
 
-local go_first = {}
-
--- File a job that has to wait once more: in front if it was let through before, or given back, else behind the others.
-local function file_again(P, gate, queue, id, goes_first, ms)
-  redis.call('ZREM', tickets_of(P, gate, queue), id)
+-- File a job that was met in RQ's list: in front if it was let through before, or given back, else behind the others.
+local function file_met(P, gate, queue, id, goes_first)
+  redis.call('HSET', P .. ':job:' .. id, 'filed', gate.key)
   if goes_first then
-    go_first[#go_first + 1] = {gate, queue, id}
-  else
-    file_at(P, gate, queue, id, false, ms)
+    redis.call('ZREM', tickets_of(P, gate, queue), id)
   end
+  line_up(gate, queue, id, goes_first and 'first' or 'back')
 end
 
--- Those that were met first come to stand first.
-local function file_those_that_go_first(P, ms)
-  for n = #go_first, 1, -1 do
-    local gate, queue, id = unpack(go_first[n])
-    file_at(P, gate, queue, id, true, ms)
+-- A job before whose first gate others were sent away in this call goes the same way, if it has no ticket.
+local function follows_others(P, id, queue, gates)
+  local gate = gates[1]
+  local follows = gate and sent_away[queue .. ' ' .. gate.key] and not redis.call('ZSCORE', tickets_of(P, gate, queue), id)
+  if follows then
+    file_met(P, gate, queue, id, false)
   end
+  return follows
 end
 
 -- Whether all gates are open to a job that was met in RQ's list; else it is filed under the first that is not.
@@ -52,7 +54,8 @@ local function may_pass(P, id, queue, gates, given_back, ms)
       for _, passed in ipairs(unasked) do
         give_ticket(P, passed, queue, id, ms)
       end
-      file_again(P, gate, queue, id, ticket or given_back, ms)
+      file_met(P, gate, queue, id, ticket or given_back)
+      sent_away[queue .. ' ' .. gate.key] = true
       return false
     end
     if not ticket then
@@ -75,6 +78,7 @@ local function enter_gates(P, id, member, queue, gates, ms)
       redis.call('PEXPIRE', P .. ':fleet:' .. gate.key, gate.key:match(':(%d+)$') + 1000)
     else
       admit(P, gate, queue, ms)
+      shut[queue .. ' ' .. gate.key] = true
     end
   end
   if #held > 0 then
@@ -88,7 +92,7 @@ local function windows_of(texts)
   for _, text in pairs(texts) do
     all[#all + 1] = text
   end
-  return gates_of(unpack(all))
+  return gates_of(table.concat(all, ' '))
 end
 
 local function lines_before(P, windows)

@@ -4,7 +4,6 @@
 -- Looks at AT_ONCE gates, those first that were looked at longest ago. Safe to repeat.
 -- ARGV: prefix, counts (JSON object, name of a limit to how many), windows of all lanes (KEY=COUNT ...).
 -- Returns how many tickets and holds were dropped.
---include lib_gates
 --include lib_passing
 local P, declared, windows = ARGV[1], cjson.decode(ARGV[2]), {}
 local time = redis.call('TIME')

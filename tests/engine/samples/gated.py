@@ -32,6 +32,11 @@ def both(payload: Flow, context: Context) -> None:
     """One of a tenant's flow, two in all, and tenants take turns."""
 
 
+@job("samples.traced", lane="traces")
+def traced(payload: Flow, context: Context) -> None:
+    """Of another such lane."""
+
+
 @job("samples.metered", lane="audit", retry=Retry(max_retries=0))
 def metered(payload: Told, context: Context) -> None:
     """Of a lane that may have a rate window."""
