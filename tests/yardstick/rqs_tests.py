@@ -48,9 +48,10 @@ REPLACED = {
     "test_scheduler.py": (("db=4,", "db=4, port=PORT,"), ("Redis(db=5)", "Redis(db=5, port=PORT)")),
     "fixtures.py": (("connection_kwargs, delay=0.25", "connection_kwargs, delay=3"),),
     "test_commands.py": (
-        ("long_running_job, 4", "long_running_job, 10"),
-        ("long_running_job, 3", "long_running_job, 10"),
-        ("p.join(1)\n\n        time.sleep(0.1)", "p.join(3)"),
+        ("long_running_job, 4", "long_running_job, 15"),
+        ("long_running_job, 3", "long_running_job, 15"),
+        ("p.join(1)\n\n        time.sleep(0.1)", "p.join(5)"),
+        ("p.join(2)", "p.join(5)"),
         ("time.sleep(0.1)", "time.sleep(1)"),
         ("time.sleep(0.25)", "time.sleep(1)"),
     ),

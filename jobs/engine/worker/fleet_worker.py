@@ -17,6 +17,7 @@ import structlog
 from redis.exceptions import ExecAbortError
 from rq import Worker
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 from jobs.engine import broker, logs
 from jobs.engine import fleet as fleets
@@ -65,7 +66,7 @@ class FleetWorker(Worker):
         loop.max_jobs = max_jobs
         loop.max_idle = timedelta.max if max_idle_time is None else timedelta(seconds=max_idle_time)
         loop.pool.template = self.template
-        self._tell_rq(self.register_birth)
+        self._tell_rq(self._register)
         self._obey_signals(loop, settings)
         log.info("worker started", worker=self.name, pid=os.getpid(), queues=self.queue_names())
         try:
@@ -74,6 +75,10 @@ class FleetWorker(Worker):
         finally:
             self._tell_rq(self.register_death)
         return loop.begun > 0
+
+    def _register(self) -> None:
+        self.register_birth()  # type: ignore[no-untyped-call]
+        self.set_state(WorkerStatus.STARTED)
 
     def _tell_rq(self, register: Callable[[], None]) -> None:
         """Registration for RQ's tools. A Redis that is full or away refuses it: the heartbeat shows the worker too."""

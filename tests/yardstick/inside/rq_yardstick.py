@@ -97,6 +97,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     Path(os.environ["YARDSTICK_REPORT"]).write_text(told, encoding="utf-8")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Some of RQ's tests leave processes behind that multiprocessing would wait for."""
+    os._exit(0)
+
+
 def _last_line(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     text = f"{Path(crash.path).name}:{crash.lineno}: {crash.message}" if crash else str(report.longrepr)
