@@ -12,6 +12,8 @@ from tests.chaos.stage import Stage
 
 WORKERS = 4
 LEASE = 6.0
+OUTLASTING = 6
+"""Jobs that take longer than a lease: a child that outlived its worker would still run one beside the next run."""
 STOP_EVERY = 12
 """One stop past the lease to so many kills."""
 MANY = 300
@@ -28,6 +30,7 @@ def test_random_kills_lose_and_repeat_nothing(stage: Stage, pytestconfig: pytest
     stage.herd.until_ready(WORKERS)
     done = 0
     with stage.load(rate=12.0):
+        stage.client().burst(OUTLASTING, 1.5 * LEASE)
         stage.until_busy()
         while done < kills or time.monotonic() < until:
             done += kill_one(stage, done)
