@@ -17,7 +17,7 @@ LINE = re.compile(rb'^\+[0-9.]+ \[\d+ ([^\]]+)\] "([^"]*)"(?: "((?:[^"\\]|\\.)*)
 PURPOSES: Sequence[tuple[str, str]] = (
     ("lease and fence", r"fleet:leases|fleet:lease-reply"),
     ("execution records", r"wip:|execution:|executions:|worker:.*:executions"),
-    ("events", r"events:"),
+    ("events", r"events:|event-clock"),
     ("result and retention", r"results:|finished:|fleet:ended|fleet:log:|fleet:follow-ups"),
     ("the job's hash", r"job:"),
     ("queues", r"queue:|fleet:inbox|fleet:overflow|queues$"),

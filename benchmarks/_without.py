@@ -34,12 +34,15 @@ def log_fields() -> None:
     execute.logged = lambda function, payload, context: function(payload, context)
 
 
+NO_EVENTS = "local function emit() end local function tell_together(work) return work() end"
+
+
 def events() -> None:
-    """Emit nothing: no stream entry, no message."""
+    """Emit nothing: no entry, no message."""
     expand = scripts._expand
 
     def without(path: Path) -> str:
-        return "local function emit() end" if path.name == "lib_events.lua" else expand(path)
+        return NO_EVENTS if path.name == "lib_events.lua" else expand(path)
 
     scripts._expand = without
 

@@ -37,7 +37,7 @@ class Event:
 
 
 def stream_suffix(tenant: str | None, topic: str) -> str:
-    """What follows `PREFIX:events:` in the name of a topic's stream and channel; also how scripts are told topics.
+    """What follows `PREFIX:events:` in the name of a topic's list and channel; also how scripts are told topics.
 
     A tenant is percent-encoded and so can hold neither the `:` nor the `,` that would reach into another's. Raises
     ValueError for a topic that is not `word:id` or a tenant of more than 256 characters.
@@ -78,24 +78,18 @@ def position(event_id: str) -> Position:
 
 
 def reached(entry_id: bytes) -> Position:
-    """The position of an entry that Redis named."""
+    """The position that an id of ours names."""
     milliseconds, _, number = entry_id.partition(b"-")
     return int(milliseconds), int(number)
 
 
 def written(at: Position) -> str:
-    """A position in the form Redis knows."""
+    """A position as an id."""
     return f"{at[0]}-{at[1]}"
 
 
-def of_entry(topic: str, entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> Event | None:
-    """The event of a stream's entry; None for an entry that was not written by us."""
-    fields = fields or {}
-    return _event(topic, entry_id, fields.get(b"event", b""), fields.get(b"data", b""))
-
-
 def of_message(topic: str, message: bytes) -> Event | None:
-    """The event of a live message `<id> <name> <data>`; None for one that was not written by us."""
+    """The event of an entry or a live message, `<id> <name> <data>`; None for one that was not written by us."""
     parts = message.split(b" ", 2)
     return _event(topic, parts[0], parts[1], parts[2]) if len(parts) == 3 else None
 

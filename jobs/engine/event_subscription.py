@@ -1,4 +1,4 @@
-"""Following topics in Redis: one pub/sub connection, replays from the streams whenever it had to be made anew."""
+"""Following topics in Redis: one pub/sub connection, replays from the lists whenever it had to be made anew."""
 
 from __future__ import annotations
 

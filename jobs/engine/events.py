@@ -1,7 +1,7 @@
 """What clients see of jobs: events on a tenant's topics, kept for replay and pushed live.
 
-A topic `job:ID` of a tenant is the stream and the pub/sub channel `PREFIX:events:TENANT:job:ID`. A stream keeps
-about the last 1,000 events, until an hour after the last one.
+A topic `job:ID` of a tenant is the list and the pub/sub channel `PREFIX:events:TENANT:job:ID`. A list keeps about
+the last 1,000 events, until an hour after the last one; starts do not count, and a job that is dropped takes its own.
 """
 
 from __future__ import annotations

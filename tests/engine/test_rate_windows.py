@@ -34,8 +34,8 @@ def begins(fleet: Fleet) -> list[int]:
     """When (ms, Redis' clock) the metered jobs were leased, each time one was."""
     times = []
     for key in fleet.redis.scan_iter(f"{keys.PREFIX}:events:*job:*", count=1000):
-        entries: Any = fleet.redis.xrange(key)
-        times += [int(at.split(b"-")[0]) for at, fields in entries if fields[b"event"] == b"job:started"]
+        entries: Any = fleet.redis.lrange(key, 0, -1)
+        times += [int(entry.split(b"-")[0]) for entry in entries if b" job:started " in entry]
     return sorted(times)
 
 

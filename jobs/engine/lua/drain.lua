@@ -52,12 +52,14 @@ local function move(id)
   end
 end
 
-if redis.call('GET', P .. ':scheduler-lock:' .. queue) ~= token then
-  return {0, 0, 0, '', {}, {}}
-end
-local due = redis.call('ZRANGEBYSCORE', registry, '-inf', seconds, 'LIMIT', 0, limit)
-for _, id in ipairs(due) do
-  move(id)
-end
-local following = redis.call('ZRANGEBYSCORE', registry, '(' .. seconds, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-return {1, #due, moved, following[2] or '', limited, unreadable}
+return tell_together(function()
+  if redis.call('GET', P .. ':scheduler-lock:' .. queue) ~= token then
+    return {0, 0, 0, '', {}, {}}
+  end
+  local due = redis.call('ZRANGEBYSCORE', registry, '-inf', seconds, 'LIMIT', 0, limit)
+  for _, id in ipairs(due) do
+    move(id)
+  end
+  local following = redis.call('ZRANGEBYSCORE', registry, '(' .. seconds, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return {1, #due, moved, following[2] or '', limited, unreadable}
+end)

@@ -147,26 +147,32 @@ local function consider(n, id, key, head, data, more)
 end
 
 -- What was written when something went wrong must still get to its queue.
-local ok, failure = true, nil
-for n = 1, #keys do
-  local at = first_job + 4 * (n - 1)
-  ok, failure = pcall(consider, n, ARGV[at + 1], keys[n], heads[tonumber(ARGV[at])], ARGV[at + 2], ARGV[at + 3])
+local function accept_all()
+  for n = 1, #keys do
+    local at = first_job + 4 * (n - 1)
+    consider(n, ARGV[at + 1], keys[n], heads[tonumber(ARGV[at])], ARGV[at + 2], ARGV[at + 3])
+  end
+end
+
+local function push_all()
+  for _, list in ipairs(lists) do
+    if list.known then
+      redis.call('SADD', P .. ':queues', P .. ':queue:' .. list.queue)
+    end
+    if #list > 0 then
+      redis.call(list.command, list.key, unpack(list))
+    end
+  end
+end
+
+return tell_together(function()
+  local ok, failure = pcall(accept_all)
+  push_all()
+  if library then
+    library.send_lines(P, library.ms)
+  end
   if not ok then
-    break
+    error(failure, 0)
   end
-end
-for _, list in ipairs(lists) do
-  if list.known then
-    redis.call('SADD', P .. ':queues', P .. ':queue:' .. list.queue)
-  end
-  if #list > 0 then
-    redis.call(list.command, list.key, unpack(list))
-  end
-end
-if library then
-  library.send_lines(P, library.ms)
-end
-if not ok then
-  return type(failure) == 'table' and failure or redis.error_reply(tostring(failure))
-end
-return refused
+  return refused
+end)

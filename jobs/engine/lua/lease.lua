@@ -310,27 +310,29 @@ local function names_of(readers)
   return blocked
 end
 
-if remembered() then
-  return {ms, '', jobs, 0, alone and 1 or 0, 0, ''}
-end
-admit_due(P, windows, ms)
-local blocked_queues, paused_lanes = what_is_paused()
-local readers = readers_of(blocked_queues)
-local blocked = names_of(readers)
-hand_out(readers)
-for _, reader in pairs(readers) do
-  put_back(reader)
-end
-send_lines(P, ms)
-flush()
-if room < 1 or alone or #blocked > 0 then
-  empty_inboxes()
-end
-if filed > 0 then
-  redis.call('PUBLISH', P .. ':fleet:filed', filed)
-end
-if #jobs > 0 then
-  redis.call('SET', memory_key, cjson.encode(memory), 'EX', 120)
-end
-return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
-  next_due(P, windows, ms), table.concat(paused_lanes, ',')}
+return tell_together(function()
+  if remembered() then
+    return {ms, '', jobs, 0, alone and 1 or 0, 0, ''}
+  end
+  admit_due(P, windows, ms)
+  local blocked_queues, paused_lanes = what_is_paused()
+  local readers = readers_of(blocked_queues)
+  local blocked = names_of(readers)
+  hand_out(readers)
+  for _, reader in pairs(readers) do
+    put_back(reader)
+  end
+  send_lines(P, ms)
+  flush()
+  if room < 1 or alone or #blocked > 0 then
+    empty_inboxes()
+  end
+  if filed > 0 then
+    redis.call('PUBLISH', P .. ':fleet:filed', filed)
+  end
+  if #jobs > 0 then
+    redis.call('SET', memory_key, cjson.encode(memory), 'EX', 120)
+  end
+  return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
+    next_due(P, windows, ms), table.concat(paused_lanes, ',')}
+end)

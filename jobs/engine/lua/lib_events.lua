@@ -1,18 +1,121 @@
--- Events: for each topic one entry of its stream (replay) and one message on the channel of the same name (live).
+-- Events: for each topic one entry "id name data" of its list (replay) and the same on the channel of that name (live).
 -- `topics` are comma-separated, each with its tenant in front, as jobs.engine.events.stream_suffix makes them.
--- Returns the id of the last entry. A call of a script tells a stream but once how long it lives: its clock stands still.
-local EVENTS_KEPT, told_to_expire = '3600', {}
-local function emit(prefix, topics, name, data)
-  local id
-  local message = ' ' .. name .. ' ' .. data
+-- Ids are "ms-number" of one clock of the whole fleet. As with XADD none is smaller than the last, though Redis' own clock
+-- went back. A call takes numbers ahead: those of one that breaks off are not given again.
+local EVENTS = {kept = 3600, most = 1000, slack = 100, numbers = 1000, slice = 2000}
+local told_to_expire, together, messages = {}, false, {}
+local event_clock = {left = 0}
+
+local function take_numbers(key)
+  local time, last = redis.call('TIME'), redis.pcall('GET', key)
+  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  local ms, number = (type(last) == 'string' and last or ''):match('^(%d+)%-(%d+)$')
+  if ms and tonumber(ms) >= now then
+    now, event_clock.number = tonumber(ms), tonumber(number)
+  else
+    event_clock.number = -1
+  end
+  event_clock.ms, event_clock.left = string.format('%.0f-', now), EVENTS.numbers
+  redis.call('SET', key, event_clock.ms .. string.format('%.0f', event_clock.number + EVENTS.numbers))
+end
+
+local function next_event_id(prefix)
+  if event_clock.left == 0 then
+    take_numbers(prefix .. ':fleet:event-clock')
+  end
+  event_clock.number, event_clock.left = event_clock.number + 1, event_clock.left - 1
+  return event_clock.ms .. event_clock.number
+end
+
+-- Returns how long the list is. What is no list there, such as a stream of an earlier release, is replaced.
+local function keep_event(key, entry)
+  local length = redis.pcall('RPUSH', key, entry)
+  if type(length) == 'number' then
+    return length
+  elseif redis.call('TYPE', key).ok == 'list' then
+    error(length, 0)
+  end
+  redis.call('UNLINK', key)
+  return redis.call('RPUSH', key, entry)
+end
+
+-- The newest stay, and before them the id of the last one that went, so that a reader can tell what it missed.
+local function trim_events(key)
+  local gone = redis.call('LINDEX', key, -EVENTS.most - 1):match('^%d+%-%d+')
+  redis.call('LTRIM', key, -EVENTS.most - 1, -1)
+  if gone then
+    redis.call('LSET', key, 0, gone)
+  end
+end
+
+local function tell(channel, message)
+  if together then
+    messages[#messages + 1] = {channel, message}
+  else
+    redis.call('PUBLISH', channel, message)
+  end
+end
+
+-- Returns the event's id. The list is kept for an hour from then on, that of the first topic for `own_kept` seconds if
+-- given. A start keeps no list longer: it follows `job:queued` and comes before the end. A call tells a list but once.
+local function emit(prefix, topics, name, data, own_kept)
+  local id = next_event_id(prefix)
+  local entry = id .. ' ' .. name .. ' ' .. data
   for topic in string.gmatch(topics, '[^,]+') do
     local key = prefix .. ':events:' .. topic
-    id = redis.call('XADD', key, 'MAXLEN', '~', '1000', '*', 'event', name, 'data', data)
-    if not told_to_expire[key] then
-      redis.call('EXPIRE', key, EVENTS_KEPT)
-      told_to_expire[key] = true
+    local length = keep_event(key, entry)
+    if length == 1 or own_kept or (name ~= 'job:started' and not told_to_expire[key]) then
+      redis.call('EXPIRE', key, own_kept or EVENTS.kept)
+      told_to_expire[key], own_kept = true, nil
     end
-    redis.call('PUBLISH', key, id .. message)
+    if length > EVENTS.most + EVENTS.slack then
+      trim_events(key)
+    end
+    tell(key, entry)
   end
   return id
+end
+
+-- The channels of the messages to which somebody listens; nil when all may be, and when Redis does not say.
+local function listened_to()
+  local channels, listening = {}, {}
+  for _, message in ipairs(messages) do
+    if listening[message[1]] == nil then
+      listening[message[1]], channels[#channels + 1] = false, message[1]
+    end
+  end
+  if redis.pcall('PUBSUB', 'NUMPAT') ~= 0 then
+    return nil
+  end
+  for at = 1, #channels, EVENTS.slice do
+    local counts = redis.pcall('PUBSUB', 'NUMSUB', unpack(channels, at, math.min(at + EVENTS.slice - 1, #channels)))
+    if counts.err then
+      return nil
+    end
+    for n = 1, #counts, 2 do
+      listening[counts[n]] = counts[n + 1] > 0
+    end
+  end
+  return listening
+end
+
+local function flush_events()
+  local listening = #messages > 2 and listened_to()
+  for _, message in ipairs(messages) do
+    if not listening or listening[message[1]] then
+      redis.pcall('PUBLISH', message[1], message[2])
+    end
+  end
+  messages = {}
+end
+
+-- Do a script's work and then tell its events, even when it breaks off, only where somebody listens. Returns its answer.
+local function tell_together(work)
+  together = true
+  local ok, answer = pcall(work)
+  flush_events()
+  if ok then
+    return answer
+  end
+  return type(answer) == 'table' and answer or redis.error_reply(tostring(answer))
 end

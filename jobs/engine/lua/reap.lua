@@ -49,33 +49,35 @@ local function reap(member)
   return 'requeued'
 end
 
-local reaped = {}
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
-  local id, execution = member:match('^(.*):([^:]*)$')
-  local ok, word = pcall(reap, member)
-  if not ok then
-    redis.call('ZREM', leases, member)
-    pcall(quarantine, P, id, 'default', 'it could not be given back: ' .. tostring(word), seconds)
+return tell_together(function()
+  local reaped = {}
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
+    local id, execution = member:match('^(.*):([^:]*)$')
+    local ok, word = pcall(reap, member)
+    if not ok then
+      redis.call('ZREM', leases, member)
+      pcall(quarantine, P, id, 'default', 'it could not be given back: ' .. tostring(word), seconds)
+    end
+    leave_gates(P, id, member, ms)
+    reaped[#reaped + 1] = {id, execution, ok and word or 'quarantined'}
   end
-  leave_gates(P, id, member, ms)
-  reaped[#reaped + 1] = {id, execution, ok and word or 'quarantined'}
-end
-open_freed(P, ms)
+  open_freed(P, ms)
 
--- A worker that hangs or is cut off may still have a BLMOVE waiting here, which takes one more id into its inbox: so its
--- inboxes are looked at until the longest such wait is over.
-local found = {}
-for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
-  for _, queue in ipairs(cjson.decode(redis.call('HGET', P .. ':fleet:worker-queues', worker) or '[]')) do
-    while redis.call('LMOVE', P .. ':fleet:inbox:' .. worker .. ':' .. queue, P .. ':queue:' .. queue, 'RIGHT', 'LEFT') do end
+  -- A worker that hangs or is cut off may still have a BLMOVE waiting here, which takes one more id into its inbox: so its
+  -- inboxes are looked at until the longest such wait is over.
+  local found = {}
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
+    for _, queue in ipairs(cjson.decode(redis.call('HGET', P .. ':fleet:worker-queues', worker) or '[]')) do
+      while redis.call('LMOVE', P .. ':fleet:inbox:' .. worker .. ':' .. queue, P .. ':queue:' .. queue, 'RIGHT', 'LEFT') do end
+    end
+    if redis.call('SADD', P .. ':fleet:dead', worker) == 1 then
+      found[#found + 1] = worker
+    end
+    if tonumber(redis.call('ZSCORE', workers, worker)) < ms - FORGET_MS then
+      redis.call('ZREM', workers, worker)
+      redis.call('SREM', P .. ':fleet:dead', worker)
+      redis.call('HDEL', P .. ':fleet:worker-queues', worker)
+    end
   end
-  if redis.call('SADD', P .. ':fleet:dead', worker) == 1 then
-    found[#found + 1] = worker
-  end
-  if tonumber(redis.call('ZSCORE', workers, worker)) < ms - FORGET_MS then
-    redis.call('ZREM', workers, worker)
-    redis.call('SREM', P .. ':fleet:dead', worker)
-    redis.call('HDEL', P .. ':fleet:worker-queues', worker)
-  end
-end
-return {reaped, found}
+  return {reaped, found}
+end)

@@ -55,8 +55,10 @@ local function write(report)
   written = written + 1
 end
 
-for at = 4, #ARGV, 6 do
-  pcall(write, {kind = ARGV[at], id = ARGV[at + 1], execution = ARGV[at + 2], type = ARGV[at + 3],
-    attempt = ARGV[at + 4], value = ARGV[at + 5]})
-end
-return written
+return tell_together(function()
+  for at = 4, #ARGV, 6 do
+    pcall(write, {kind = ARGV[at], id = ARGV[at + 1], execution = ARGV[at + 2], type = ARGV[at + 3],
+      attempt = ARGV[at + 4], value = ARGV[at + 5]})
+  end
+  return written
+end)

@@ -277,22 +277,24 @@ local function read(at)
     exc_b64 = more.exc_b64 or '', data = more.data}
 end
 
-local out, members, ended = {}, {}, {}
-for at = first_run, #ARGV, PER_RUN do
-  members[#members + 1] = ARGV[at + 1] .. ':' .. ARGV[at + 2]
-end
-local scores = #members > 0 and redis.call('ZMSCORE', leases, unpack(members)) or {}
-for n, member in ipairs(members) do
-  local run = read(first_run + (n - 1) * PER_RUN)
-  out[n] = settle(run, member, scores[n] and not ended[member])
-  ended[member] = true
-end
-open_freed(P, ms)
-flush()
-for set, kept in pairs(kept_counts) do
-  trim(set, kept[1], kept[2])
-end
-flush()
-write_counts()
-out[#out + 1] = followed
-return out
+return tell_together(function()
+  local out, members, ended = {}, {}, {}
+  for at = first_run, #ARGV, PER_RUN do
+    members[#members + 1] = ARGV[at + 1] .. ':' .. ARGV[at + 2]
+  end
+  local scores = #members > 0 and redis.call('ZMSCORE', leases, unpack(members)) or {}
+  for n, member in ipairs(members) do
+    local run = read(first_run + (n - 1) * PER_RUN)
+    out[n] = settle(run, member, scores[n] and not ended[member])
+    ended[member] = true
+  end
+  open_freed(P, ms)
+  flush()
+  for set, kept in pairs(kept_counts) do
+    trim(set, kept[1], kept[2])
+  end
+  flush()
+  write_counts()
+  out[#out + 1] = followed
+  return out
+end)
