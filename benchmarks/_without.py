@@ -34,7 +34,7 @@ def log_fields() -> None:
     execute.logged = lambda function, payload, context: function(payload, context)
 
 
-NO_EVENTS = "local function emit() end local function tell_together(work) return work() end"
+NO_EVENTS = "local EVENTS = {kept = 0} local function emit() end local function tell_together(work) return work() end"
 
 
 def events() -> None:

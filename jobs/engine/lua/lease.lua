@@ -33,8 +33,10 @@ local SLOT, ALONE, DEATHS_BEFORE_ALONE, CLAIM_MS = 16, '!alone', 2, 3000
 local SCAN_LIMIT = 200 + room
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- Redis writes numbers out slowly: what is sent with each job is a text.
+local lease_until, wip_until = string.format('%d', ms + lease_ms), string.format('%d', seconds + horizon)
 local memory_key, leases = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases'
-local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {request}, false, false
+local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {cjson.encode(request)}, false, false
 local windows, puts_aside = windows_of(declared.windows), false
 
 -- Whether workers died while they ran this job.
@@ -112,7 +114,7 @@ local function forget_last_end(key, fields)
   end
 end
 
-local type_as_json = setmetatable({}, {__index = function(known, name)
+local as_json = setmetatable({}, {__index = function(known, name)
   known[name] = cjson.encode(name)
   return known[name]
 end})
@@ -133,16 +135,16 @@ local function begin(id, queue, lane, key, fields)
   if fields.gates then
     enter_gates(P, id, member, queue, fields.gates, ms)
   end
-  later('ZADD', leases, ms + lease_ms, member)
-  later('ZADD', P .. ':wip:' .. queue, seconds + horizon, member)
+  later('ZADD', leases, lease_until, member)
+  later('ZADD', P .. ':wip:' .. queue, wip_until, member)
   if fields[7] and fields[7] ~= '' then
-    local data = '{"type":' .. type_as_json[fields[2] or ''] .. ',"attempt":' .. attempt .. ',"job_id":"' .. id .. '"}'
+    local data = '{"type":' .. as_json[fields[2] or ''] .. ',"attempt":' .. attempt .. ',"job_id":"' .. id .. '"}'
     pcall(emit, P, fields[7], 'job:started', data)
   end
   local taken = tiny[fields[2]] or SLOT
   room, free[lane] = room - taken, free[lane] - taken
   jobs[#jobs + 1] = {id, execution, queue, lane, told(key, fields)}
-  memory[#memory + 1] = {id, execution, queue, lane}
+  memory[#memory + 1] = '["' .. id .. '","' .. execution .. '",' .. as_json[queue] .. ',' .. as_json[lane] .. ']'
 end
 
 -- A job that killed workers before (so it seems) runs alone, where it can harm nobody and is the only one to blame.
@@ -331,7 +333,7 @@ return tell_together(function()
     redis.call('PUBLISH', P .. ':fleet:filed', filed)
   end
   if #jobs > 0 then
-    redis.call('SET', memory_key, cjson.encode(memory), 'EX', 120)
+    redis.call('SET', memory_key, '[' .. table.concat(memory, ',') .. ']', 'EX', 120)
   end
   return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
     next_due(P, windows, ms), table.concat(paused_lanes, ',')}

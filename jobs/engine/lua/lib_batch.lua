@@ -1,6 +1,6 @@
--- Commands of one kind for many members, sent together: `later` collects, `flush` sends.
+-- Commands of one kind for many members, sent together: `later` collects one or two arguments, `flush` sends.
 local collected, kinds, SLICE = {}, {}, 2000
-local function later(command, key, ...)
+local function later(command, key, first, second)
   local of_command = collected[command]
   if not of_command then
     of_command = {}
@@ -12,9 +12,8 @@ local function later(command, key, ...)
     list = {}
     of_command[key] = list
   end
-  for n = 1, select('#', ...) do
-    list[#list + 1] = (select(n, ...))
-  end
+  local n = #list
+  list[n + 1], list[n + 2] = first, second
 end
 
 local function flush()

@@ -2,7 +2,8 @@
 -- `topics` are comma-separated, each with its tenant in front, as jobs.engine.events.stream_suffix makes them.
 -- Ids are "ms-number" of one clock of the whole fleet. As with XADD none is smaller than the last, though Redis' own clock
 -- went back. A call takes numbers ahead: those of one that breaks off are not given again.
-local EVENTS = {kept = 3600, most = 1000, slack = 100, numbers = 1000, slice = 2000}
+local EVENTS = {kept = '3600', most = 1000, slack = 100, numbers = 1000, slice = 2000}
+-- Messages are channel and text in turn.
 local told_to_expire, together, messages = {}, false, {}
 local event_clock = {left = 0}
 
@@ -27,12 +28,12 @@ local function next_event_id(prefix)
   return event_clock.ms .. event_clock.number
 end
 
--- Returns how long the list is. What is no list there, such as a stream of an earlier release, is replaced.
+-- Returns how long the list is. A stream of an earlier release is replaced.
 local function keep_event(key, entry)
   local length = redis.pcall('RPUSH', key, entry)
   if type(length) == 'number' then
     return length
-  elseif redis.call('TYPE', key).ok == 'list' then
+  elseif redis.call('TYPE', key).ok ~= 'stream' then
     error(length, 0)
   end
   redis.call('UNLINK', key)
@@ -50,28 +51,37 @@ end
 
 local function tell(channel, message)
   if together then
-    messages[#messages + 1] = {channel, message}
+    local n = #messages
+    messages[n + 1], messages[n + 2] = channel, message
   else
     redis.call('PUBLISH', channel, message)
   end
+end
+
+local function emit_on(key, entry, is_start, own_kept)
+  local length = keep_event(key, entry)
+  if length == 1 or own_kept or not (is_start or told_to_expire[key]) then
+    redis.call('EXPIRE', key, own_kept or EVENTS.kept)
+    told_to_expire[key] = true
+  end
+  if length > EVENTS.most + EVENTS.slack then
+    trim_events(key)
+  end
+  tell(key, entry)
 end
 
 -- Returns the event's id. The list is kept for an hour from then on, that of the first topic for `own_kept` seconds if
 -- given. A start keeps no list longer: it follows `job:queued` and comes before the end. A call tells a list but once.
 local function emit(prefix, topics, name, data, own_kept)
   local id = next_event_id(prefix)
-  local entry = id .. ' ' .. name .. ' ' .. data
-  for topic in string.gmatch(topics, '[^,]+') do
-    local key = prefix .. ':events:' .. topic
-    local length = keep_event(key, entry)
-    if length == 1 or own_kept or (name ~= 'job:started' and not told_to_expire[key]) then
-      redis.call('EXPIRE', key, own_kept or EVENTS.kept)
-      told_to_expire[key], own_kept = true, nil
-    end
-    if length > EVENTS.most + EVENTS.slack then
-      trim_events(key)
-    end
-    tell(key, entry)
+  local entry, is_start = id .. ' ' .. name .. ' ' .. data, name == 'job:started'
+  if not topics:find(',', 1, true) then
+    emit_on(prefix .. ':events:' .. topics, entry, is_start, own_kept)
+    return id
+  end
+  for topic in topics:gmatch('[^,]+') do
+    emit_on(prefix .. ':events:' .. topic, entry, is_start, own_kept)
+    own_kept = nil
   end
   return id
 end
@@ -79,9 +89,10 @@ end
 -- The channels of the messages to which somebody listens; nil when all may be, and when Redis does not say.
 local function listened_to()
   local channels, listening = {}, {}
-  for _, message in ipairs(messages) do
-    if listening[message[1]] == nil then
-      listening[message[1]], channels[#channels + 1] = false, message[1]
+  for n = 1, #messages, 2 do
+    local channel = messages[n]
+    if listening[channel] == nil then
+      listening[channel], channels[#channels + 1] = false, channel
     end
   end
   if redis.pcall('PUBSUB', 'NUMPAT') ~= 0 then
@@ -100,10 +111,10 @@ local function listened_to()
 end
 
 local function flush_events()
-  local listening = #messages > 2 and listened_to()
-  for _, message in ipairs(messages) do
-    if not listening or listening[message[1]] then
-      redis.pcall('PUBLISH', message[1], message[2])
+  local listening = #messages > 4 and listened_to()
+  for n = 1, #messages, 2 do
+    if not listening or listening[messages[n]] then
+      redis.pcall('PUBLISH', messages[n], messages[n + 1])
     end
   end
   messages = {}

@@ -38,15 +38,23 @@ local function output(report)
   tell(own_topic(report), 'job:output', report, '"lines":[' .. table.concat(told, ',') .. ']}')
 end
 
+-- The topics of a run that may tell something, or false; asked once a call, as a run often tells several things at once.
+local asked = {}
+local function topics_of(report)
+  local run = report.id .. ':' .. report.execution
+  if asked[run] == nil then
+    local held = report.execution == '' or redis.call('ZSCORE', P .. ':fleet:leases', run)
+    local head = held and redis.call('HMGET', P .. ':job:' .. report.id, 'status', 'topics')
+    asked[run] = head and head[1] and (head[2] or '') or false
+  end
+  return asked[run]
+end
+
 local function write(report)
-  if report.execution ~= '' and not redis.call('ZSCORE', P .. ':fleet:leases', report.id .. ':' .. report.execution) then
+  report.topics = topics_of(report)
+  if not report.topics then
     return
   end
-  local status, topics = unpack(redis.call('HMGET', P .. ':job:' .. report.id, 'status', 'topics'))
-  if not status then
-    return
-  end
-  report.topics = topics or ''
   if report.kind == 'progress' then
     progress(report)
   else

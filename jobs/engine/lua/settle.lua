@@ -17,15 +17,45 @@
 --include lib_gates
 local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
-local seconds, fraction, settled = tonumber(time[1]), tonumber(time[2]) / 1000000, 0
+local seconds, fraction = tonumber(time[1]), tonumber(time[2]) / 1000000
 local ms = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
-local PER_RUN, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT = 9, tonumber(ARGV[4]), 3, 200, 60
+local PER_RUN, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT, TOLD_KEPT = 9, tonumber(ARGV[4]), 3, 200, 60, 60
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'stopped'}
 local REGISTRY = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'failed'}
 local RESULT = {finished = '1', failed = '2', cancelled = '3', retry = '4', stopped = '2', exceeded = '5'}
 local leases = P .. ':fleet:leases'
 local succeeded, failed, worked, followed, counts, kept_counts = 0, 0, 0, 0, {}, {}
+-- Redis writes numbers out slowly: what is sent with each run is a text.
+local texts = setmetatable({}, {__index = function(known, number)
+  known[number] = string.format('%d', number)
+  return known[number]
+end})
+local ended_at, any_dependent = string.format('%.9f', seconds + fraction), true
+
+-- The events of a job that is dropped go soon too, but not before somebody who lost the connection has come back.
+local function forget_events(id, topics)
+  local topic, own = (topics or ''):match('^[^,]+') or '', ':job:' .. id
+  if topic:sub(-#own) == own then
+    redis.call('EXPIRE', P .. ':events:' .. topic, TOLD_KEPT, 'LT')
+  end
+end
+
+local function dependents_of(id)
+  return P .. ':job:' .. id .. ':dependents'
+end
+
+local function dependencies_of(id)
+  return P .. ':job::' .. id .. ':dependencies'
+end
+
+local function has_any_dependent(ids)
+  local sets = {}
+  for n, id in ipairs(ids) do
+    sets[2 * n - 1], sets[2 * n] = dependents_of(id), dependencies_of(id)
+  end
+  return #sets > 0 and redis.call('EXISTS', unpack(sets)) > 0
+end
 
 -- Keep the newest `count` of a type; so many at a time, so that one settle never pays for thousands.
 local function trim(set, kind, count)
@@ -34,20 +64,32 @@ local function trim(set, kind, count)
     return
   end
   local ids = redis.call('ZRANGE', set, 0, math.min(over, TRIM_AT_ONCE) - 1)
+  local look_up, gone = has_any_dependent(ids), {}
   for _, id in ipairs(ids) do
     local key = P .. ':job:' .. id
-    local status, queue = unpack(redis.call('HMGET', key, 'status', 'origin'))
-    if (not status or status == STATUS[kind]) and redis.call('EXISTS', key .. ':dependents') == 0 then
-      redis.call('UNLINK', key, P .. ':results:' .. id, P .. ':fleet:log:' .. id)
+    local status, queue, topics = unpack(redis.call('HMGET', key, 'status', 'origin', 'topics'))
+    if (not status or status == STATUS[kind]) and not (look_up and redis.call('EXISTS', dependents_of(id)) == 1) then
+      local last = #gone
+      gone[last + 1], gone[last + 2], gone[last + 3] = key, P .. ':results:' .. id, P .. ':fleet:log:' .. id
       later('ZREM', P .. ':' .. REGISTRY[kind] .. ':' .. (queue or ''), id)
+      forget_events(id, topics)
     end
+  end
+  if #gone > 0 then
+    redis.call('UNLINK', unpack(gone))
   end
   redis.call('ZREM', set, unpack(ids))
 end
 
 local function record_result(run)
-  local fields = {'type', RESULT[run.flags:find('x') and 'exceeded' or run.kind], 'worker_name', worker, 'execution_id', run.execution,
-    'execution_started_at', run.begun, 'execution_ended_at', run.ended}
+  local key, kind = P .. ':results:' .. run.id, RESULT[run.flags:find('x', 1, true) and 'exceeded' or run.kind]
+  if run.exc_b64 == '' and run.value ~= '' then
+    redis.call('XADD', key, 'MAXLEN', '10', '*', 'type', kind, 'worker_name', worker, 'execution_id', run.execution,
+      'execution_started_at', run.begun, 'execution_ended_at', run.ended, 'return_value', run.value)
+    return
+  end
+  local fields = {'type', kind, 'worker_name', worker, 'execution_id', run.execution, 'execution_started_at', run.begun,
+    'execution_ended_at', run.ended}
   if run.exc_b64 ~= '' then
     fields[#fields + 1] = 'exc_string'
     fields[#fields + 1] = run.exc_b64
@@ -56,7 +98,7 @@ local function record_result(run)
     fields[#fields + 1] = 'return_value'
     fields[#fields + 1] = run.value
   end
-  redis.call('XADD', P .. ':results:' .. run.id, 'MAXLEN', '10', '*', unpack(fields))
+  redis.call('XADD', key, 'MAXLEN', '10', '*', unpack(fields))
 end
 
 local function release_unique(id, unique)
@@ -77,18 +119,18 @@ local function expire(key, time)
   if time < 0 then
     return redis.call('PERSIST', key)
   end
-  redis.call('EXPIRE', key, time)
+  redis.call('EXPIRE', key, texts[time])
 end
 
 -- The run's job leaves with everything it has, or stays for as long as its type says.
 local function keep(run, key)
-  local dependents, dependencies = key .. ':dependents', P .. ':job::' .. run.id .. ':dependencies'
-  local has_dependents = redis.call('EXISTS', dependents) == 1
+  local dependents, dependencies = any_dependent and dependents_of(run.id), any_dependent and dependencies_of(run.id)
+  local has_dependents = any_dependent and redis.call('EXISTS', dependents) == 1
   if has_dependents or (run.type == '' and has_foreign_follow_ups(key)) then
     follow(run)
     run.keep = run.keep < 0 and run.keep or math.max(run.keep, FOLLOWED_KEPT)
   end
-  if has_dependents or redis.call('EXISTS', dependencies) == 1 then
+  if has_dependents or (any_dependent and redis.call('EXISTS', dependencies) == 1) then
     expire(dependents, run.keep)
     expire(dependencies, run.keep)
   end
@@ -97,30 +139,26 @@ local function keep(run, key)
   end
   expire(key, run.keep)
   expire(P .. ':results:' .. run.id, run.keep)
-  if run.flags:find('l') then
+  if run.flags:find('l', 1, true) then
     expire(P .. ':fleet:log:' .. run.id, run.keep)
   end
-  later('ZADD', P .. ':' .. REGISTRY[run.kind] .. ':' .. run.queue, run.keep < 0 and '+inf' or seconds + run.keep, run.id)
+  later('ZADD', P .. ':' .. REGISTRY[run.kind] .. ':' .. run.queue, run.keep < 0 and '+inf' or texts[seconds + run.keep], run.id)
   if run.type ~= '' then
-    settled = settled + 1
     local set = P .. ':fleet:ended:' .. run.kind .. ':' .. run.type
-    later('ZADD', set, string.format('%.9f', seconds + fraction + settled / 1000000000), run.id)
+    later('ZADD', set, ended_at, run.id)
     kept_counts[set] = {run.kind, run.count}
   end
 end
 
 local function finish(run, key, had_error)
   record_result(run)
-  local fields = {'status', STATUS[run.kind], 'ended_at', now, 'settled', run.execution, 'final', '1'}
+  redis.call('HSET', key, 'status', STATUS[run.kind], 'ended_at', now, 'settled', run.execution, 'final', '1')
   if run.reason ~= '' or had_error then
-    fields[#fields + 1] = 'error'
-    fields[#fields + 1] = run.reason
+    redis.call('HSET', key, 'error', run.reason)
   end
   if run.exc ~= '' then
-    fields[#fields + 1] = 'exc_info'
-    fields[#fields + 1] = run.exc
+    redis.call('HSET', key, 'exc_info', run.exc)
   end
-  redis.call('HSET', key, unpack(fields))
   keep(run, key)
 end
 
@@ -128,11 +166,11 @@ local function retry(run, key)
   record_result(run)
   redis.call('HSET', key, 'settled', run.execution, 'started_at', '', 'worker_name', '', 'error', run.reason)
   redis.call('HDEL', key, 'progress')
-  if not run.flags:find('n') then
+  if not run.flags:find('n', 1, true) then
     add(key, 'retries_left', -1)
   end
   if run.type == '' then
-    prepare_foreign_retry(key, run.flags:find('n'), run.flags:find('a'), now)
+    prepare_foreign_retry(key, run.flags:find('n', 1, true), run.flags:find('a', 1, true), now)
   end
   if run.wait > 0 then
     redis.call('HSET', key, 'status', 'scheduled')
@@ -142,7 +180,7 @@ local function retry(run, key)
     end
   else
     redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now)
-    redis.call(run.flags:find('a') and 'LPUSH' or 'RPUSH', P .. ':queue:' .. run.queue, run.id)
+    redis.call(run.flags:find('a', 1, true) and 'LPUSH' or 'RPUSH', P .. ':queue:' .. run.queue, run.id)
   end
 end
 
@@ -161,7 +199,7 @@ end
 local function end_run(run, member)
   later('ZREM', leases, member)
   later('ZREM', P .. ':wip:' .. run.queue, member)
-  if run.flags:find('r') then
+  if run.flags:find('r', 1, true) then
     redis.call('DEL', P .. ':execution:' .. member)
     redis.call('ZREM', P .. ':executions:' .. run.id, run.execution)
     later('SREM', P .. ':worker:' .. worker .. ':executions', member)
@@ -231,7 +269,9 @@ local function write(run, member)
     leave_gates(P, run.id, member, ms)
   end
   if head[3] and head[3] ~= '' and run.event ~= '' then
-    pcall(emit, P, head[3], run.event, run.data or event_data(run, head[8]))
+    local brief = STATUS[run.kind] and run.keep >= 0 and run.keep < tonumber(EVENTS.kept)
+    local kept = brief and texts[math.max(TOLD_KEPT, run.keep)] or nil
+    pcall(emit, P, head[3], run.event, run.data or event_data(run, head[8]), kept)
   end
   count(run)
   return 'ok'
@@ -264,24 +304,31 @@ local function write_counts()
   end
 end
 
-local NOTHING, heads, first_run = {}, {}, 5 + N_HEADS
+-- What a run does not say of itself its head says, and else it is nothing.
+local heads, first_run = {}, 5 + N_HEADS
 for n = 1, N_HEADS do
-  heads[n] = cjson.decode(ARGV[4 + n])
+  local head = cjson.decode(ARGV[4 + n])
+  head.wait, head.reason, head.unique, head.exc_b64 = 0, '', '', ''
+  heads[texts[n]] = {__index = head}
 end
 
 local function read(at)
-  local head, more = heads[tonumber(ARGV[at])], ARGV[at + 7] ~= '' and cjson.decode(ARGV[at + 7]) or NOTHING
-  return {id = ARGV[at + 1], execution = ARGV[at + 2], value = ARGV[at + 3], begun = ARGV[at + 4], ended = ARGV[at + 5],
-    flags = ARGV[at + 6], exc = ARGV[at + 8], queue = head.queue, kind = head.kind, type = head.type, keep = head.keep,
-    count = head.count, event = head.event, wait = more.wait or 0, reason = more.reason or '', unique = more.unique or '',
-    exc_b64 = more.exc_b64 or '', data = more.data}
+  local run = setmetatable({id = ARGV[at + 1], execution = ARGV[at + 2], value = ARGV[at + 3], begun = ARGV[at + 4],
+    ended = ARGV[at + 5], flags = ARGV[at + 6], exc = ARGV[at + 8]}, heads[ARGV[at]])
+  if ARGV[at + 7] ~= '' then
+    local more = cjson.decode(ARGV[at + 7])
+    run.wait, run.reason, run.unique, run.exc_b64, run.data = more.wait, more.reason, more.unique, more.exc_b64, more.data
+  end
+  return run
 end
 
 return tell_together(function()
-  local out, members, ended = {}, {}, {}
+  local out, members, ids, ended = {}, {}, {}, {}
   for at = first_run, #ARGV, PER_RUN do
-    members[#members + 1] = ARGV[at + 1] .. ':' .. ARGV[at + 2]
+    ids[#ids + 1] = ARGV[at + 1]
+    members[#ids] = ARGV[at + 1] .. ':' .. ARGV[at + 2]
   end
+  any_dependent = has_any_dependent(ids)
   local scores = #members > 0 and redis.call('ZMSCORE', leases, unpack(members)) or {}
   for n, member in ipairs(members) do
     local run = read(first_run + (n - 1) * PER_RUN)

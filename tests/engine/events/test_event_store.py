@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from jobs.engine import Fleet
+from jobs.engine import Fleet, keys
 from jobs.engine.events import GAP, EventLog, stream_suffix
 from jobs.engine.outcome import Outcome
 from jobs.engine.scripts import script
@@ -189,3 +189,45 @@ def test_one_call_after_the_other_never_gives_an_id_twice(client: redis.Redis) -
             pipe.evalsha(script("publish").sha, 0, "rq", topic, "job:progress", "{}")
         ids = [parts(each.decode()) for each in pipe.execute()]
     assert ids == sorted(set(ids))
+
+
+def run_all(fleet: Fleet, count: int) -> None:
+    """Begin and finish so many jobs, in one call each."""
+    leases = leases_of(fleet)
+    settle(leases, *((run, Outcome("finished", value="null")) for run in lease(leases, count)))
+
+
+def test_the_events_of_jobs_that_are_dropped_by_count_go_a_minute_later(fleet: Fleet) -> None:
+    views = samples.double.enqueue_many([{}] * 8)
+    run_all(fleet, 8)
+    dropped = [view.id for view in views if not fleet.redis.exists(keys.job(view.id))]
+    left = {view.id: fleet.redis.ttl(f"rq:events::job:{view.id}") for view in views}
+    assert len(dropped) == 3
+    assert all((0 < seconds <= 60) == (job_id in dropped) for job_id, seconds in left.items())
+    assert [event.name for event in fleet.events.read(f"job:{dropped[0]}", tenant=None)][-1] == "job:completed"
+
+
+def test_a_job_that_is_not_kept_shows_its_end_for_a_minute(fleet: Fleet) -> None:
+    view = samples.forgotten.enqueue({})
+    run_all(fleet, 1)
+    assert not fleet.redis.exists(keys.job(view.id))
+    names = [event.name for event in fleet.events.read(f"job:{view.id}", tenant=None)]
+    assert names == ["job:queued", "job:started", "job:completed"]
+    assert 50 < fleet.redis.ttl(f"rq:events::job:{view.id}") <= 60
+    assert 3_500 < fleet.redis.ttl("rq:events::workspace:w1") <= 3_600
+
+
+def test_a_jobs_own_events_are_kept_no_longer_than_the_job(fleet: Fleet) -> None:
+    view = samples.brief.enqueue({})
+    run_all(fleet, 1)
+    assert 500 < fleet.redis.ttl(f"rq:events::job:{view.id}") <= 600
+    assert 3_500 < fleet.redis.ttl("rq:events::workspace:w1") <= 3_600
+
+
+def test_topics_that_are_not_the_jobs_own_are_not_forgotten_with_it(fleet: Fleet) -> None:
+    views = samples.double.enqueue_many([{}] * 6)
+    for view in views:
+        fleet.redis.hset(keys.job(view.id), "topics", ":workspace:shared")
+    run_all(fleet, 6)
+    assert sum(fleet.redis.exists(keys.job(view.id)) for view in views) == 5
+    assert fleet.redis.ttl("rq:events::workspace:shared") > 3_500

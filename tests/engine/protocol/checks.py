@@ -100,8 +100,15 @@ def check_all_seen(now: Snapshot, worker: str, room: dict[str, int], open_queues
 def check_nothing_leaks(model: Model, now: Snapshot) -> None:
     """After everything has ended no key of ours lives for ever but the bounded ones, and no list holds anything."""
     allowed = ("fleet:ended:", "fleet:quarantine", "fleet:overflowed:")
-    named = {"fleet:workers", "fleet:worker-queues", "fleet:dead", "fleet:reaper", "fleet:counters"}
-    lasting = {name for name, key in now.keys.items() if name.startswith("fleet:") and key.ttl < 0}
+    named = {
+        "fleet:workers",
+        "fleet:worker-queues",
+        "fleet:dead",
+        "fleet:reaper",
+        "fleet:counters",
+        "fleet:event-clock",
+    }
+    lasting = {name for name, key in now.keys.items() if name.startswith(("fleet:", "events:")) and key.ttl < 0}
     unbounded = [name for name in lasting - named if not name.startswith(allowed)]
     assert unbounded == [], unbounded
     assert now.lists == {}, now.lists

@@ -39,6 +39,16 @@ def double(payload: Number, context: Context) -> dict[str, int]:
     return {"value": 2 * payload.value}
 
 
+@job("samples.forgotten", retention=Retention(finished=timedelta(0)), topics=lambda p: ["workspace:w1"])
+def forgotten(payload: Number, context: Context) -> None:
+    """Not kept at all."""
+
+
+@job("samples.brief", retention=Retention(finished=timedelta(minutes=10)), topics=lambda p: ["workspace:w1"])
+def brief(payload: Number, context: Context) -> None:
+    """Kept for less long than events are."""
+
+
 @job("samples.report", topics=lambda p: ["workspace:w1"])
 def report(payload: Number, context: Context) -> None:
     """Progress and a log line."""
