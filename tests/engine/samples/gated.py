@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 from jobs.engine import Context, Limit, Payload, Retry, job
 from tests.engine.samples.jobs import SOON, Told, gate, tell
 
@@ -41,3 +44,11 @@ def traced(payload: Flow, context: Context) -> None:
 def metered(payload: Told, context: Context) -> None:
     """Of a lane that may have a rate window."""
     tell(payload, context.job_id)
+
+
+@job("samples.timed", limit=Limit(2), retry=Retry(max_retries=0))
+def timed(payload: Told, context: Context) -> None:
+    """At most two at once; tells when it began, under which worker, and when it ended."""
+    tell(payload, f"S {context.job_id} {os.getppid()}")
+    time.sleep(0.05)
+    tell(payload, f"E {context.job_id} {os.getppid()}")
