@@ -23,17 +23,19 @@ LARGEST_DATA = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A job as it was enqueued: its type's name, the payload's JSON text, and for whom."""
+    """A job as it was enqueued: its type's name, the payload's JSON text, for whom, and the limits that hold for it."""
 
     job_id: str
     name: str
     payload: str
     tenant: str = ""
     correlation_id: str = ""
+    gates: str = ""
 
     def signed_text(self) -> bytes:
         """What the signature covers; JSON keeps the parts apart."""
-        parts = (self.job_id, self.name, self.payload, self.tenant, self.correlation_id)
+        parts = [self.job_id, self.name, self.payload, self.tenant, self.correlation_id]
+        parts += [self.gates] if self.gates else []
         return f"[{VERSION},{','.join(map(quoted, parts))}]".encode("ascii")
 
 
@@ -46,12 +48,13 @@ class Seal:
         self._begin = f'["{PERFORM}",null,[{self._name},'
         self._headers = f'{{"v":{VERSION},"kid":{quoted(key_id)},"sig":"'
 
-    def data(self, job_id: str, payload: str, correlation_id: str) -> bytes:
+    def data(self, job_id: str, payload: str, correlation_id: str, gates: str = "") -> bytes:
         """RQ's `data` for its JSON serializer: [function, instance, args, kwargs]; compressed when that pays."""
         text, tenant, cid = quoted(payload), self._tenant, quoted(correlation_id)
         mac = self._mac.copy()
-        mac.update(f"[{VERSION},{quoted(job_id)},{self._name},{text},{tenant},{cid}]".encode("ascii"))
-        headers = f'{self._headers}{mac.hexdigest()}","tenant":{tenant},"cid":{cid}}}'
+        signed, told = (f",{quoted(gates)}", f',"gates":{quoted(gates)}') if gates else ("", "")
+        mac.update(f"[{VERSION},{quoted(job_id)},{self._name},{text},{tenant},{cid}{signed}]".encode("ascii"))
+        headers = f'{self._headers}{mac.hexdigest()}","tenant":{tenant},"cid":{cid}{told}}}'
         data = f"{self._begin}{text},{headers}],{{}}]".encode("ascii")
         return zlib.compress(data) if len(data) > COMPRESS_OVER else data
 
@@ -83,11 +86,11 @@ class Keys:
         """The envelope that these arguments of `perform` are. Raises Untrusted."""
         if not (isinstance(name, str) and isinstance(payload, str) and isinstance(headers, dict)):
             raise Untrusted("the envelope has the wrong shape")
-        tenant, cid = headers.get("tenant", ""), headers.get("cid", "")
-        if headers.get("v") != VERSION or not isinstance(tenant, str) or not isinstance(cid, str):
+        said = [headers.get(name, "") for name in ("tenant", "cid", "gates")]
+        if headers.get("v") != VERSION or not all(isinstance(each, str) for each in said):
             raise Untrusted("the envelope is of an unknown version")
         key = self._signing.get(str(headers.get("kid")))
-        envelope = Envelope(job_id, name, payload, tenant, cid)
+        envelope = Envelope(job_id, name, payload, *said)
         if key is None:
             raise Untrusted("the envelope is signed with an unknown key")
         expected = hmac.digest(key, envelope.signed_text(), "sha256").hex()

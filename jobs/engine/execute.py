@@ -35,6 +35,7 @@ class Run:
     attempt: int = 1
     timeout: float | None = None
     memory_mb: int | None = None
+    gates: str = ""
     retries_left: int = 0
     retry_intervals: tuple[float, ...] = ()
     callbacks: tuple[str, ...] = ()
@@ -72,8 +73,8 @@ def _verified(run: Run, call: Call, fleet: Fleet) -> Envelope:
     if len(call.args) != 3 or call.kwargs:
         raise Untrusted("the envelope has the wrong shape")
     sealed = fleet.keys.verify(run.job_id, *call.args)
-    if (sealed.name, sealed.tenant) != (run.job_type, run.tenant):
-        raise Untrusted("the job's type or tenant in Redis is not what was signed")
+    if (sealed.name, sealed.tenant, sealed.gates) != (run.job_type, run.tenant, run.gates):
+        raise Untrusted("the job's type, tenant or limits in Redis are not what was signed")
     return sealed
 
 

@@ -16,7 +16,7 @@ from jobs.engine.envelope import Keys
 from jobs.engine.errors import InvalidPayload
 from jobs.engine.heads import PLAIN, Due, Extras, Head, Heads, as_json
 from jobs.engine.job_types import JobType, Options
-from jobs.engine.limits import Limit, gates_of
+from jobs.engine.limits import gates_of
 from jobs.engine.new_jobs import NewJob
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Queue
@@ -42,8 +42,10 @@ def prepare(
         tenant = tenant_of(payload)
         head = known.get(tenant) or known.setdefault(tenant, heads.get(job_type, queue, tenant, extras))
         job_id = _chosen_id(options, tenant, job_type.name) or fresh_id if options else fresh_id
-        data = head.seal.data(job_id, payloads.dump(payload, keys.encrypt), correlation_id)
-        own = _own(job_type, payload, tenant, keys, options, limits) if has_more else (b"", ())
+        text = payloads.dump(payload, keys.encrypt)
+        gates = gates_of(job_type.name, limits, payload) if limits else ""
+        data = head.seal.data(job_id, text, correlation_id, gates)
+        own = _own(job_type, payload, tenant, keys, options, gates) if has_more else (b"", ())
         new.append(NewJob(job_id, head, now, correlation_id, data, *own))
     return new
 
@@ -111,7 +113,7 @@ def _chosen_id(options: Options, tenant: str, name: str) -> str | None:
 
 
 def _own(
-    job_type: JobType[Any], payload: Payload, tenant: str, keys: Keys, options: Options, limits: Sequence[Limit]
+    job_type: JobType[Any], payload: Payload, tenant: str, keys: Keys, options: Options, gates: str
 ) -> tuple[bytes, tuple[str, ...]]:
     """The hash fields that no other job of the call shares, as JSON, and the payload's fingerprints."""
     fields: dict[str, str] = {}
@@ -123,8 +125,8 @@ def _own(
     if options.get("idempotency_key"):
         digests = keys.digests(payloads.dump(payload, lambda secret: secret))
         fields["digest"] = digests[0]
-    if limits:
-        fields["gates"] = gates_of(job_type.name, limits, payload)
+    if gates:
+        fields["gates"] = gates
     return (as_json(fields) if fields else b""), digests
 
 

@@ -19,6 +19,7 @@ from jobs.engine.envelope import Envelope
 from jobs.settings import Settings
 from tests.conftest import wait_until
 from tests.engine.conftest import told, until_ended, until_quarantined
+from tests.engine.samples import gated
 from tests.engine.samples import jobs as samples
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
@@ -107,6 +108,21 @@ def test_a_job_whose_type_was_swapped_in_its_hash_is_set_aside(fleet: Fleet, spa
     fleet.redis.hset(keys.job(job.id), "type", "samples.greedy")
     spawn_worker()
     until_quarantined(fleet, job.id)
+
+
+@pytest.mark.parametrize("gates", [None, "limit:samples.pair=99", "limit:samples.other=2"])
+def test_a_job_whose_limits_were_altered_in_its_hash_is_set_aside(
+    fleet: Fleet, spawn_worker: Spawn, folder: Path, gates: str | None
+) -> None:
+    job = gated.pair.enqueue({"folder": str(folder)})
+    if gates is None:
+        fleet.redis.hdel(keys.job(job.id), "gates")
+    else:
+        fleet.redis.hset(keys.job(job.id), "gates", gates)
+    spawn_worker()
+    until_quarantined(fleet, job.id)
+    assert told(folder) == []
+    assert fleet.redis.zcard(keys.held("limit:samples.pair")) == 0
 
 
 def test_an_undeclared_callback_sets_the_job_aside(fleet: Fleet, spawn_worker: Spawn) -> None:

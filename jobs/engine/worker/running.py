@@ -123,12 +123,12 @@ class Running:
         seconds = None if self.timeout is None else self.timeout.total_seconds()
         order = (self.job_id, self.execution_id, self.data, self.job_type, self.tenant, self.attempt, seconds)
         if self.policy is not None and not (any(self.values[CALLBACKS]) or self.values[WEBHOOKS]):
-            return (*order, self.policy.memory_mb)
+            return (*order, self.policy.memory_mb, self.text(GATES))
         retries_left, intervals = self.rq_retry
         callbacks = [value.decode("utf-8", "replace") for value in self.values[CALLBACKS] if value]
         memory_mb = self.policy.memory_mb if self.policy else None
         told = (tuple(intervals), tuple(callbacks), bool(self.values[WEBHOOKS]), self.is_stopped)
-        return (*order, memory_mb, retries_left, *told)
+        return (*order, memory_mb, self.text(GATES), retries_left, *told)
 
     def settlement(self, ended: Outcome, begun: float, ended_at: float) -> Settlement:
         """What the settle script is told of this run's outcome; `begun` and `ended_at` are epoch seconds."""
