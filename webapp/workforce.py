@@ -10,6 +10,7 @@ from jobs.engine.broker import translate_errors
 from jobs.engine.scheduler.names import SCHEDULERS
 
 SCHEDULER_IS_GONE_AFTER = timedelta(seconds=5)
+MOST_GATES = 1000
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,19 @@ def at_work(fleet: Fleet) -> Workforce:
 
 
 def waiting(fleet: Fleet) -> dict[str, int]:
-    """The jobs that wait in each queue, with those filed because their lane is full. Raises BrokerUnavailable."""
+    """The jobs that wait in each queue, with those filed for a full lane, a limit, a turn or a rate window.
+
+    Of gates with somebody before them a thousand are counted. Raises BrokerUnavailable.
+    """
     names = [queue.value for queue in Queue]
     with translate_errors(), fleet.redis.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.smembers(f"{keys.FLEET}:overflowed:{name}")
-        lanes = [sorted(lane.decode() for lane in found) for found in pipe.execute()]
+        pipe.zrange(keys.GATES, 0, MOST_GATES - 1)
+        *lanes, gates = [sorted(member.decode() for member in found) for found in pipe.execute()]
         lists = [(name, keys.queue(name)) for name in names]
         lists += [(name, keys.overflow(name, lane)) for name, found in zip(names, lanes, strict=True) for lane in found]
+        lists += [(name, keys.waiting(name, gate)) for name in names for gate in gates]
         for _, key in lists:
             pipe.llen(key)
         counts = dict.fromkeys(names, 0)

@@ -16,6 +16,7 @@ REAPER = f"{FLEET}:reaper"
 FOLLOW_UPS = f"{FLEET}:follow-ups"
 FILED = f"{FLEET}:filed"
 PAUSED = f"{FLEET}:paused"
+GATES = f"{FLEET}:gates"
 QUARANTINE = f"{FLEET}:quarantine"
 QUARANTINE_REASONS = f"{FLEET}:quarantine:reasons"
 

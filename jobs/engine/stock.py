@@ -39,6 +39,8 @@ def perform(name: str, payload: str, headers: dict[str, Any]) -> Any:
     policy = ours.policy(job_type)
     attempt = int(ours.redis.hincrby(keys.job(job.id), "attempts", 1))
     _tell(ours, sealed, "job:started", attempt)
+    if sealed.gates or ours.windows:
+        script("begun_elsewhere")(ours.redis, keys.PREFIX, job.id, " ".join(ours.windows.values()))
     try:
         values = payloads.load(job_type.payload_type, sealed.payload, ours.keys.decrypt)
         with _captured(Run(job.id, "", b"", sealed.name, sealed.tenant, attempt), ours) as reporter:

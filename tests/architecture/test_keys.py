@@ -26,7 +26,7 @@ PLACE = re.compile(r"[A-Z]{2,}")
 
 @pytest.fixture
 def environ(environ: dict[str, str]) -> dict[str, str]:
-    return {**environ, "JOB_MODULES": "tests.engine.samples"}
+    return {**environ, "JOB_MODULES": "tests.engine.samples", "AUDIT_RATE_LIMIT_PER_MINUTE": "4"}
 
 
 @pytest.fixture
@@ -41,6 +41,9 @@ def busy_fleet(fleet: Fleet, settings: Settings, spawn: Any, spawn_worker: Any, 
     foreign = rq_queue.enqueue("os.getcwd")
     for number in range(3):
         fleet.enqueue("samples.audited", {**told, "name": f"audited-{number}"})
+    for number in range(3):
+        fleet.enqueue("samples.pair", {**told, "name": f"pair-{number}"})
+        fleet.enqueue("samples.metered", told)
     holder = fleet.enqueue("samples.only_one", told)
     rq_queue.enqueue("os.getcwd", depends_on=holder.id)
     later = fleet.enqueue("samples.later", {**told, "name": "later"})
@@ -85,6 +88,7 @@ def test_every_key_that_the_engine_names_is_in_the_table() -> None:
         keys.commands("WORKER"),
     }
     named |= {keys.inbox("WORKER", "QUEUE"), keys.overflow("QUEUE", "LANE")}
+    named |= {keys.waiting("QUEUE", "GATE"), keys.admitted("QUEUE", "GATE"), keys.held("GATE")}
     named |= {keys.unique("TYPE", "VALUE"), keys.ended("TYPE", "STATE")}
     named |= {
         keys.registry(kind, "QUEUE") for kind in ("wip", "finished", "failed", "scheduled", "deferred", "canceled")

@@ -15,8 +15,9 @@ from rq.serializers import JSONSerializer
 from jobs.engine import Fleet, keys
 from tests.conftest import ROOT
 from tests.engine.conftest import names_of_events, told
+from tests.engine.samples import gated, printing
 from tests.engine.samples import jobs as samples
-from tests.engine.samples import printing
+from tests.engine.test_gates import left_over
 
 Drain = Callable[[], None]
 
@@ -91,3 +92,11 @@ def test_an_altered_job_fails_there_instead_of_running(fleet: Fleet, stock_worke
     stock_worker()
     assert fetch(fleet, job.id).get_status() == "failed"
     assert told(folder, "one") == told(folder, "two") == []
+
+
+def test_jobs_that_wait_for_a_limit_or_a_turn_are_queued_one_after_another(fleet: Fleet, stock_worker: Drain) -> None:
+    turns = gated.fair.enqueue_many([{}] * 4)
+    flows = gated.flow.enqueue_many([{}] * 4)
+    stock_worker()
+    assert {fleet.jobs.get(job.id).status for job in (*turns, *flows)} == {"completed"}
+    assert left_over(fleet) == []

@@ -187,13 +187,15 @@ def test_workers_and_schedulers_show_while_they_give_signs_of_life(client: Flask
     assert "fleet_workers 2.0" in text and "fleet_schedulers 1.0" in text
 
 
-def test_jobs_that_wait_for_a_full_lane_are_counted(client: FlaskClient, app: APIFlask, upload: Post) -> None:
+def test_jobs_that_are_filed_are_counted(client: FlaskClient, app: APIFlask, upload: Post) -> None:
     upload(("a.txt", b"words"))
     redis = app.extensions["fleet"].redis
     redis.sadd(f"{keys.FLEET}:overflowed:default", "ingestion")
     redis.rpush(keys.overflow("default", "ingestion"), "job-1", "job-2")
+    redis.zadd(keys.GATES, {"limit:x.y": 1})
+    redis.rpush(keys.waiting("default", "limit:x.y"), "job-3", "job-4")
     text = client.get("/metrics").text
-    assert 'fleet_jobs_waiting{queue="default"} 3.0' in text
+    assert 'fleet_jobs_waiting{queue="default"} 5.0' in text
     assert 'fleet_jobs_waiting{queue="low"} 0.0' in text
 
 
