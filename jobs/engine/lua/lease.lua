@@ -17,6 +17,7 @@
 --include lib_execution
 --include lib_foreign
 --include lib_passing
+--include lib_pauses
 --include lib_readers
 local P, worker, request, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_ms, horizon, room, idle = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
@@ -70,24 +71,6 @@ local function remembered()
     end
   end
   return #jobs > 0
-end
-
-local function what_is_paused()
-  local blocked, paused_lanes, all = {}, {}, redis.call('EXISTS', P .. ':suspended') == 1
-  for _, entry in ipairs(redis.call('SMEMBERS', P .. ':fleet:paused')) do
-    local kind, name = entry:match('^(%a+):(.*)$')
-    if kind == 'queue' then
-      blocked[name] = true
-    elseif kind == 'lane' and free[name] then
-      free[name] = 0
-      paused_lanes[#paused_lanes + 1] = name
-    end
-    all = all or (kind == 'worker' and name == worker)
-  end
-  for _, queue in ipairs(all and queues or {}) do
-    blocked[queue] = true
-  end
-  return blocked, paused_lanes
 end
 
 local function lane_of(name)
@@ -317,7 +300,7 @@ return tell_together(function()
     return {ms, '', jobs, 0, alone and 1 or 0, 0, ''}
   end
   admit_due(P, windows, ms)
-  local blocked_queues, paused_lanes = what_is_paused()
+  local blocked_queues, paused_lanes = what_is_paused(P, worker, queues, free)
   local readers = readers_of(blocked_queues)
   local blocked = names_of(readers)
   hand_out(readers)

@@ -14,11 +14,9 @@
 --include lib_events
 --include lib_execution
 --include lib_foreign
---include lib_gates
 local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
 local seconds, fraction = tonumber(time[1]), tonumber(time[2]) / 1000000
-local ms = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
 local PER_RUN, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT, TOLD_KEPT = 9, tonumber(ARGV[4]), 3, 200, 60, 60
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'stopped'}
@@ -32,6 +30,25 @@ local texts = setmetatable({}, {__index = function(known, number)
   return known[number]
 end})
 local ended_at, any_dependent = string.format('%.9f', seconds + fraction), true
+
+-- Most calls need no gates, and every function that a script makes costs.
+local gates
+local function gates_library()
+--include lib_gates
+  return {leave = leave_gates, open_freed = open_freed, ms = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)}
+end
+
+-- A run has ended and gives back what it held; who waited for that goes on once all runs are written.
+local function leave_gates(id, member)
+  gates = gates or gates_library()
+  gates.leave(P, id, member, gates.ms)
+end
+
+local function open_gates()
+  if gates then
+    gates.open_freed(P, gates.ms)
+  end
+end
 
 -- The events of a job that is dropped go soon too, but not before somebody who lost the connection has come back.
 local function forget_events(id, topics)
@@ -251,7 +268,7 @@ local function write(run, member)
     if not LIVE[head[1] or ''] then
       release_unique(run.id, run.unique)
     end
-    leave_gates(P, run.id, member, ms)
+    leave_gates(run.id, member)
     return 'stale'
   end
   if head[4] then
@@ -266,7 +283,7 @@ local function write(run, member)
   end
   apply(run, key, head[5] and head[5] ~= '')
   if head[6] then
-    leave_gates(P, run.id, member, ms)
+    leave_gates(run.id, member)
   end
   if head[3] and head[3] ~= '' and run.event ~= '' then
     local brief = STATUS[run.kind] and run.keep >= 0 and run.keep < tonumber(EVENTS.kept)
@@ -280,13 +297,13 @@ end
 -- One outcome that can't be written must not keep the others from being written: its job is set aside.
 local function settle(run, member, held)
   if not held then
-    leave_gates(P, run.id, member, ms)
+    leave_gates(run.id, member)
     return redis.pcall('HGET', P .. ':job:' .. run.id, 'settled') == run.execution and 'again' or 'stale'
   end
   local ok, answer = pcall(write, run, member)
   if not ok then
     pcall(quarantine, P, run.id, run.queue, 'its outcome could not be written: ' .. tostring(answer), seconds)
-    leave_gates(P, run.id, member, ms)
+    leave_gates(run.id, member)
     return 'refused'
   end
   return answer
@@ -335,7 +352,7 @@ return tell_together(function()
     out[n] = settle(run, member, scores[n] and not ended[member])
     ended[member] = true
   end
-  open_freed(P, ms)
+  open_gates()
   flush()
   for set, kept in pairs(kept_counts) do
     trim(set, kept[1], kept[2])
