@@ -107,10 +107,15 @@ local function forget_line(P, gate, queue)
   end
 end
 
--- What of a job that waits under a gate is to come after it; nil when it does not wait there any more.
-local function gates_after(P, gate, id)
-  local head = redis.pcall('HMGET', P .. ':job:' .. id, 'status', 'filed', 'gates')
-  if head.err or head[1] ~= 'queued' or head[2] ~= gate.key then
+-- What of a job that waits under a gate is to come after it; nil when it does not wait there any more. One that can't be
+-- read goes to RQ's list, where the lease sets it aside.
+local function gates_after(P, gate, queue, id)
+  local key = P .. ':job:' .. id
+  local head = redis.pcall('HMGET', key, 'status', 'filed', 'gates')
+  if head.err or (not head[1] and redis.call('EXISTS', key) == 1) then
+    redis.call('RPUSH', P .. ':queue:' .. queue, id)
+    return nil
+  elseif head[1] ~= 'queued' or head[2] ~= gate.key then
     return nil
   end
   local gates, after = gates_of(head[3]), 1
@@ -129,7 +134,7 @@ admit = function(P, gate, queue, ms)
     if not id then
       break
     end
-    local gates, after = gates_after(P, gate, id)
+    local gates, after = gates_after(P, gate, queue, id)
     if gates then
       redis.call('HDEL', P .. ':job:' .. id, 'filed')
       give_ticket(P, gate, queue, id, ms)

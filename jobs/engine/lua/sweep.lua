@@ -62,7 +62,8 @@ local function count_of(key, queue)
   end
   local line, count = P .. ':fleet:waiting:' .. queue .. ':' .. key, declared_count(key, declared)
   for _ = 1, count and 0 or TRIES do
-    local gates = gates_after(P, {key = key}, redis.call('LINDEX', line, 0) or '')
+    local first = redis.call('LINDEX', line, 0)
+    local gates = first and gates_after(P, {key = key}, queue, first)
     if gates then
       for _, gate in ipairs(gates) do
         count = gate.key == key and gate.count or count
