@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -41,9 +42,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Leased:
-    """What a lease call gave: runs, queues that are paused, and whether the call stopped before it had seen all."""
+    """What a lease call gave: runs (read when looked at), queues that are paused, whether there may be more."""
 
-    runs: list[Running]
+    jobs: Sequence[Any] = field(repr=False)
+    read: Callable[[Any], Running] = field(repr=False)
     server_time: datetime
     blocked: frozenset[str]
     more: bool
@@ -52,6 +54,11 @@ class Leased:
     opens_in: timedelta | None
     """Until the next rate window opens before which somebody waits."""
     paused_lanes: frozenset[str]
+
+    @cached_property
+    def runs(self) -> list[Running]:
+        """The runs."""
+        return [self.read(each) for each in self.jobs]
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,8 @@ class Leases:
         """What the lease script has answered."""
         server_ms, blocked, jobs, more, alone, opens_at, lanes = reply
         return Leased(
-            runs=[of_reply(each, self._fleet, self.kept) for each in jobs],
+            jobs=jobs,
+            read=lambda job: of_reply(job, self._fleet, self.kept),
             server_time=datetime.fromtimestamp(server_ms / 1000, UTC),
             blocked=_names(blocked),
             more=bool(more),

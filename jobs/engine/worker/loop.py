@@ -163,7 +163,7 @@ class WorkLoop:
         ended: list[EndedRun] = []
         try:
             ended = self._settler.due()
-            is_idle = len(self._roster) <= len(ended)
+            is_idle = len(self._roster) <= len(ended) and not self._slots.held
             ask = None if self._stop_at is not None else self._requests.ask(self._most(), is_idle)
             if ended or ask is not None:
                 self._passes_seen = self._follow_ups.passes if ask is not None else self._passes_seen
@@ -184,11 +184,8 @@ class WorkLoop:
             self._roster.remove([each.running for each in answer.ended])
             if self._burst or self._requests.drains:
                 self._requests.wake()
-        late = answer.took > self._settings.lease
-        batches = self._take(answer.leased, late) if answer.leased is not None else []
-        self._send()  # while Redis works on it, the rest of this
-        for runs in batches:
-            self._overseer.begin(runs)
+        if answer.leased is not None:
+            self._take(answer.leased, answer.took > self._settings.lease)
         self._heartbeat.state = "busy" if self._roster else "idle"
         if answer.settled is not None:
             self._run_log.write(answer.ended, answer.settled.words)
@@ -202,17 +199,24 @@ class WorkLoop:
         self._settler.postpone()
         self._requests.postpone()
 
-    def _take(self, leased: Leased, late: bool) -> list[list[Running]]:
-        """What is to be handed out together; what came so `late` that its leases are past may be running elsewhere."""
-        self._requests.answered(leased)
+    def _take(self, leased: Leased, late: bool) -> None:
+        """Share out what was leased; what came so `late` that its leases are past may be running elsewhere."""
+        self.begun += len(leased.jobs)
+        self._slots.held = self._requests.answered(leased)
+        if not leased.must_drain:
+            self._send()  # while Redis works on that, the rest of this
+        self._slots.held = 0
         if self._requests.pauses_more:
             self.pool.take_back()
-        self.begun += len(leased.runs)
         self._roster.add(leased.runs)
         for running in leased.runs if late else ():
             self._overseer.give_back(running, "its lease had run out before it could begin")
         ready = [] if late else [each for each in leased.runs if self._overseer.may_begin(each, leased.server_time)]
-        batches = [runs for runs in self._requests.batches(ready) if self._has_room_for(runs)]
+        for runs in filter(self._has_room_for, self._requests.batches(ready)):
+            self._overseer.begin(runs)
+        self._look_for_more(leased)
+
+    def _look_for_more(self, leased: Leased) -> None:
         wants_more = self._slots.free > 0 and self._most() != 0
         if wants_more and (leased.more or self._requests.is_old):
             self._requests.wake()
@@ -224,7 +228,6 @@ class WorkLoop:
             self._requests.wake_within(LOOK_AGAIN)
         if leased.opens_in is not None and wants_more:
             self._requests.wake_within(leased.opens_in.total_seconds())
-        return batches
 
     def _has_room_for(self, runs: Sequence[Running]) -> bool:
         """Take a slot for runs of one lane; where there is none after all they go back to their queue."""

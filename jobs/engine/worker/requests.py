@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import uuid4
 
 from jobs.engine.worker.leasing import SLOT, Ask, Leased
@@ -23,6 +23,7 @@ class Requests:
     def __init__(self, slots: Slots, order: QueueOrder, pace: Pace) -> None:
         self._slots, self._order, self._pace = slots, order, pace
         self._open: Ask | None = None
+        self._tiny: Mapping[str, int] = {}
         self._repeats = False
         self.drains = False
         """Whether the worker takes no more until it runs nothing."""
@@ -67,11 +68,10 @@ class Requests:
         """A request for nothing, which empties the inboxes."""
         return Ask(_request_id(), 0, self._lanes())
 
-    def answered(self, leased: Leased) -> None:
-        """The open request's reply has come."""
-        tiny = self._open.tiny if self._open is not None else {}
-        for running in leased.runs:
-            running.is_tiny = running.job_type in tiny and not running.has_died_before
+    def answered(self, leased: Leased) -> int:
+        """The open request's reply has come; returns how many slots its runs take at most."""
+        room = self._open.room if self._open is not None else 0
+        self._tiny = self._open.tiny if self._open is not None else {}
         self._open = None
         self.is_old, self._repeats = self._repeats, False
         self.drains = leased.must_drain
@@ -79,7 +79,8 @@ class Requests:
             {f"queue:{name}" for name in leased.blocked} | {f"lane:{name}" for name in leased.paused_lanes}
         )
         self.pauses_more, self._paused = bool(paused - self._paused), paused
-        self._order.taken(len(leased.runs))
+        self._order.taken(len(leased.jobs))
+        return min(len(leased.jobs), room // SLOT)
 
     def may_begin(self, running: Running) -> bool:
         """Whether neither the run's queue nor its lane is paused, as far as the last answer told."""
@@ -95,6 +96,7 @@ class Requests:
         full: dict[str, float] = {}
         for running in runs:
             lane = running.lane
+            running.is_tiny = running.job_type in self._tiny and not running.has_died_before
             if not running.is_tiny:
                 yield [running]
                 continue

@@ -15,11 +15,13 @@ class Slots:
         self.concurrency = concurrency
         self._lanes = dict(lanes)
         self._taken: Counter[str] = Counter()
+        self.held = 0
+        """Slots for runs that were leased and are not shared out yet, of lanes that are not known yet."""
 
     @property
     def free(self) -> int:
         """Slots that nothing runs in."""
-        return max(0, self.concurrency - self._taken.total())
+        return max(0, self.concurrency - self._taken.total() - self.held)
 
     def has_room(self, lane: str) -> bool:
         """Whether a job of that lane may begin."""
@@ -27,7 +29,7 @@ class Slots:
 
     def free_by_lane(self) -> dict[str, int]:
         """Free slots of each lane."""
-        return {lane: max(0, bound - self._taken[lane]) for lane, bound in self._lanes.items()}
+        return {lane: max(0, bound - self._taken[lane] - self.held) for lane, bound in self._lanes.items()}
 
     def take(self, lane: str) -> None:
         """A child begins with jobs of that lane."""
