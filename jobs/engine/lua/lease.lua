@@ -148,7 +148,7 @@ local function put_aside_like_others(id, queue, key, is_filed)
     return false
   end
   local lane = lane_of(head[3])
-  if free[lane] < (tiny[head[2]] and 1 or SLOT) then
+  if free[lane] < (tiny[head[2]] or SLOT) then
     return not is_filed and (file(id, queue, lane) or true)
   end
   return not head[5] and follows_others(P, id, queue, gates_of(head[4], declared.windows[lane]))
