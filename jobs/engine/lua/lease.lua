@@ -38,7 +38,7 @@ local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(ton
 local lease_until, wip_until = string.format('%d', ms + lease_ms), string.format('%d', seconds + horizon)
 local memory_key, leases = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases'
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {cjson.encode(request)}, false, false
-local windows, puts_aside = windows_of(declared.windows), false
+local windows, puts_aside, overflowed = windows_of(declared.windows), false, {}
 
 -- Whether workers died while they ran this job.
 local function is_suspect(fields)
@@ -82,9 +82,12 @@ local function file(id, queue, lane, is_filed)
   if is_filed then
     return 'stays'
   end
-  redis.call('HSET', P .. ':job:' .. id, 'filed', 'lane:' .. lane)
-  later('RPUSH', P .. ':fleet:overflow:' .. queue .. ':' .. lane, id)
-  later('SADD', P .. ':fleet:overflowed:' .. queue, lane)
+  local line = queue .. ':' .. lane
+  later('RPUSH', P .. ':fleet:overflow:' .. line, id)
+  if not overflowed[line] then
+    later('SADD', P .. ':fleet:overflowed:' .. queue, lane)
+    overflowed[line] = true
+  end
   filed, puts_aside = filed + 1, true
 end
 
@@ -142,16 +145,17 @@ local function begin_alone(id, queue, lane, key, fields, is_filed)
 end
 
 -- Where one job was put aside the next ones may be of its kind: a short look is enough for these. True when it was.
+-- Whether it still waits at all is seen when it is its turn.
 local function put_aside_like_others(id, queue, key, is_filed)
-  local head = redis.pcall('HMGET', key, 'status', 'type', 'lane', unpack(next(sent_away) and {'gates', 'given_back'} or {}))
-  if head.err or head[1] ~= 'queued' then
+  local head = redis.pcall('HMGET', key, 'lane', unpack(next(sent_away) and {'gates', 'given_back'} or {}))
+  if head.err then
     return false
   end
-  local lane = lane_of(head[3])
-  if free[lane] < (tiny[head[2]] or SLOT) then
+  local lane = lane_of(head[1])
+  if free[lane] < 1 then
     return not is_filed and (file(id, queue, lane) or true)
   end
-  return not head[5] and follows_others(P, id, queue, gates_of(head[4], declared.windows[lane]))
+  return not head[3] and follows_others(P, id, queue, gates_of(head[2], declared.windows[lane]))
 end
 
 -- Look at a popped id: hand it out, file it, drop it or set it aside.

@@ -51,8 +51,11 @@ local function room_at(P, gate, queue, ms)
   return gate.count - used(P, gate, ms) - redis.call('ZCARD', tickets_of(P, gate, queue))
 end
 
+local without_tickets = {}
+
 local function give_ticket(P, gate, queue, id, ms)
   local tickets = tickets_of(P, gate, queue)
+  without_tickets[tickets] = nil
   redis.call('ZADD', tickets, ms, id)
   redis.call('EXPIRE', tickets, TICKET_KEPT)
 end
@@ -160,8 +163,7 @@ end
 -- A job that waits or is queued leaves for good: out of its line, and its tickets go to the next ones.
 local function leave_line(P, id, queue, gates, filed, ms)
   if filed then
-    local lane = filed:match('^lane:(.*)$')
-    local line = lane and P .. ':fleet:overflow:' .. queue .. ':' .. lane or P .. ':fleet:waiting:' .. queue .. ':' .. filed
+    local line = P .. ':fleet:waiting:' .. queue .. ':' .. filed
     if redis.call('LLEN', line) <= LONGEST_SEARCH then
       redis.call('LREM', line, 1, id)
     end

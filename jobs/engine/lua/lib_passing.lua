@@ -35,10 +35,18 @@ local function file_met(P, gate, queue, id, goes_first)
   line_up(gate, queue, id, goes_first and 'first' or 'back')
 end
 
+local function has_ticket(P, gate, queue, id)
+  local tickets = tickets_of(P, gate, queue)
+  if without_tickets[tickets] == nil then
+    without_tickets[tickets] = redis.call('EXISTS', tickets) == 0
+  end
+  return not without_tickets[tickets] and redis.call('ZSCORE', tickets, id)
+end
+
 -- A job before whose first gate others were sent away in this call goes the same way, if it has no ticket.
 local function follows_others(P, id, queue, gates)
   local gate = gates[1]
-  local follows = gate and sent_away[queue .. ' ' .. gate.key] and not redis.call('ZSCORE', tickets_of(P, gate, queue), id)
+  local follows = gate and sent_away[queue .. ' ' .. gate.key] and not has_ticket(P, gate, queue, id)
   if follows then
     file_met(P, gate, queue, id, false)
   end
@@ -49,7 +57,7 @@ end
 local function may_pass(P, id, queue, gates, given_back, ms)
   local unasked = {}
   for _, gate in ipairs(gates) do
-    local ticket = redis.call('ZSCORE', tickets_of(P, gate, queue), id)
+    local ticket = has_ticket(P, gate, queue, id)
     if not is_open(P, gate, queue, ticket or given_back, ms) then
       for _, passed in ipairs(unasked) do
         give_ticket(P, passed, queue, id, ms)

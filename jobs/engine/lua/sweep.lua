@@ -33,7 +33,7 @@ end
 
 -- Whether the job still is on its way from the gate to its lease. RQ's list is searched for what is long on its way.
 local function is_on_its_way(id, queue, gate, since)
-  local head = redis.pcall('HMGET', P .. ':job:' .. id, 'status', 'origin', 'filed')
+  local head = redis.pcall('HMGET', P .. ':job:' .. id, 'status', 'origin', 'filed', 'lane')
   if head.err or head[1] ~= 'queued' or (head[2] or queue) ~= queue or head[3] == gate.key then
     return false
   end
@@ -43,7 +43,8 @@ local function is_on_its_way(id, queue, gate, since)
   end
   searches = searches - 1
   redis.call('ZADD', tickets_of(P, gate, queue), 'XX', ms, id)
-  return redis.call('LPOS', list, id) ~= false
+  local overflow = P .. ':fleet:overflow:' .. queue .. ':' .. (head[4] or 'default')
+  return redis.call('LPOS', list, id) ~= false or redis.call('LPOS', overflow, id, 'MAXLEN', LONGEST_LIST) ~= false
 end
 
 local function drop_tickets(gate, queue)

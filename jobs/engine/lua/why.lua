@@ -3,7 +3,7 @@
 -- job does not wait. Searches of lists are bounded: `at_least` says that there may be more.
 --include lib_gates
 local P, id, windows = ARGV[1], ARGV[2], gates_of(ARGV[3])
-local key, LONGEST_LOOK, MOST = P .. ':job:' .. id, 10000, 20
+local key, LONGEST_LOOK, LONGEST_OVERFLOW, MOST = P .. ':job:' .. id, 10000, 200000, 20
 local time = redis.call('TIME')
 local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local head = redis.pcall('HMGET', key, 'status', 'origin', 'filed', 'gates', 'lane', 'tenant', 'attempts', 'quarantined')
@@ -13,12 +13,12 @@ end
 local status, queue, filed, lane, tenant = head[1], head[2] or 'default', head[3], head[5], head[6]
 
 -- How many stand before it in a list; nil when it is not there.
-local function place_in(list, more)
-  local place = redis.call('LPOS', list, id, 'MAXLEN', LONGEST_LOOK)
+local function place_in(list, more, longest)
+  local place = redis.call('LPOS', list, id, 'MAXLEN', longest or LONGEST_LOOK)
   if place then
     return {ahead = place + (more or 0)}
   end
-  return redis.call('LLEN', list) > LONGEST_LOOK and {ahead = LONGEST_LOOK, at_least = true} or nil
+  return redis.call('LLEN', list) > (longest or LONGEST_LOOK) and {ahead = LONGEST_LOOK, at_least = true} or nil
 end
 
 local function with(reason, facts)
@@ -86,12 +86,8 @@ end
 
 -- Where it was put aside.
 local function filed_under(place)
-  local kind, name = place:match('^(%l+):(.*)$')
-  if kind == 'lane' then
-    local facts = place_in(P .. ':fleet:overflow:' .. queue .. ':' .. name) or {}
-    facts.what = place
-    return with(name == '!alone' and 'runs_alone' or 'lane_full', facts)
-  elseif kind == 'turn' then
+  local kind = place:match('^(%l+):')
+  if kind == 'turn' then
     local before = redis.call('ZCARD', P .. ':fleet:admitted:' .. queue .. ':' .. place)
     return with('turn', place_in(P .. ':fleet:waiting:' .. queue .. ':' .. place, before))
   elseif kind == 'window' then
@@ -102,14 +98,29 @@ local function filed_under(place)
   return with('limit', facts)
 end
 
+-- What was put aside for a full lane says nothing of it: that is searched for far, the front of RQ's list having been.
+local function put_aside(found)
+  for _, name in ipairs({'!alone', lane or 'default', 'default'}) do
+    local facts = place_in(P .. ':fleet:overflow:' .. queue .. ':' .. name, 0, LONGEST_OVERFLOW)
+    if facts then
+      facts.what = 'lane:' .. name
+      return with(name == '!alone' and 'runs_alone' or 'lane_full', facts)
+    end
+  end
+  return found and with('queue', found) or with('nowhere')
+end
+
 local function in_line(names)
   for _, worker in ipairs(names) do
     if redis.call('LPOS', P .. ':fleet:inbox:' .. worker .. ':' .. queue, id) then
       return with('queue', {ahead = 0})
     end
   end
-  local facts = place_in(P .. ':queue:' .. queue)
-  return facts and with('queue', facts) or with('nowhere')
+  local found = place_in(P .. ':queue:' .. queue)
+  if found and not found.at_least then
+    return with('queue', found)
+  end
+  return put_aside(found)
 end
 
 local function why_queued()
