@@ -15,6 +15,7 @@ from jobs.engine.policy import Retry
 Kind = Literal["finished", "failed", "cancelled", "stopped", "retry", "released", "lost", "quarantined"]
 DECIDED_BY_CHILDREN = ("finished", "failed", "cancelled", "retry", "quarantined", "released")
 LONGEST_TRACEBACK = 20_000
+LONGEST_WAIT = timedelta(days=3660)
 LONGEST_MESSAGE = 1_000
 LARGEST_RESULT = 1024 * 1024
 _as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -75,7 +76,7 @@ def of_error(error: BaseException, retry: Retry | None, attempt: int) -> Outcome
 def of_message(values: Any) -> Outcome:
     """The outcome that a child sent as JSON. Raises ValueError, TypeError or KeyError for anything else."""
     wait = values["wait"]
-    ended = Outcome(**{**values, "wait": None if wait is None else timedelta(seconds=float(wait))})
+    ended = Outcome(**{**values, "wait": None if wait is None else min(timedelta(seconds=float(wait)), LONGEST_WAIT)})
     texts = (ended.error_type, ended.message, ended.traceback, ended.value or "", ended.flags)
     if (
         ended.kind not in DECIDED_BY_CHILDREN

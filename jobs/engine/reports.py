@@ -45,7 +45,9 @@ class Report:
 def is_one(kind: str, value: Any) -> bool:
     """Whether a value that a child sent can be a report's."""
     lines = value.get("lines", "") if isinstance(value, dict) else None
-    return isinstance(lines, str) and len(lines) <= LARGEST and ("lines" in value) == (kind == "output")
+    if not isinstance(lines, str) or not lines.isascii() or len(lines) > LARGEST:
+        return False
+    return ("lines" in value) == (kind == "output")
 
 
 def write(client: redis.Redis, reports: Iterable[Report]) -> None:

@@ -249,55 +249,7 @@ local function take_from(reader)
   return #jobs > before
 end
 
-local function readers_of(blocked)
-  local readers = {}
-  for n, queue in ipairs(queues) do
-    readers[n] = not blocked[queue] and reader_of(queue) or nil
-  end
-  return readers
-end
-
-local function hand_out(readers)
-  local picked, taken = 0, true
-  while taken and room > 0 and scanned < SCAN_LIMIT and not alone do
-    picked = picked + 1
-    local preferred = (picks:byte(picked) or 49) - 48
-    taken = readers[preferred] and take_from(readers[preferred])
-    for n = 1, #queues do
-      taken = taken or (n ~= preferred and readers[n] and take_from(readers[n]))
-    end
-  end
-end
-
--- What woke the worker and does not fit goes back for others.
-local function empty_inboxes()
-  for _, queue in ipairs(queues) do
-    local inbox = P .. ':fleet:inbox:' .. worker .. ':' .. queue
-    while redis.call('LMOVE', inbox, P .. ':queue:' .. queue, 'RIGHT', 'LEFT') do end
-  end
-end
-
--- One worker at a time runs empty for the jobs that have to run alone.
-local function drains()
-  local claim = P .. ':fleet:alone-claim'
-  if not must_drain then
-    return 0
-  end
-  redis.call('SET', claim, worker, 'NX', 'PX', CLAIM_MS)
-  if redis.call('GET', claim) ~= worker then
-    return 0
-  end
-  redis.call('PEXPIRE', claim, CLAIM_MS)
-  return 1
-end
-
-local function names_of(readers)
-  local blocked = {}
-  for n, queue in ipairs(queues) do
-    blocked[#blocked + 1] = not readers[n] and queue or nil
-  end
-  return blocked
-end
+--include lib_sharing_out
 
 return tell_together(function()
   if remembered() then
@@ -307,6 +259,7 @@ return tell_together(function()
   local blocked_queues, paused_lanes = what_is_paused(P, worker, queues, free)
   local readers = readers_of(blocked_queues)
   local blocked = names_of(readers)
+  begin_with_alone(readers)
   hand_out(readers)
   for _, reader in pairs(readers) do
     put_back(reader)

@@ -17,6 +17,8 @@ from jobs.engine import broker, keys
 from jobs.settings import Settings
 
 WAIT = broker.LONGEST_BLOCK.total_seconds()
+REFUSED = 1.0
+"""Seconds until a queue is waited for again after Redis refused that (it is full, or the key is no list)."""
 LATE = 2.0
 """Seconds after which a call that should have ended is given up with its connection."""
 
@@ -72,6 +74,7 @@ class Bell:
         self.is_armed = False
         self.client_id = 0
         self.give_up_at: float | None = None
+        self._not_before = 0.0
         self._selector = selector
         self._command = ("BLMOVE", keys.queue(queue), keys.inbox(worker, queue), "LEFT", "RIGHT", WAIT)
         self._pool: Any = broker.connect(settings, purpose=f"doorbell-{queue}", blocking=True).connection_pool
@@ -82,6 +85,8 @@ class Bell:
         self.is_armed = True
         if self.give_up_at is not None:
             return True
+        if time.monotonic() < self._not_before:
+            return False
         try:
             if self._connection is None:
                 self._connect()
@@ -97,8 +102,10 @@ class Bell:
         self.give_up_at = None
         try:
             moved = self._connection.read_response()
-        except redis.RedisError:
+        except redis.RedisError as error:
             self.hang_up()
+            if isinstance(error, redis.ResponseError):
+                self._not_before = time.monotonic() + REFUSED
             return True
         if moved is not None:
             self.is_armed = False

@@ -14,6 +14,8 @@ from jobs.engine.fleet import Fleet
 from jobs.engine.worker.leasing import Leases, Renewal
 
 REAP_EVERY = timedelta(seconds=1)
+AT_ONCE = 100
+"""Runs that one call of the reap script gives back."""
 TRY_AGAIN = timedelta(seconds=0.5)
 log = structlog.get_logger("worker")
 Held = Callable[[], Sequence[tuple[str, str, str]]]
@@ -69,7 +71,7 @@ class Heartbeat(threading.Thread):
         try:
             if renew:
                 self._tell(self._leases.renew(self.state, self._held()))
-            reaped, dead = self._leases.reap()
+            reaped, dead = self._reap()
         except BrokerUnavailable as error:
             if self._reachable:
                 log.warning("redis is away", reason=str(error))
@@ -86,3 +88,11 @@ class Heartbeat(threading.Thread):
         for worker in dead:
             log.warning("worker found dead", worker=worker)
         return True
+
+    def _reap(self) -> tuple[list[tuple[str, str]], list[str]]:
+        reaped, dead = self._leases.reap()
+        last = reaped
+        while len(last) >= AT_ONCE:
+            last = self._leases.reap()[0]
+            reaped += last
+        return reaped, dead

@@ -70,8 +70,7 @@ class WorkLoop:
         self._commands = Commands(settings, name, self._overseer.command, self.stop, self.wake)
         self._again: list[Running] = []
         self._stop_at: float | None = None
-        self._has_told = False
-        self.begun = 0
+        self.begun, self._has_told = 0, False
         self.max_jobs: int | None = None
         self.max_idle, self._busy_at = timedelta.max, 0.0
 
@@ -103,14 +102,14 @@ class WorkLoop:
         if self._stop_at is not None and time.monotonic() > self._stop_at + GIVE_UP:
             log.warning("redis is away: leaving outcomes unwritten; the jobs will run again", runs=len(self._roster))
             return True
-        if self._roster or self._settler.waiting:
+        if is_busy := bool(self._roster or self._settler.waiting):
             self._busy_at = time.monotonic()
-        if self._roster or self._settler.waiting or self._exchange.give_up_at is not None:
+        if is_busy or self._exchange.give_up_at is not None:
             return False
-        if self._stop_at is not None or self._follow_ups.busy:
-            return self._stop_at is not None
+        if self._requests.is_open if self._stop_at is not None else self._follow_ups.busy:
+            return False
         is_idle = self._requests.is_idle and self._passes_seen == self._follow_ups.passes
-        spent = self.max_jobs is not None and self.begun >= self.max_jobs
+        spent = self._stop_at is not None or (self.max_jobs is not None and self.begun >= self.max_jobs)
         return (is_idle and (self._burst or not self._idle_left())) or spent
 
     def _idle_left(self) -> float:
@@ -151,8 +150,8 @@ class WorkLoop:
         if self._exchange.give_up_at is not None:
             times.append(self._exchange.give_up_at)
         else:
-            due = [self._settler.due_at, self._requests.due_at if self._stop_at is None else None]
-            times += [at for at in due if at is not None]
+            asks = self._stop_at is None or self._requests.is_open
+            times += [at for at in (self._settler.due_at, self._requests.due_at if asks else None) if at is not None]
         times.append(now + (self._idle_left() or LONGEST_SLEEP))
         return min(LONGEST_SLEEP, max(0.0, min(times) - now))
 
@@ -164,7 +163,7 @@ class WorkLoop:
         try:
             ended = self._settler.due()
             is_idle = len(self._roster) <= len(ended) and not self._slots.held
-            ask = None if self._stop_at is not None else self._requests.ask(self._most(), is_idle)
+            ask = self._requests.ask(self._most(), is_idle, self._stop_at is not None)
             if ended or ask is not None:
                 self._passes_seen = self._follow_ups.passes if ask is not None else self._passes_seen
                 self._roster.settling([each.running for each in ended], True)
@@ -200,7 +199,7 @@ class WorkLoop:
         self._requests.postpone()
 
     def _take(self, leased: Leased, late: bool) -> None:
-        """Share out what was leased; what came so `late` that its leases are past may be running elsewhere."""
+        """Share out what was leased; what came too `late`, or to a worker that stops by now, goes back."""
         self.begun += len(leased.jobs)
         self._slots.held = self._requests.answered(leased)
         if not leased.must_drain:
@@ -209,8 +208,9 @@ class WorkLoop:
         if self._requests.pauses_more:
             self.pool.take_back()
         self._roster.add(leased.runs)
+        late = late or self._stop_at is not None
         for running in leased.runs if late else ():
-            self._overseer.give_back(running, "its lease had run out before it could begin")
+            self._overseer.give_back(running, "it came too late to begin")
         ready = [] if late else [each for each in leased.runs if self._overseer.may_begin(each, leased.server_time)]
         for runs in filter(self._has_room_for, self._requests.batches(ready)):
             self._overseer.begin(runs)
@@ -230,13 +230,12 @@ class WorkLoop:
             self._requests.wake_within(leased.opens_in.total_seconds())
 
     def _has_room_for(self, runs: Sequence[Running]) -> bool:
-        """Take a slot for runs of one lane; where there is none after all they go back to their queue."""
-        if self._slots.has_room(runs[0].lane):
+        """Take a slot for runs of one lane; without one after all they go back to their queue."""
+        if has_room := self._slots.has_room(runs[0].lane):
             self._slots.take(runs[0].lane)
-            return True
-        for running in runs:
+        for running in () if has_room else runs:
             self._overseer.give_back(running, "its worker has no room for it")
-        return False
+        return has_room
 
     def _most(self) -> int | None:
         return None if self.max_jobs is None else self.max_jobs - self.begun

@@ -7,9 +7,11 @@ store is visible to the other side long before that time has passed, so at least
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
+import sys
 from datetime import timedelta
 
 SIZE = 128 * 1024
@@ -81,8 +83,12 @@ class Page:
 
 def create() -> int:
     """A descriptor of fresh shared memory for one child."""
-    fd = os.memfd_create("rq-fleet-child", os.MFD_CLOEXEC) if hasattr(os, "memfd_create") else _unlinked_file()
+    if sys.platform != "linux":
+        return _unlinked_file()
+    fd = os.memfd_create("rq-fleet-child", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, SIZE)
+    # A child that made it smaller would kill its worker with SIGBUS.
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
 
 
@@ -90,4 +96,5 @@ def _unlinked_file() -> int:
     import tempfile
 
     with tempfile.TemporaryFile() as file:
+        os.ftruncate(file.fileno(), SIZE)
         return os.dup(file.fileno())

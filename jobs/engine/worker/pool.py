@@ -26,6 +26,10 @@ from jobs.settings import Settings
 
 LOOK_EVERY = 0.005
 """Seconds between two looks at the page of a child that works on several runs."""
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, struct.error)
+"""What reading a child's words may raise."""
+SEND_WITHIN = 5.0
+"""Seconds that a child may take to read what it is handed; the loop waits."""
 log = structlog.get_logger("worker")
 
 
@@ -64,8 +68,13 @@ class ChildPool:
         child.begin(runs)
         if len(runs) > 1 and self._look_at is None:
             self._look_at = time.monotonic() + LOOK_EVERY
-        with contextlib.suppress(OSError):
+        try:
             child.sock.sendall(wire.pack_batch([each.order() for each in runs]))
+        except TimeoutError:
+            log.error("child does not read", pid=child.process.pid)
+            child.process.kill()
+        except OSError:
+            pass
 
     def cancel(self, running: Running) -> None:
         """Pass on a cancellation."""
@@ -133,7 +142,7 @@ class ChildPool:
         if self._control is None:
             raise FleetError("the template process is not running")
         threads = self._settings.worker_threads
-        process = ChildProcess(retires=alone and threads > 1)
+        process = ChildProcess(retires=alone)
         seats = 1 if alone else threads
         remains = Remains() if seats == 1 and len(self._children) < MOST else None
         pipes = remains.given() if remains else []
@@ -154,6 +163,7 @@ class ChildPool:
         fds = theirs.detach(), page.create()
         for fd in fds:
             sent.callback(os.close, fd)
+        ours.settimeout(SEND_WITHIN)
         child = Child(process, ours, page.Page(fds[1]), remains)
         self._children.add(child)
         self._idle.append(child)
@@ -199,7 +209,7 @@ class ChildPool:
                 if each.kind == "idle":
                     self._rest(child, bool(each.value.get("spoiled")))
                 yield each
-        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error) as error:
+        except NONSENSE as error:
             log.error("child sent nonsense", pid=child.process.pid, error=repr(error))
             yield from self._died(child)
 

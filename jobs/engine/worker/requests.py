@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 from jobs.engine.worker.leasing import SLOT, Ask, Leased
@@ -40,6 +41,11 @@ class Requests:
         """Whether the last answer is in and nothing is left to ask for."""
         return self.due_at is None and self._open is None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a request whose reply has not come: it may hold runs."""
+        return self._open is not None
+
     def wake(self) -> None:
         """Ask at the next turn."""
         self.due_at = time.monotonic()
@@ -55,10 +61,13 @@ class Requests:
             self._repeats = self._open is not None
             self.due_at = time.monotonic() + RETRY
 
-    def ask(self, most: int | None, is_idle: bool) -> Ask | None:
+    def ask(self, most: int | None, is_idle: bool, stops: bool = False) -> Ask | None:
         """The request that is due, or None; `most` bounds the number of jobs."""
         if self.due_at is None or self.due_at > time.monotonic():
             return None
+        if stops:  # only what a lost reply held, to be given back
+            self.due_at = None
+            return replace(self._open, room=0) if self._open is not None else None
         self.due_at = None
         if self._open is None:
             self._open = self._new(most, is_idle)

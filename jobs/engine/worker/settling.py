@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import Any, NamedTuple
 
 import redis
@@ -17,6 +18,7 @@ from jobs.engine.reports import Report
 from jobs.engine.worker.running import Running, Settlement
 
 RETRY = timedelta(seconds=0.5)
+MOST_AT_ONCE = 1000
 MOST_REPORTS = 10_000
 log = structlog.get_logger("worker")
 
@@ -77,7 +79,7 @@ class Settler:
         if not self.waiting or time.monotonic() < self._not_before:
             return []
         self._flush_reports()
-        return list(self._ended.values())
+        return list(islice(self._ended.values(), MOST_AT_ONCE))
 
     def settled(self, batch: Sequence[EndedRun]) -> None:
         """These outcomes are written."""
