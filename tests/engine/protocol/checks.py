@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jobs.engine import keys
 from jobs.engine.worker.leasing import SLOT
 from tests.engine.protocol.model import UNREADABLE, Job, Model
 from tests.engine.protocol.snapshot import Snapshot
 
+GATES = {"limit:protocol.limited:value:0": 1, "limit:protocol.limited:value:1": 1, "limit:protocol.fair": 2}
+WINDOWS = {"exports": 2}
+"""How many runs of a limit may hold a place, and how many of a lane may begin in an hour."""
 STATE = {"finished": "finished", "failed": "failed", "canceled": "cancelled"}
 
 
@@ -22,6 +25,10 @@ def check(model: Model, now: Snapshot) -> None:
     for lock in {job.lock for job in model.jobs.values() if job.lock}:
         assert len(model.live_with(lock)) <= 1, f"{model.live_with(lock)} share a unique lock"
         assert now.value(f"fleet:unique:{lock}") == model.locks.get(lock), f"lock {lock}"
+    runs = model.held()
+    assert [(gate, runs[gate]) for gate, most in GATES.items() if runs[gate] > most] == []
+    begun = {lane: len(model.windows.get(lane, [])) for lane in WINDOWS}
+    assert [(lane, begun[lane]) for lane, most in WINDOWS.items() if begun[lane] > most] == []
     counted = {name: int(value) for name, value in now.value("fleet:counters", {}).items() if value != "0"}
     assert counted == dict(model.counters)
 
@@ -87,7 +94,7 @@ def check_order(model: Model, before: Snapshot, after: Snapshot, queues: Sequenc
             assert kept == stay, f"{queue}, {lane}: {stay} wait as {kept}"
 
 
-def check_all_seen(now: Snapshot, worker: str, room: dict[str, int], open_queues: Sequence[str], idle: bool) -> None:
+def check_all_seen(now: Snapshot, worker: str, room: dict[str, int], open_queues: Iterable[str], idle: bool) -> None:
     """A worker that got less than it asked for has left nothing that it could have had."""
     for queue in open_queues:
         for name in (f"queue:{queue}", f"fleet:inbox:{worker}:{queue}"):

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import initialize, rule
 
 from jobs.engine import Conflict, Fleet, keys, views
 from jobs.engine.client import NewJob
 from jobs.engine.scripts import script
 from tests.engine.protocol.model import UNREADABLE, Job
 from tests.engine.protocol.snapshot import Snapshot
-from tests.engine.protocol.world import QUEUES, TYPES, WHICH, World
+from tests.engine.protocol.world import GATED, TYPES, WHICH, WINDOWS, World
 
 TOKEN = "the-scheduler-of-the-test"
-PAST = 1
+PAST, HOUR = 1, timedelta(hours=1)
+KIND = st.integers(0, len(TYPES) - 1)
 HOW = st.sampled_from(["", "", "front", "delayed"])
 
 
@@ -28,7 +29,12 @@ class Clients(World):
         super().__init__(fleet)
         self.sent: dict[str, tuple[NewJob, Job]] = {}
 
-    @rule(kinds=st.lists(st.integers(0, len(TYPES) - 1), min_size=1, max_size=5), value=st.integers(0, 1), how=HOW)
+    @initialize(kinds=st.lists(KIND, min_size=4, max_size=10))
+    def begin(self, kinds: list[int]) -> None:
+        """Some jobs are there from the start."""
+        self._send([self._prepare(kind, at % 2, "") for at, kind in enumerate(kinds)])
+
+    @rule(kinds=st.lists(KIND, min_size=1, max_size=5), value=st.integers(0, 1), how=HOW)
     def enqueue(self, kinds: list[int], value: int, how: str) -> None:
         """A batch of new jobs; their lock may be held."""
         self._send([self._prepare(kind, value, how) for kind in kinds])
@@ -39,16 +45,12 @@ class Clients(World):
         wait = timedelta(hours=1) if how == "delayed" else None
         (new,) = self.fleet.client.prepare(declared, [{"value": value}], wait=wait, options=options)
         lock = f"{declared.name}::{value}" if declared.unique else ""
-        self.sent[new.view.id] = (
-            new,
-            Job(new.view.id, declared.name, policy.queue, policy.lane, lock, policy.retention.finished_count),
-        )
+        gate = GATED.get(declared.name, "rated" if policy.lane in WINDOWS else "").format(value)
+        kept = policy.retention.finished_count
+        self.sent[new.view.id] = new, Job(new.view.id, declared.name, policy.queue, policy.lane, lock, kept, gate)
         return new.view.id
 
-    @precondition(lambda self: self.sent)
-    @rule(which=WHICH)
-    def send_again(self, which: int) -> None:
-        """An enqueue whose reply was lost, however long ago."""
+    def _send_again(self, which: int) -> None:
         known = [name for name in sorted(self.sent) if name not in self.model.jobs or not self.model.jobs[name].broken]
         if known:
             self._send([known[which % len(known)]])
@@ -64,16 +66,13 @@ class Clients(World):
     def _copy(self, job_id: str) -> Job:
         new, first = self.sent[job_id]
         state: Any = "waiting" if new.view.scheduled_for is None else "delayed"
-        return Job(first.id, first.type, first.queue, first.lane, first.lock, first.kept, state, new.view.status)
+        return first.copy(state=state, status=new.view.status)
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(which=WHICH, retry=st.booleans())
-    def steer(self, which: int, retry: bool) -> None:
-        """Cancel a job, or run it again, by hand."""
-        if retry:
-            self._retry(which)
-        else:
-            self._cancel(which)
+    @rule(which=WHICH, what=st.sampled_from(["cancel", "retry", "send again"]))
+    def steer(self, which: int, what: str) -> None:
+        """Cancel a job, or run it again, by hand; or an enqueue comes again, however long ago its reply was lost."""
+        steps = {"cancel": self._cancel, "retry": self._retry, "send again": self._send_again}
+        steps[what](which)
 
     def _cancel(self, which: int) -> None:
         job = self.pick(which, "waiting", "running", "delayed", "ended", "aside")
@@ -103,12 +102,18 @@ class Clients(World):
                 self.fleet.jobs.retry(job.id)
             self.changes_nothing(self.before)
 
-    @precondition(lambda self: self.model.of("delayed"))
-    @rule(which=WHICH)
-    def fall_due(self, which: int) -> None:
-        """Time passes for one delayed job, and a scheduler that has the lock looks."""
-        job = self.pick(which, "delayed")
-        assert job is not None
+    @rule(which=WHICH, what=st.sampled_from(["due", "due", "window", "retention"]))
+    def let_time_pass(self, which: int, what: str) -> None:
+        """Until a job is due, a rate window opens, or what an ended job left expires."""
+        if what == "window":
+            self.pass_window(1 + which % 2)
+        elif what == "due" and (job := self.pick(which, "delayed")) is not None:
+            self.fall_due(job)
+        elif what == "retention" and (job := self.pick(which, "ended")) is not None:
+            self.outlive_retention(job)
+
+    def fall_due(self, job: Job) -> None:
+        """A scheduler that has the lock meets a delayed job that is due."""
         for registry in self.before.places(job.id, "scheduled"):
             self.client.zadd(f"{keys.PREFIX}:{registry}", {job.id: PAST})
             self.drain(registry.removeprefix("scheduled:"))
@@ -129,22 +134,27 @@ class Clients(World):
                 job.state, job.status = "waiting", "queued"
         self.client.delete(lock)
 
-    @rule(what=st.sampled_from(["resume", "resume", "suspend", *QUEUES]))
+    @rule(what=st.sampled_from(["resume"] * 3 + ["suspend", "queue:default", "queue:low", "lane:audit", "worker:"]))
     def switch(self, what: str) -> None:
-        """`rq suspend`, a queue paused, or everything resumed."""
+        """`rq suspend`, a queue, a lane or a worker paused, or everything resumed."""
         if what == "suspend":
             self.client.set(f"{keys.PREFIX}:suspended", 1)
         elif what == "resume":
             self.client.delete(f"{keys.PREFIX}:suspended", f"{keys.FLEET}:paused")
         else:
-            self.client.sadd(f"{keys.FLEET}:paused", f"queue:{what}")
+            self.client.sadd(f"{keys.FLEET}:paused", what + self.hosts[0].name if what == "worker:" else what)
 
-    @precondition(lambda self: self.model.of("ended"))
-    @rule(which=WHICH)
-    def outlive_retention(self, which: int) -> None:
-        """Time passes for an ended job: its keys have expired, and somebody tidies up."""
-        job = self.pick(which, "ended")
-        assert job is not None
+    def pass_window(self, count: int) -> None:
+        """An hour has passed since the first of a lane's last begins."""
+        for lane in WINDOWS:
+            times = keys.window(lane, HOUR)
+            begins = [float(each) for each in self.client.lrange(times, 0, -1)]
+            for at in range(max(0, len(begins) - count), len(begins)):
+                self.client.lset(times, at, int(begins[at] - 2 * HOUR.total_seconds() * 1000))
+            del self.model.windows.get(lane, [])[:count]
+
+    def outlive_retention(self, job: Job) -> None:
+        """The keys of an ended job have expired, and somebody tidies up."""
         if job.immortal or job.broken:
             return
         assert self.before.keys[f"job:{job.id}"].ttl >= 0

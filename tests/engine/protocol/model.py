@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tests.engine.protocol.host import Ended
 from tests.engine.protocol.snapshot import Snapshot
@@ -32,6 +32,7 @@ class Job:
     lane: str
     lock: str = ""
     kept: int = 1000
+    gate: str = ""
     state: State = "waiting"
     status: str = "queued"
     execution: str = ""
@@ -50,6 +51,11 @@ class Job:
     broken: Broken = ""
     ghosts: set[str] = field(default_factory=set)
     accepted: set[str] = field(default_factory=set)
+
+    @property
+    def unusable(self) -> bool:
+        """Whether no worker can run it."""
+        return self.broken in (*UNREADABLE, "no data")
 
     def begin(self, execution: str, host: str) -> None:
         """A run of it was handed out."""
@@ -78,21 +84,29 @@ class Job:
 
     def vanish(self) -> None:
         """Its hash is gone, and with it all that was known of it."""
-        fresh = Job(self.id, self.type, self.queue, self.lane, self.lock, self.kept, "gone", strays=self.strays)
-        fresh.ghosts, fresh.accepted, fresh.shadow = self.ghosts, self.accepted, self.shadow
-        self.__dict__.update(fresh.__dict__)
+        self._forget(state="gone")
 
     def begin_anew(self) -> None:
         """Run again by hand: only what happened behind our back is still so."""
         broken: Broken = "" if self.broken == "no status" else self.broken
-        fresh = Job(self.id, self.type, self.queue, self.lane, self.lock, self.kept, strays=self.strays, broken=broken)
-        fresh.ghosts, fresh.accepted, fresh.shadow = self.ghosts, self.accepted, self.shadow
-        self.__dict__.update(fresh.__dict__)
+        self._forget(broken=broken)
 
     def lose_run(self) -> None:
         """Somebody took it from its run, whose lease still stands."""
         if self.state == "running":
             self.ghosts.add(self.execution)
+
+    def runs(self) -> int:
+        """How many leases it has, those too that are no longer its own: each keeps its place in a limit."""
+        return len(self.ghosts | ({self.execution} if self.state == "running" else set()))
+
+    def copy(self, **state: Any) -> Job:
+        """A new job of the same id."""
+        return Job(self.id, self.type, self.queue, self.lane, self.lock, self.kept, self.gate, **state)
+
+    def _forget(self, **state: Any) -> None:
+        fresh = self.copy(strays=self.strays, ghosts=self.ghosts, accepted=self.accepted, shadow=self.shadow, **state)
+        self.__dict__.update(fresh.__dict__)
 
 
 class Model:
@@ -102,6 +116,7 @@ class Model:
         self.jobs: dict[str, Job] = {}
         self.locks: dict[str, str] = {}
         self.counters: Counter[str] = Counter()
+        self.windows: dict[str, list[str]] = {}
 
     def of(self, *states: State) -> list[Job]:
         """The jobs in these states, in the order of their ids."""
@@ -134,10 +149,11 @@ class Model:
             member = f"{job.id}:{now.get('execution', '')}"
             if now.get("status") == "started" and member in after.leases:
                 assert now["execution"].startswith(request)
-                assert not job.broken or job.broken == "results", f"{job.id} has {job.broken} and runs"
+                assert not job.unusable, f"{job.id} has {job.broken} and runs"
                 job.begin(now["execution"], host)
                 begun.append((job.execution, member))
-            elif job.id in after.quarantine - before.quarantine or (job.broken and not after.entries(job.id)):
+                self.windows.setdefault(job.lane, []).append(member)
+            elif job.id in after.quarantine - before.quarantine or (job.unusable and not after.entries(job.id)):
                 assert job.broken, f"{job.id} was set aside for nothing"
                 assert job.id in after.quarantine, f"{job.id} was dropped"
                 self._set_aside(job)
@@ -221,6 +237,13 @@ class Model:
         job.wait(charged=True)
         job.immortal = False
 
+    def held(self) -> Counter[str]:
+        """How many runs hold a place in each limit."""
+        runs: Counter[str] = Counter()
+        for job in self.jobs.values():
+            runs[job.gate] += job.runs()
+        return runs
+
     def live_with(self, lock: str) -> list[str]:
         """The live jobs that had a unique lock when they were enqueued or run again."""
         return [job.id for job in self.of(*LIVE) if job.lock == lock and job.locked]
@@ -229,7 +252,7 @@ class Model:
         """Those of the ids that nobody wrote to a list or broke: their order means something. Suspects wait apart."""
         known = [self.jobs[each] for each in ids if each in self.jobs]
         suspects = {job.id for job in known if job.worker_deaths >= DEATHS_BEFORE_ALONE}
-        return [job.id for job in known if not (job.strays or job.broken or job.id in suspects)]
+        return [job.id for job in known if not (job.strays or job.broken or job.gate or job.id in suspects)]
 
     def _write(self, job: Job, kind: str, wait: bool, keep: bool) -> None:
         if kind in STATUS:

@@ -56,7 +56,7 @@ class Snapshot:
         self.leases: set[str] = set(self.value("fleet:leases", {}))
         self.quarantine: set[str] = set(self.value("fleet:quarantine", {}))
         lists = {name: key.value for name, key in self.keys.items() if key.kind == "list"}
-        self.lists = {name: ids for name, ids in lists.items() if not name.startswith("events:")}
+        self.lists = {name: ids for name, ids in lists.items() if not name.startswith(("events:", "fleet:window:"))}
 
     def value(self, name: str, default: Any = None) -> Any:
         """A key's value, or the default."""

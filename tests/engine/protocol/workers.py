@@ -15,7 +15,7 @@ from tests.engine.protocol.checks import check_all_seen, check_order
 from tests.engine.protocol.host import Host
 from tests.engine.protocol.model import DEATHS_BEFORE_ALONE, UNREADABLE
 from tests.engine.protocol.snapshot import Snapshot, split
-from tests.engine.protocol.world import CONCURRENCY, QUEUES, TYPES, WHICH, World
+from tests.engine.protocol.world import CONCURRENCY, QUEUES, TINY, WHICH, World
 
 PAST = 1
 OUTCOMES = {
@@ -33,21 +33,16 @@ ALONE_CLAIM = f"{keys.FLEET}:alone-claim"
 HOST = st.integers(0, 2)
 PICKS = st.lists(st.integers(1, len(QUEUES)), max_size=4)
 CLOCKS = st.integers(0, 4 * 10**9).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
-EPOCHS = st.floats(-1e12, 1e12)
+TIMES = st.tuples(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
+ENDS = st.lists(st.tuples(WHICH, st.sampled_from(sorted(OUTCOMES))), min_size=1, max_size=4)
+SLOTS = st.integers(1, CONCURRENCY)
+LOST = st.sampled_from([False, False, True])
 
 
 class Workers(World):
     """Everything that workers do."""
 
-    @rule(number=HOST, now=CLOCKS, tiny=st.sets(st.sampled_from([each.name for each in TYPES]), max_size=2))
-    def change(self, number: int, now: datetime, tiny: set[str]) -> None:
-        """A host's clock jumps, and its worker has measured which types are tiny."""
-        host = self.hosts[number]
-        host.connection.clock = now
-        if not (host.running or host.asked):
-            host.tiny = frozenset(tiny)
-
-    @rule(number=HOST, slots=st.integers(1, CONCURRENCY), picks=PICKS, lost=st.booleans())
+    @rule(number=HOST, slots=SLOTS, picks=PICKS, lost=LOST)
     def lease(self, number: int, slots: int, picks: list[int], lost: bool) -> None:
         """Ask for runs; after a lost reply the same is asked again, now or later."""
         self.ask(self.hosts[number], slots, picks, lost)
@@ -55,7 +50,7 @@ class Workers(World):
     def ask(self, host: Host, slots: int, picks: list[int], lost: bool = False) -> None:
         """One lease call, and what it did held to the model."""
         request, room = host.prepare(f"{next(self.numbers):020x}", slots)
-        given = self._given_before(host, request)
+        given = told_before = self._given_before(host, request)
         lanes, was_idle = host.room_of_lanes(), not host.running
         leased = host.lease(picks, lost)
         self.client.expire(ALONE_CLAIM, 3600)
@@ -70,21 +65,23 @@ class Workers(World):
             return
         assert [f"{run.job_id}:{run.execution_id}" for run in leased.runs] == given
         self._check_runs(host, leased, room, lanes, was_idle)
+        assert told_before or leased.blocked == self.blocked(host.name)
         left = room - sum(map(host.cost, leased.runs))
-        if left >= SLOT and not leased.more and not any(self._is_suspect(run) for run in leased.runs):
-            check_all_seen(after, host.name, host.room_of_lanes(), self.open_queues(), not host.running)
+        if left >= SLOT and not (told_before or leased.more or any(map(self._is_suspect, leased.runs))):
+            room_of = host.room_of_lanes() | dict.fromkeys(self.paused("lane"), 0)
+            check_all_seen(after, host.name, room_of, set(QUEUES) - leased.blocked, not host.running)
 
     def _given_before(self, host: Host, request: str) -> list[str]:
         """What this request was given already and still is its own, in the order of its executions."""
-        running = [job for job in self.model.of("running") if job.host == host.name and job.broken in ("", "results")]
+        running = [job for job in self.model.of("running") if job.host == host.name and not job.unusable]
         known = sorted((job.execution, job.id) for job in running if job.execution.startswith(request))
         return [f"{job_id}:{execution}" for execution, job_id in known]
 
     def _check_pause(self, host: Host, given: list[str]) -> None:
-        blocked = self.blocked()
+        blocked, lanes = self.blocked(host.name), self.paused("lane")
         for job_id in self.model.untouched(split(member)[0] for member in given):
             queues = [queue for queue in blocked if job_id in self.before.line(queue, host.name)]
-            assert queues == [], f"{job_id} was taken from a paused queue"
+            assert queues == [] and self.before.lane(job_id) not in lanes, f"{job_id} was taken though it is paused"
 
     def _is_suspect(self, run: Running) -> bool:
         return self.model.jobs[run.job_id].worker_deaths >= DEATHS_BEFORE_ALONE
@@ -100,11 +97,11 @@ class Workers(World):
             if self._is_suspect(run):
                 assert was_idle and len(leased.runs) == 1 and leased.must_drain, f"{job.id} has company"
 
-    @precondition(lambda self: any(host.running for host in self.hosts))
+    @precondition(lambda self: self.busy())
     @rule(number=HOST)
     def renew(self, number: int) -> None:
         """A heartbeat: it keeps what is this worker's, and brings nothing back."""
-        host = self.hosts[number]
+        host = self.busy()[number % len(self.busy())]
         held = dict(host.running)
         renewal = host.renew()
         jobs = {execution: self.model.jobs[run.job_id] for execution, run in held.items()}
@@ -116,22 +113,47 @@ class Workers(World):
         assert now.leases == self.before.leases
         assert renewal.waiting == sum(len(now.lists.get(f"fleet:inbox:{host.name}:{queue}", [])) for queue in QUEUES)
 
-    @rule(
-        number=HOST,
-        which=st.lists(st.tuples(WHICH, st.sampled_from(sorted(OUTCOMES))), min_size=1, max_size=4),
-        begun=EPOCHS,
-        ended=EPOCHS,
-        lost=st.booleans(),
-    )
-    def settle(self, number: int, which: list[tuple[int, str]], begun: float, ended: float, lost: bool) -> None:
+    @precondition(lambda self: self.busy())
+    @rule(number=HOST, ends=ENDS, times=TIMES, lost=LOST)
+    def settle(self, number: int, ends: list[tuple[int, str]], times: tuple[float, float], lost: bool) -> None:
         """Runs end, those too that this worker lost without knowing; after a lost reply all is told again."""
-        host = self.hosts[number]
-        for index, kind in which:
+        host = self.busy()[number % len(self.busy())]
+        self.end_runs(host, ends, times)
+        self.tell(host, lost)
+
+    def end_runs(self, host: Host, ends: list[tuple[int, str]], times: tuple[float, float]) -> None:
+        """Some of a worker's runs are over; what is told of their times is that host's affair."""
+        for index, kind in ends:
             runs = [*host.running.values(), *host.late]
             if runs:
-                run = runs[index % len(runs)]
-                host.end(run, OUTCOMES[kind], begun, ended)
-        self.tell(host, lost)
+                host.end(runs[index % len(runs)], OUTCOMES[kind], *times)
+
+    def busy(self) -> list[Host]:
+        """The workers that run something or have something to tell."""
+        return [host for host in self.hosts if host.running or host.late or host.ended]
+
+    @rule(number=HOST, ends=ENDS, times=TIMES, slots=SLOTS, picks=PICKS)
+    def work(
+        self, number: int, ends: list[tuple[int, str]], times: tuple[float, float], slots: int, picks: list[int]
+    ) -> None:
+        """What a worker does most of the time: some runs end, and others begin."""
+        self.take_turn(self.hosts[number], ends, times, slots, picks)
+
+    @rule(number=HOST, ends=ENDS, times=TIMES, slots=SLOTS, picks=PICKS)
+    def work_on(
+        self, number: int, ends: list[tuple[int, str]], times: tuple[float, float], slots: int, picks: list[int]
+    ) -> None:
+        """The same again: it is what happens most."""
+        self.take_turn(self.hosts[number], ends, times, slots, picks)
+
+    def take_turn(
+        self, host: Host, ends: list[tuple[int, str]], times: tuple[float, float], slots: int, picks: list[int]
+    ) -> None:
+        """Settle, then lease."""
+        self.end_runs(host, ends, times)
+        self.tell(host, lost=False)
+        self.redis_is_as_the_model_says()
+        self.ask(host, slots, picks)
 
     def tell(self, host: Host, lost: bool) -> None:
         """Settle what has ended, and hold each answer to the model."""
@@ -201,15 +223,21 @@ class Workers(World):
         if host.known:
             self.client.lmove(keys.queue(queue), keys.inbox(host.name, queue), "LEFT", "RIGHT")
 
-    @rule(number=HOST, crash=st.booleans())
-    def end_worker(self, number: int, crash: bool) -> None:
-        """A worker dies with all it knew (its leases are still to run out), or ends as it should; another comes."""
+    @rule(number=HOST, what=st.sampled_from(["clock", "tiny", "crash", "end"]), now=CLOCKS, tiny=st.sampled_from(TINY))
+    def upset(self, number: int, what: str, now: datetime, tiny: str) -> None:
+        """A clock jumps; a worker finds a type tiny; it dies with all it knew, or ends as it should, for another."""
         host = self.hosts[number]
-        if crash:
+        host.connection.clock = now if what == "clock" else host.connection.clock
+        if what == "tiny" and not (host.running or host.asked):
+            host.tiny |= {tiny}
+        elif what == "crash":
             self.departed.append(host.name)
             self.hosts[number] = self.new_host()
-        elif not (host.running or host.ended or host.asked):
-            host.sign_off(f"{next(self.numbers):020x}")
-            self.hosts[number] = self.new_host()
-            left = [name for name in Snapshot(self.client).keys if f"{host.name}:" in f"{name}:" and "inbox" in name]
-            assert left == []
+        elif what == "end" and not (host.running or host.ended or host.asked):
+            self._end_worker(host, number)
+
+    def _end_worker(self, host: Host, number: int) -> None:
+        host.sign_off(f"{next(self.numbers):020x}")
+        self.hosts[number] = self.new_host()
+        left = [name for name in Snapshot(self.client).lists if name.startswith(f"fleet:inbox:{host.name}:")]
+        assert left == [], "a worker left with ids in its inbox"

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from jobs.engine import Context, Fleet, Payload, Queue, Retention, job, keys
-from tests.engine.protocol.checks import check
+from jobs.engine import Context, Fleet, Limit, Payload, Queue, Retention, job, keys
+from tests.engine.protocol.checks import WINDOWS, check
 from tests.engine.protocol.host import Host
 from tests.engine.protocol.model import Job, Model, State
 from tests.engine.protocol.snapshot import Snapshot
 
 QUEUES = ("default", "low")
-LANES = {"default": 2, "audit": 1, "maintenance": 1}
+LANES = {"default": 2, "audit": 1, "maintenance": 1, "exports": 2}
 CONCURRENCY = 3
 WHICH = st.integers(0, 31)
 
@@ -36,7 +35,12 @@ TYPES = [
     job("protocol.single", queue=Queue.DEFAULT, lane="maintenance", unique=lambda p: str(p.value))(body),
     job("protocol.brief", queue=Queue.LOW, retention=Retention(finished=timedelta(0)))(body),
     job("protocol.few", queue=Queue.LOW, retention=Retention(finished_count=2, failed_count=2))(body),
+    job("protocol.limited", queue=Queue.DEFAULT, limit=Limit(1, per="value"))(body),
+    job("protocol.fair", queue=Queue.LOW, limit=Limit(2, fair="value"))(body),
+    job("protocol.rated", queue=Queue.DEFAULT, lane="exports")(body),
 ]
+TINY = [each.name for each in TYPES if not each.policy.limits and each.policy.lane not in WINDOWS]
+GATED = {"protocol.limited": "limit:protocol.limited:value:{}", "protocol.fair": "limit:protocol.fair"}
 
 
 class World(RuleBasedStateMachine):
@@ -75,13 +79,13 @@ class World(RuleBasedStateMachine):
         changed = {name: (was.get(name), now.get(name)) for name in now | was if now.get(name) != was.get(name)}
         assert changed == {}, changed
 
-    def blocked(self) -> set[str]:
-        """The queues that nothing may be taken from."""
-        if self.client.exists(f"{keys.PREFIX}:suspended"):
-            return set(QUEUES)
-        paused: set[bytes] = self.client.smembers(f"{keys.FLEET}:paused")  # type: ignore[assignment]
-        return {name.decode().removeprefix("queue:") for name in paused}
+    def paused(self, kind: str) -> set[str]:
+        """The queues, lanes or workers that are paused."""
+        entries: set[bytes] = self.client.smembers(f"{keys.FLEET}:paused")  # type: ignore[assignment]
+        return {name for each, _, name in (entry.decode().partition(":") for entry in entries) if each == kind}
 
-    def open_queues(self) -> Sequence[str]:
-        """The others."""
-        return [queue for queue in QUEUES if queue not in self.blocked()]
+    def blocked(self, worker: str) -> set[str]:
+        """The queues that a worker may take nothing from."""
+        if self.client.exists(f"{keys.PREFIX}:suspended") or worker in self.paused("worker"):
+            return set(QUEUES)
+        return self.paused("queue")
