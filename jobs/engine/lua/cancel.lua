@@ -15,7 +15,7 @@ local status, queue, worker, topics, job_type, unique, attempts, gates, filed = 
 queue, worker = queue or 'default', worker or ''
 local quarantined = redis.call('ZREM', P .. ':fleet:quarantine', id) == 1
 
-if not status then
+if not status and not (quarantined and redis.call('EXISTS', key) == 1) then
   return 'missing'
 end
 if quarantined then

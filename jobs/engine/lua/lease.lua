@@ -77,9 +77,10 @@ local function lane_of(name)
   return name and name ~= '' and free[name] ~= nil and name or default_lane
 end
 
--- Put a job aside; one that lies there already stays in its place.
+-- Put a job aside; one that lies there already stays in its place. One that has to run alone leaves its lane's list, in
+-- which nobody would get past it.
 local function file(id, queue, lane, is_filed)
-  if is_filed then
+  if is_filed == lane then
     return 'stays'
   end
   local line = queue .. ':' .. lane

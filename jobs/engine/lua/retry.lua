@@ -12,7 +12,7 @@ local status, queue, topics, job_type, unique, quarantined = unpack(
 local execution = redis.call('HGET', key, 'execution') or ''
 queue = queue or 'default'
 local ENDED = {failed = true, canceled = true, stopped = true}
-if not status then
+if not status and not quarantined then
   return 'missing'
 end
 if not ENDED[status] and not quarantined then

@@ -76,7 +76,7 @@ class Clients(World):
 
     def _cancel(self, which: int) -> None:
         job = self.pick(which, "waiting", "running", "delayed", "ended", "aside")
-        if job is None or job.broken in UNREADABLE:
+        if job is None or job.broken == "text" or (job.broken == "no status" and job.state != "aside"):
             return
         word = self.model.cancel(job)
         if word == "refused":

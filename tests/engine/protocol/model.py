@@ -77,6 +77,7 @@ class Job:
         """Nothing more will happen to it."""
         self.state, self.status, self.final, self.locked = "ended", status, True, False
         self.mortal, self.immortal = True, False
+        self.broken = "" if self.broken == "no status" else self.broken
 
     def set_aside(self) -> None:
         """It is in the quarantine."""
@@ -171,7 +172,7 @@ class Model:
             if execution in job.ghosts and job.state not in LIVE:
                 self._unlock(job)
             job.ghosts.discard(execution)
-            return "again" if job.settled == execution and job.state != "gone" else "stale"
+            return "again" if job.settled == execution and job.broken != "text" else "stale"
         assert execution not in job.accepted, f"a second outcome of {job.id}:{execution}"
         if job.broken == "text":
             return self._refuse(job, execution)

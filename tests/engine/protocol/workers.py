@@ -160,7 +160,7 @@ class Workers(World):
         if host.ended:
             expected = [self.model.settle(each) for each in host.ended]
             words = host.settle(lost)
-            assert words is None or words == expected
+            assert words is None or words == expected, f"{words} and not {expected}"
 
     @precondition(lambda self: any(host.told for host in self.hosts))
     @rule(number=HOST, which=WHICH)
@@ -170,7 +170,8 @@ class Workers(World):
         each = told[which % len(told)]
         expected = self.model.settle(each)
         assert expected != "ok"
-        assert self.hosts[number].settle_again([each]) == [expected]
+        words = self.hosts[number].settle_again([each])
+        assert words == [expected], f"{words} and not {expected}: {self.model.jobs[each.run.job_id]}"
 
     @rule(number=HOST, which=st.sets(WHICH, max_size=2), everything=st.booleans(), outage=st.booleans())
     def run_out(self, number: int, which: set[int], everything: bool, outage: bool) -> None:
