@@ -12,7 +12,7 @@ from rq.registry import CanceledJobRegistry, FailedJobRegistry, StartedJobRegist
 from rq.serializers import JSONSerializer
 
 from jobs.engine import keys
-from tests.engine.protocol.model import UNREADABLE, Broken, Job
+from tests.engine.protocol.model import DEATHS_OF_ITS_OWN, DEATHS_OF_WORKERS, UNREADABLE, Broken, Job
 from tests.engine.protocol.snapshot import Snapshot
 
 CLOCK_AHEAD = timedelta(minutes=30)
@@ -86,14 +86,14 @@ def spoil(client: redis.Redis, job: Job, how: Broken) -> None:
 
 
 def miscount(client: redis.Redis, job: Job, field: str) -> None:
-    """Make one of a job's counters nonsense: it counts on from none."""
-    client.hset(keys.job(job.id), field, "x")
+    """Make a job's attempts nonsense, or write that all but one of the deaths that it may die have been."""
     if field == "attempts":
+        client.hset(keys.job(job.id), field, "x")
         job.attempts = None
-    elif field == "deaths":
-        job.deaths = 0
     else:
-        job.worker_deaths = 0
+        most = {"deaths": DEATHS_OF_ITS_OWN, "worker_deaths": DEATHS_OF_WORKERS}[field]
+        client.hset(keys.job(job.id), field, most - 1)
+        job.__dict__[field] = most - 1
 
 
 def leave_entries(job: Job, before: Snapshot) -> None:

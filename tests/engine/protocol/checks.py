@@ -29,6 +29,8 @@ def check(model: Model, now: Snapshot) -> None:
     assert [(gate, runs[gate]) for gate, most in GATES.items() if runs[gate] > most] == []
     begun = {lane: len(model.windows.get(lane, [])) for lane in WINDOWS}
     assert [(lane, begun[lane]) for lane, most in WINDOWS.items() if begun[lane] > most] == []
+    adrift = {member for name, key in now.keys.items() if name.startswith("fleet:held:") for member in key.value}
+    assert adrift - now.leases - model.adrift == set(), "a place is held for no run"
     counted = {name: int(value) for name, value in now.value("fleet:counters", {}).items() if value != "0"}
     assert counted == dict(model.counters)
 
@@ -94,14 +96,30 @@ def check_order(model: Model, before: Snapshot, after: Snapshot, queues: Sequenc
             assert kept == stay, f"{queue}, {lane}: {stay} wait as {kept}"
 
 
-def check_all_seen(now: Snapshot, worker: str, room: dict[str, int], open_queues: Iterable[str], idle: bool) -> None:
-    """A worker that got less than it asked for has left nothing that it could have had."""
+def check_all_seen(
+    model: Model, now: Snapshot, worker: str, room: dict[str, int], open_queues: Iterable[str], idle: bool
+) -> None:
+    """A worker that got less than it asked for has left nothing that it could have had, but what a gate let through
+    at the end of the call: that rings its doorbell."""
+    let_through = {job.id for job in model.of("waiting") if job.gate}
     for queue in open_queues:
         for name in (f"queue:{queue}", f"fleet:inbox:{worker}:{queue}"):
-            assert name not in now.lists, f"{name} still holds {now.lists[name]}"
-        for lane, left in room.items() | {("!alone", SLOT if idle else 0)}:
+            left = set(now.lists.get(name, [])) - let_through
+            assert not left, f"{name} still holds {left}"
+        for lane, free in room.items() | {("!alone", SLOT if idle else 0)}:
             filed = now.lists.get(f"fleet:overflow:{queue}:{lane}", [])
-            assert left < SLOT or not filed, f"{lane} has room for {filed}"
+            assert free < SLOT or not filed, f"{lane} has room for {filed}"
+
+
+def check_in_front(model: Model, before: Snapshot, now: Snapshot, given_back: Sequence[str]) -> None:
+    """What lost its run stands before all that was not given back, woke a worker that died, or came through a gate."""
+    ahead = {each for name, ids in before.lists.items() if name.startswith("fleet:inbox:") for each in ids}
+    ahead |= set(given_back) | {job.id for job in model.of("waiting") if job.gate or job.strays or job.broken}
+    for job_id in given_back:
+        lines = [ids for name, ids in now.lists.items() if name.startswith("queue:") and job_id in ids]
+        for ids in lines:
+            others = [each for each in ids[: ids.index(job_id)] if each not in ahead]
+            assert others == [], f"{job_id} was given back, and {others} stand before it"
 
 
 def check_nothing_leaks(model: Model, now: Snapshot) -> None:

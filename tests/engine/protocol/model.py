@@ -118,6 +118,7 @@ class Model:
         self.locks: dict[str, str] = {}
         self.counters: Counter[str] = Counter()
         self.windows: dict[str, list[str]] = {}
+        self.adrift: set[str] = set()
 
     def of(self, *states: State) -> list[Job]:
         """The jobs in these states, in the order of their ids."""
@@ -160,6 +161,7 @@ class Model:
                 self._set_aside(job)
             elif now.get("status") == "scheduled":
                 assert job.execution in job.ghosts, f"{job.id} was put off for nothing"
+                self.adrift.add(f"{job.id}:{job.execution}")
                 job.state, job.status = "delayed", "scheduled"
         return [member for _, member in sorted(begun)]
 

@@ -32,6 +32,7 @@ class Strangers(World):
     def meddle(self, tool: str, which: int, queue: str, how: int) -> None:
         """`Job.cancel()`, `Job.delete()`, a registry's `requeue`, `Queue.enqueue_job()` of a job that is there, RQ's
         clean-up; somebody pushes an id anywhere, breaks a hash or what belongs to it, or makes a counter nonsense."""
+        self.meddled = True
         if tool == "clean":
             behind.clean(self.client, queue)
             self.changes_nothing(self.before)

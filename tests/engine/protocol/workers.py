@@ -11,7 +11,7 @@ from jobs.engine import keys
 from jobs.engine.outcome import Outcome
 from jobs.engine.worker.leasing import SLOT, Leased
 from jobs.engine.worker.running import Running
-from tests.engine.protocol.checks import check_all_seen, check_order
+from tests.engine.protocol.checks import check_all_seen, check_in_front, check_order
 from tests.engine.protocol.host import Host
 from tests.engine.protocol.model import DEATHS_BEFORE_ALONE, UNREADABLE
 from tests.engine.protocol.snapshot import Snapshot, split
@@ -69,7 +69,7 @@ class Workers(World):
         left = room - sum(map(host.cost, leased.runs))
         if left >= SLOT and not (told_before or leased.more or any(map(self._is_suspect, leased.runs))):
             room_of = host.room_of_lanes() | dict.fromkeys(self.paused("lane"), 0)
-            check_all_seen(after, host.name, room_of, set(QUEUES) - leased.blocked, not host.running)
+            check_all_seen(self.model, after, host.name, room_of, set(QUEUES) - leased.blocked, not host.running)
 
     def _given_before(self, host: Host, request: str) -> list[str]:
         """What this request was given already and still is its own, in the order of its executions."""
@@ -149,11 +149,13 @@ class Workers(World):
     def take_turn(
         self, host: Host, ends: list[tuple[int, str]], times: tuple[float, float], slots: int, picks: list[int]
     ) -> None:
-        """Settle, then lease."""
+        """Settle; then lease, at times because the doorbell rang, and at times without an answer."""
         self.end_runs(host, ends, times)
         self.tell(host, lost=False)
+        if host.known and len(picks) % 2:
+            self.client.lmove(keys.queue(QUEUES[picks[0] - 1]), keys.inbox(host.name, QUEUES[picks[0] - 1]))
         self.redis_is_as_the_model_says()
-        self.ask(host, slots, picks)
+        self.ask(host, slots, picks, lost=len(picks) == 4)
 
     def tell(self, host: Host, lost: bool) -> None:
         """Settle what has ended, and hold each answer to the model."""
@@ -210,6 +212,9 @@ class Workers(World):
             words[member] = self.model.reap(execution, job, crowds.get(job.host, 0) <= 1, aside)
         assert sorted(reaped) == sorted((split(member)[0], word) for member, word in words.items())
         assert not past & after.leases
+        check_in_front(
+            self.model, self.before, after, [split(member)[0] for member in past if words[member] == "requeued"]
+        )
         again, _ = self.hosts[0].leases.reap()
         assert again == []
 

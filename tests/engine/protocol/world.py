@@ -53,6 +53,7 @@ class World(RuleBasedStateMachine):
         self.model, self.numbers = Model(), iter(range(10**6))
         self.hosts = [self.new_host() for _ in range(3)]
         self.departed: list[str] = []
+        self.meddled = False
         self.before = Snapshot(self.client)
 
     def new_host(self) -> Host:
