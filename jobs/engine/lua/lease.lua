@@ -78,8 +78,12 @@ local function lane_of(name)
 end
 
 -- Put a job aside; one that lies there already stays in its place. One that has to run alone leaves its lane's list, in
--- which nobody would get past it.
+-- which nobody would get past it. In this call nothing else of the lane is handed out: many small jobs would otherwise
+-- take what room there is again and again, and one that needs more would wait for ever.
 local function file(id, queue, lane, is_filed)
+  if lane ~= ALONE then
+    free[lane] = 0
+  end
   if is_filed == lane then
     return 'stays'
   end
