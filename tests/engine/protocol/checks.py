@@ -115,7 +115,7 @@ def check_in_front(model: Model, before: Snapshot, now: Snapshot, given_back: Se
     """What lost its run stands before all that was not given back, woke a worker that died, or came through a gate."""
     ahead = {each for name, ids in before.lists.items() if name.startswith("fleet:inbox:") for each in ids}
     ahead |= set(given_back) | {job.id for job in model.of("waiting") if job.gate or job.strays or job.broken}
-    for job_id in given_back:
+    for job_id in (each for each in given_back if not model.jobs[each].strays):
         lines = [ids for name, ids in now.lists.items() if name.startswith("queue:") and job_id in ids]
         for ids in lines:
             others = [each for each in ids[: ids.index(job_id)] if each not in ahead]

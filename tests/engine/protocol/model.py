@@ -163,6 +163,9 @@ class Model:
                 assert job.execution in job.ghosts, f"{job.id} was put off for nothing"
                 self.adrift.add(f"{job.id}:{job.execution}")
                 job.state, job.status = "delayed", "scheduled"
+        for job in self.of("gone"):
+            if job.broken and job.id in after.quarantine - before.quarantine:
+                self._set_aside(job)
         return [member for _, member in sorted(begun)]
 
     def settle(self, ended: Ended) -> str:
