@@ -150,4 +150,4 @@ def test_redis_going_away_and_coming_back(server: Server, place: str, us: Header
     finally:
         redis_server.start()
     wait_until(lambda: server.ask("GET", "/readyz")[0] == 200)
-    assert server.ask("POST", place, *post)[0] == 202
+    wait_until(lambda: server.ask("POST", place, *post)[0] == 202, timeout=10)
