@@ -24,7 +24,10 @@ from jobs.engine import (
     payloads,
 )
 from jobs.engine.outcome import Outcome
-from jobs.engine.worker.leasing import Ask
+from jobs.engine.worker.leasing import Ask, Leases
+from jobs.engine.worker.running import Running
+from jobs.engine.worker.settling import Settler
+from jobs.engine.worker.slots import QueueOrder
 from jobs.settings import Settings
 from tests.engine.conftest import fetch
 from tests.engine.leases import lease, leases_of, put, reap_all, settle
@@ -71,6 +74,37 @@ def test_a_busy_worker_leaves_such_a_job_and_is_asked_to_run_empty(fleet: Fleet)
     assert (second.runs, second.must_drain) == ([], False)
     third = leases_of(fleet, "busy").lease(Ask(uuid4().hex[:20], 160, {"default": 160}))
     assert ([run.job_id for run in third.runs], third.must_drain) == ([job.id], True)
+
+
+def test_a_job_that_has_to_run_alone_begins_though_other_queues_have_jobs(fleet: Fleet) -> None:
+    queues = ["critical", "default", "low"]
+    leases, order = Leases(fleet.redis, "w1", queues, fleet), QueueOrder(queues, {"critical": 6, "default": 3}, False)
+    put(fleet.redis, "alone", "low", worker_deaths="2")
+    for n in range(100):
+        put(fleet.redis, f"critical-{n}", "critical")
+        put(fleet.redis, f"default-{n}", "default")
+    begun: list[str] = []
+    for _ in range(12):
+        leased = leases.lease(Ask(uuid4().hex[:20], 160, {"default": 160}, order.picks(160)))
+        order.taken(len(leased.runs))
+        begun += [run.job_id for run in leased.runs]
+        settle(leases, *((run, Outcome("finished")) for run in leased.runs))
+    assert "alone" in begun
+    assert len(begun) < 200
+
+
+def test_more_outcomes_than_one_call_can_take_are_settled(fleet: Fleet) -> None:
+    put(fleet.redis, "one")
+    leases, settler = leases_of(fleet), Settler(fleet.redis)
+    (run,) = lease(leases)
+    settler.add(run, Outcome("finished"))
+    for n in range(8_500):
+        settler.add(Running("one", f"another-{n}", run.queue, run.lane, run.values), Outcome("finished"))
+    words: list[str] = []
+    while batch := settler.due():
+        words += leases.settle([each.told() for each in batch]).words
+        settler.settled(batch)
+    assert (words[0], set(words[1:]), len(words)) == ("ok", {"stale"}, 8_501)
 
 
 def test_the_fifth_death_of_a_job_s_worker_sets_the_job_aside(fleet: Fleet) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -128,6 +130,8 @@ FORGERIES = {
         "blob": struct.pack("<HBBddI", 0, 0, 0, 1.0, 2.0, 1).decode("latin-1") + "\xff",
     },
     "progress": hostile.forged(op="progress", value=[]),
+    "deep-outcome": hostile.forged_body(b"[" * 100_000),
+    "output-surrogate": hostile.forged(op="output", value={"lines": "\ud800"}),
 }
 
 
@@ -135,4 +139,41 @@ def test_a_forged_message_is_the_death_of_its_child_and_of_nothing_else(fleet: F
     worker = spawn_worker(WORKER_CONCURRENCY="4")
     jobs = {name: hostile.forges.enqueue(forged) for name, forged in FORGERIES.items()}
     assert {name: until_ended(fleet, job).status for name, job in jobs.items()} == dict.fromkeys(jobs, "quarantined")
+    assert goes_on(fleet, worker)
+
+
+def test_a_wait_that_ends_after_the_last_year_there_is_ends_no_worker(fleet: Fleet, spawn_worker: Spawn) -> None:
+    worker = spawn_worker()
+    job = hostile.forges.enqueue(hostile.forged_outcome({"kind": "retry", "wait": 8e13}))
+    wait_until(lambda: fleet.jobs.get(job.id).status == "scheduled" or worker.poll() is not None)
+    assert goes_on(fleet, worker)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can seal memory")
+def test_a_child_can_not_take_away_the_memory_it_shares_with_its_worker(fleet: Fleet, spawn_worker: Spawn) -> None:
+    worker = spawn_worker()
+    job = hostile.shrinks.enqueue({})
+    wait_until(lambda: fleet.jobs.get(job.id).ended or worker.poll() is not None)
+    error = fleet.jobs.get(job.id).error
+    assert error is not None
+    assert error.type == "PermissionError"
+    assert goes_on(fleet, worker)
+
+
+def test_a_child_that_does_not_read_what_it_is_handed_is_replaced(fleet: Fleet, spawn_worker: Spawn) -> None:
+    worker = spawn_worker(WORKER_CONCURRENCY="1")
+    until_ended(fleet, hostile.reads_no_more.enqueue({}))
+    unread = hostile.long.enqueue({"text": secrets.token_hex(350_000)})
+    assert until_ended(fleet, unread).status == "completed"
+    assert goes_on(fleet, worker)
+
+
+def test_the_retries_of_a_job_that_died_once_leave_no_processes_behind(
+    fleet: Fleet, spawn_worker: Spawn, folder: Path
+) -> None:
+    worker = spawn_worker()
+    until_ended(fleet, hostile.dies_once.enqueue({"folder": str(folder)}))
+    children = [int(line) for line in told(folder)]
+    assert len(children) > 5
+    wait_until(lambda: all(gone(child) for child in children), 8)
     assert goes_on(fleet, worker)

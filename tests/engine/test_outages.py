@@ -13,14 +13,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import redis
 
 from jobs.engine import Fleet, connect, keys
 from jobs.engine.scripts import script
 from jobs.engine.worker.loop import WorkLoop
 from jobs.settings import Settings
 from tests.conftest import ROOT, RedisServer, wait_until
-from tests.engine.conftest import until_ended, until_told
-from tests.engine.lossy_proxy import LossyProxy
+from tests.engine.conftest import told, until_ended, until_told
+from tests.engine.lossy_proxy import LossyProxy, Picks, nothing
 from tests.engine.samples import jobs as samples
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
@@ -132,9 +133,14 @@ def test_a_worker_that_is_told_to_stop_ends_though_redis_is_away(
         fleet.close()
 
 
-def is_listening(fleet: Fleet) -> bool:
+def doorbells(fleet: Fleet) -> list[str]:
+    """The ids of the connections on which workers wait for a job."""
     clients = fleet.redis.client_list(_type="normal")
-    return any("doorbell-default" in str(each["name"]) and each["cmd"] == "blmove" for each in clients)
+    return [each["id"] for each in clients if "doorbell-default" in str(each["name"]) and each["cmd"] == "blmove"]
+
+
+def is_listening(fleet: Fleet) -> bool:
+    return bool(doorbells(fleet))
 
 
 def test_an_id_whose_way_to_the_worker_was_cut_is_found_in_its_inbox(
@@ -163,3 +169,72 @@ def test_an_id_that_a_worker_could_not_give_back_at_its_end_is_taken_by_another(
     spawn_worker()
     assert until_ended(fleet, job).status == "completed"
     assert fleet.redis.keys(f"{keys.FLEET}:inbox:*") == []
+
+
+@contextmanager
+def waiting_behind(proxy: LossyProxy, fleet: Fleet, environ: dict[str, str]) -> Iterator[CountedLoop]:
+    """A worker's loop behind the proxy, which waits for its first job."""
+    with turning({**environ, "REDIS_URL": proxy.url}) as loop:
+        wait_until(lambda: is_listening(fleet))
+        yield loop
+
+
+def leases(job_id: str) -> Picks:
+    """What holds that job on its way to a worker."""
+    lease = script("lease").sha.encode()
+    return lambda request, reply: lease in request and job_id.encode() in reply
+
+
+def was_given_back(fleet: Fleet, job_id: str, folder: Path) -> bool:
+    """Whether a leased run ended without having begun or having been charged; waits until that is told."""
+    wait_until(lambda: told(folder) or not fleet.redis.zcard(keys.LEASES))
+    job = fleet.jobs.get(job_id)
+    return (told(folder), job.status, job.attempts) == ([], "queued", 0)
+
+
+def test_a_lease_under_way_when_a_worker_is_told_to_stop_begins_nothing(
+    environ: dict[str, str], fleet: Fleet, proxy: LossyProxy, folder: Path
+) -> None:
+    with waiting_behind(proxy, fleet, environ) as loop:
+        proxy.holds_reply = leases("under-way")
+        samples.gate.enqueue({"folder": str(folder)}, job_id="under-way")
+        wait_until(lambda: proxy.held)
+        loop.stop(timedelta(seconds=30))
+        proxy.release()
+        assert was_given_back(fleet, "under-way", folder)
+
+
+def test_what_a_lost_reply_held_is_given_back_by_a_worker_that_stops(
+    environ: dict[str, str], fleet: Fleet, proxy: LossyProxy, folder: Path
+) -> None:
+    with waiting_behind(proxy, fleet, environ) as loop:
+        proxy.loses_reply = leases("lost")
+        samples.gate.enqueue({"folder": str(folder)}, job_id="lost")
+        wait_until(lambda: proxy.lost)
+        loop.stop(timedelta(seconds=30))
+        proxy.loses_reply = nothing
+    assert was_given_back(fleet, "lost", folder)
+
+
+def commands_until(fleet: Fleet, sha: str, times: int, most: int) -> int:
+    """How many commands Redis gets until a script has been called so often; it counts no further than `most`."""
+    count = 0
+    with redis.Redis.from_url(fleet.settings.redis_url, socket_timeout=30) as own, own.monitor() as monitor:
+        for name in doorbells(fleet):  # who would wait for some seconds yet
+            fleet.redis.client_kill_filter(_id=name)
+        for each in monitor.listen():
+            count += each["client_type"] == "tcp"  # not what a script does
+            times -= sha in each["command"]
+            if times == 0 or count == most:
+                break
+    return count
+
+
+def test_an_idle_worker_does_not_spin_while_redis_is_full(fleet: Fleet, spawn_worker: Spawn) -> None:
+    spawn_worker()
+    wait_until(lambda: is_listening(fleet))
+    fleet.redis.config_set("maxmemory", "1")
+    try:
+        assert commands_until(fleet, script("renew").sha, times=2, most=300) < 100
+    finally:
+        fleet.redis.config_set("maxmemory", "0")

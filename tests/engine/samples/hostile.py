@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -90,9 +91,43 @@ def forges(payload: Forged, context: Context) -> None:
     """Writes to the worker's socket by itself, then waits for what comes of it."""
     text = payload.text.replace("EXECUTION", context.execution_id).encode("latin-1")
     reporter: Any = context.reporter
-    blob = payload.blob.encode("latin-1")
-    reporter._sink._pipe._sock.sendall(struct.pack("!II", len(text), len(blob)) + text + blob)
+    reporter._sink._pipe._sock.sendall(_frame(text, payload.blob.encode("latin-1")))
     signal.pause()
+
+
+@job("hostile.shrinks", retry=NONE)
+def shrinks(payload: Empty, context: Context) -> None:
+    """Takes away the memory that it shares with its worker."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if "rq-fleet-child" in str(descriptor.readlink()):
+                os.ftruncate(int(descriptor.name), 0)
+
+
+@job("hostile.reads_no_more", retry=NONE)
+def reads_no_more(payload: Empty, context: Context) -> None:
+    """Says that it has ended and waits for more, and then does not read what comes."""
+    outcome = forged_outcome({}, kind=0)
+    blob = outcome["blob"].encode("latin-1")
+    reporter: Any = context.reporter
+    pipe = reporter._sink._pipe
+    pipe._sock.sendall(_frame(outcome["text"].encode(), blob) + _frame(b'{"op": "idle", "spoiled": false}', b""))
+    signal.pause()
+
+
+@job("hostile.long", retry=NONE)
+def long(payload: Forged, context: Context) -> int:
+    """The length of what it is handed."""
+    return len(payload.text)
+
+
+@job("hostile.dies_once", retry=Retry(max_retries=6, first=timedelta(0), longest=timedelta(0)))
+def dies_once(payload: Told, context: Context) -> None:
+    """Kills its process the first time and fails every other time."""
+    tell(payload, f"{os.getpid()}")
+    if len(Path(payload.folder, f"{payload.name}.told").read_text().splitlines()) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise ValueError("again")
 
 
 def forged(**message: Any) -> dict[str, str]:
@@ -102,6 +137,14 @@ def forged(**message: Any) -> dict[str, str]:
 
 def forged_outcome(outcome: dict[str, Any], place: int = 0, kind: int = 1, begun: float = 1.0) -> dict[str, str]:
     """An outcome of the run at that place of the batch."""
-    body = json.dumps(outcome).encode()
+    return forged_body(json.dumps(outcome).encode(), place, kind, begun)
+
+
+def forged_body(body: bytes, place: int = 0, kind: int = 1, begun: float = 1.0) -> dict[str, str]:
+    """What is in the place of an outcome, as it is."""
     frame = struct.pack("<HBBddI", place, kind, 0, begun, 2.0, len(body)) + body
     return {"text": json.dumps({"op": "outcome"}), "blob": frame.decode("latin-1")}
+
+
+def _frame(text: bytes, blob: bytes) -> bytes:
+    return struct.pack("!II", len(text), len(blob)) + text + blob
