@@ -19,6 +19,54 @@ from jobs.engine.worker.running import Running
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 
 
+class Network:
+    """Between a host and Redis: calls carry the time of a clock that is off, and replies get lost."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self.clock = datetime(2000, 1, 1, tzinfo=UTC)
+        self.lose_reply = False
+
+    @property
+    def now(self) -> str:
+        """The host's time as scripts are told it."""
+        return self.clock.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def get_connection(self, *args: Any) -> Any:
+        """A connection of the pool's, with this between."""
+        return Wire(self, self._pool.get_connection(*args))
+
+    def release(self, wire: Any) -> None:
+        """Give it back."""
+        self._pool.release(wire.connection)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+
+class Wire:
+    """One connection that is not to be trusted."""
+
+    def __init__(self, network: Network, connection: Any) -> None:
+        self.network, self.connection = network, connection
+
+    def send_command(self, *command: Any, **options: Any) -> None:
+        """Redis does what it is asked; whether the caller hears of it is another matter."""
+        told = [self.network.now if isinstance(each, str) and MOMENT.fullmatch(each) else each for each in command]
+        self.connection.send_command(*told, **options)
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """The reply, unless it gets lost."""
+        reply = self.connection.read_response(*args, **options)
+        if self.network.lose_reply:
+            self.network.lose_reply = False
+            raise redis.ConnectionError("the reply was lost")
+        return reply
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
 @dataclass(frozen=True)
 class Ended:
     """A run that is over: how, and what its worker tells of it."""
@@ -58,8 +106,10 @@ class Host:
 
     def __init__(self, fleet: Fleet, name: str, queues: Sequence[str], slots: int, lanes: dict[str, int]) -> None:
         self.name, self.slots, self.lanes = name, slots, lanes
-        self.connection = Connection(connection_pool=fleet.redis.connection_pool)
-        self.leases = Leases(self.connection, name, list(queues), fleet)
+        self.network = Network(fleet.redis.connection_pool)
+        client = redis.Redis(connection_pool=fleet.redis.connection_pool)
+        client.connection_pool = self.network  # type: ignore[assignment]
+        self.leases = Leases(client, name, list(queues), fleet)
         self.running: dict[str, Running] = {}
         self.late: list[Running] = []
         self.asked: tuple[str, int] | None = None
@@ -90,12 +140,13 @@ class Host:
     def lease(self, picks: Sequence[int], lose: bool = False) -> Leased | None:
         """Ask for what it prepared; None when the reply was lost."""
         assert self.asked is not None
-        self.connection.lose_reply = lose
+        self.network.lose_reply = lose
         try:
             ask = Ask(*self.asked, self.room_of_lanes(), picks, idle=not self.running, tiny=dict.fromkeys(self.tiny, 1))
             leased = self.leases.lease(ask)
         except BrokerUnavailable:
             return None
+        assert not lose, "the reply came all the same"
         self.asked, self.must_drain = None, leased.must_drain
         self.running |= {run.execution_id: run for run in leased.runs}
         return leased
@@ -126,11 +177,12 @@ class Host:
 
     def settle(self, lose: bool = False) -> list[str] | None:
         """Tell all outcomes that wait; None when the reply was lost."""
-        self.connection.lose_reply = lose
+        self.network.lose_reply = lose
         try:
             words = self.settle_again(self.ended)
         except BrokerUnavailable:
             return None
+        assert not lose, "the reply came all the same"
         self.told += self.ended
         self.ended = []
         return words

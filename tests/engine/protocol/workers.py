@@ -61,6 +61,7 @@ class Workers(World):
             given = self.model.lease(host.name, request, self.before, after)
             check_order(self.model, self.before, after, QUEUES, host.name)
             self._check_pause(host, given)
+            assert {after.job(split(member)[0])["started_at"] for member in given} <= {host.network.now}
         if leased is None:
             return
         assert [f"{run.job_id}:{run.execution_id}" for run in leased.runs] == given
@@ -233,7 +234,7 @@ class Workers(World):
     def upset(self, number: int, what: str, now: datetime, tiny: str) -> None:
         """A clock jumps; a worker finds a type tiny; it dies with all it knew, or ends as it should, for another."""
         host = self.hosts[number]
-        host.connection.clock = now if what == "clock" else host.connection.clock
+        host.network.clock = now if what == "clock" else host.network.clock
         if what == "tiny" and not (host.running or host.asked):
             host.tiny |= {tiny}
         elif what == "crash":
