@@ -152,6 +152,7 @@ class Model:
             if now.get("status") == "started" and member in after.leases:
                 assert now["execution"].startswith(request)
                 assert not job.unusable, f"{job.id} has {job.broken} and runs"
+                assert job.execution not in job.ghosts, f"{job.id} runs again while its last run goes on"
                 job.begin(now["execution"], host)
                 begun.append((job.execution, member))
                 self.windows.setdefault(job.lane, []).append(member)

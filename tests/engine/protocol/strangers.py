@@ -17,7 +17,7 @@ TOOLS: dict[str, tuple[State, ...]] = {
     "enqueue": (*LIVE, "ended"),
     "push": (*LIVE, "ended", "aside", "gone"),
     "spoil": ("waiting", "running"),
-    "miscount": ("waiting", "running"),
+    "miscount": ("waiting",),
 }
 """What is done to jobs, and in which states."""
 BREAKS: list[Broken] = ["text", "no status", "no data", "results"]
@@ -28,7 +28,12 @@ NONSENSE = ["nobody", "bad:id", "", "é"]
 class Strangers(World):
     """What happens behind the fleet's back."""
 
-    @rule(tool=st.sampled_from([*TOOLS, "nonsense", "clean"]), which=WHICH, queue=st.sampled_from(QUEUES), how=WHICH)
+    @rule(
+        tool=st.sampled_from([*TOOLS, "miscount", "nonsense", "clean"]),
+        which=WHICH,
+        queue=st.sampled_from(QUEUES),
+        how=WHICH,
+    )
     def meddle(self, tool: str, which: int, queue: str, how: int) -> None:
         """`Job.cancel()`, `Job.delete()`, a registry's `requeue`, `Queue.enqueue_job()` of a job that is there, RQ's
         clean-up; somebody pushes an id anywhere, breaks a hash or what belongs to it, or makes a counter nonsense."""

@@ -34,7 +34,7 @@ HOST = st.integers(0, 2)
 PICKS = st.lists(st.integers(1, len(QUEUES)), max_size=4)
 CLOCKS = st.integers(0, 4 * 10**9).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 TIMES = st.tuples(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
-ENDS = st.lists(st.tuples(WHICH, st.sampled_from(sorted(OUTCOMES))), min_size=1, max_size=4)
+ENDS = st.lists(st.tuples(WHICH, st.sampled_from([*OUTCOMES, "lost", "lost"])), min_size=1, max_size=4)
 SLOTS = st.integers(1, CONCURRENCY)
 LOST = st.sampled_from([False, False, True])
 
