@@ -18,7 +18,8 @@ from tests.engine.protocol.world import GATED, TYPES, WHICH, WINDOWS, World
 
 TOKEN = "the-scheduler-of-the-test"
 PAST, HOUR = 1, timedelta(hours=1)
-KIND = st.integers(0, len(TYPES) - 1)
+UNIQUE = next(at for at, each in enumerate(TYPES) if each.unique)
+KIND = st.sampled_from([*range(len(TYPES)), UNIQUE, UNIQUE])
 HOW = st.sampled_from(["", "", "front", "delayed"])
 
 
@@ -92,7 +93,7 @@ class Clients(World):
                 self.fleet.jobs.cancel(job.id)
 
     def _retry(self, which: int) -> None:
-        job = self.pick(which, "ended", "aside", "aside", "running", "waiting")
+        job = self.pick(which // 4, *(("ended", "aside") if which % 4 else ("running", "waiting")))
         if job is None or job.broken == "text":
             return
         if self.model.retry(job) == "again":
