@@ -114,15 +114,16 @@ def test_a_thread_is_not_interrupted_in_the_middle_of_a_message(pool: ThreadPool
 def test_an_interruption_at_the_last_moment_never_hits_what_comes_next(pool: ThreadPoolExecutor) -> None:
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    outcomes = set()
-    for race in range(RACES):
+    outcomes, race = set(), 0
+    while race < RACES or outcomes < {"TimedOut", "went through"}:  # on a busy machine one wins for long
         done = threading.Event()
         call = Call(pool, lambda done=done: busy_until(done))
         following = pool.submit(lambda: sum(range(200)))
         done.set()
-        sum(range(race * 60))
+        sum(range(race % RACES * 60 * (1 + race // RACES)))
         assert call.interrupt()
         outcomes.add(call.result())
         assert following.result(30) == 19900
+        race += 1
     sys.setswitchinterval(before)
-    assert outcomes <= {"TimedOut", "went through"}  # how often each wins is the machine's business
+    assert outcomes == {"TimedOut", "went through"}

@@ -48,10 +48,12 @@ class Taken:
     Made for every run, so it holds nothing before the first byte.
     """
 
-    __slots__ = ("_about", "_arrange", "_sink", "ended", "output", "token")
+    __slots__ = ("_about", "_arrange", "_catch_up", "_sink", "ended", "output", "token")
 
-    def __init__(self, about: About, sink: Reporter, arrange: Callable[[Output], None]) -> None:
-        self._about, self._sink, self._arrange = about, sink, arrange
+    def __init__(
+        self, about: About, sink: Reporter, arrange: Callable[[Output], None], catch_up: Callable[[], None]
+    ) -> None:
+        self._about, self._sink, self._arrange, self._catch_up = about, sink, arrange, catch_up
         self.output: Output | None = None
         self.ended = False
         self.token: Token[Taken | None] | None = None
@@ -59,6 +61,7 @@ class Taken:
     def report(self, kind: str, value: dict[str, Any]) -> None:
         """Log lines join the output, in their order; the rest goes on."""
         if kind == "log":
+            self._catch_up()
             output = self.opened()
             output.log(**value)
             self._arrange(output)
@@ -124,7 +127,7 @@ class Capture:
 
     def begin(self, about: About, sink: Reporter) -> Taken:
         """From now on this context's output is this run's."""
-        run = Taken(about, sink, self._arrange)
+        run = Taken(about, sink, self._arrange, self._catch_up)
         with self._lock:
             self._active.append(run)
         run.token = _of_context.set(run)
@@ -172,8 +175,7 @@ class Capture:
             os.write(1 if stream == "stdout" else 2, data)
             return
         with self._lock:
-            if self._pending(0):
-                self._drain()
+            self._catch_up()
             run = self._current()
             output = run.opened() if run else self._astray()
         output.write(stream, data)
@@ -196,6 +198,12 @@ class Capture:
         if output.waiting and not output.arranged:
             output.arranged = True
             self._wake()
+
+    def _catch_up(self) -> None:
+        """What was written below Python before comes first."""
+        with self._lock:
+            if self._pending(0):
+                self._drain()
 
     def _drain(self) -> None:
         """Read what is in the pipes; it is whose turn it is."""
