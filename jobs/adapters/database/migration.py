@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from jobs.adapters.database.engine import Database
+from jobs.engine.database import Database
 
 LOCK = 0x72715F666C656574  # "rq_fleet": the advisory lock of PostgreSQL that migrating processes take
 

@@ -1,4 +1,4 @@
-"""A database connection pool per process, with the transactions our jobs and routes need."""
+"""A database connection pool per process: SQLite or PostgreSQL, with the transactions that the ledger and jobs need."""
 
 from __future__ import annotations
 
@@ -16,13 +16,23 @@ from weakref import WeakSet
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
-from jobs.settings import InvalidSettings
+from jobs.settings import InvalidSettings, Settings
 
 BUSY = timedelta(seconds=30)
 LOOK_AGAIN = timedelta(milliseconds=1)
 """Between two tries to become SQLite's writer. Its own waiting grows to 100 ms, and newcomers overtake who waits."""
 _open: WeakSet[Database] = WeakSet()
 _inherited: list[object] = []
+_of_process: dict[str, Database] = {}
+_lock = threading.Lock()
+
+
+def connect(settings: Settings) -> Database:
+    """The process's one Database of that URL; nothing is opened before its first use."""
+    with _lock:
+        if settings.database_url not in _of_process:
+            _of_process[settings.database_url] = Database(settings.database_url)
+        return _of_process[settings.database_url]
 
 
 class Database:
@@ -168,6 +178,8 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
 
 
 def _forget_inherited_connections() -> None:
+    global _lock
+    _lock = threading.Lock()
     for database in list(_open):
         database.forget_inherited_connections()
 
