@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 MOST_LINES = 300
 MOST_FUNCTION_LINES = 40
 SHIPPED = ("jobs", "webapp", "worker.py")
-ROOMS = (*SHIPPED, "deploy", "benchmarks")
+ROOMS = (*SHIPPED, "deploy", "benchmarks", "tests")
 
 
 def sources(*rooms: str) -> list[Path]:

@@ -27,6 +27,7 @@ STRAY_AGAIN = 60.0
 """Seconds until output that belongs to no run may fill its cap again."""
 MOST_PIECES = 64
 STACK = 256 * 1024
+Arrange = Callable[[Output], None]
 
 
 class About(Protocol):
@@ -50,9 +51,7 @@ class Taken:
 
     __slots__ = ("_about", "_arrange", "_catch_up", "_sink", "ended", "output", "token")
 
-    def __init__(
-        self, about: About, sink: Reporter, arrange: Callable[[Output], None], catch_up: Callable[[], None]
-    ) -> None:
+    def __init__(self, about: About, sink: Reporter, arrange: Arrange, catch_up: Callable[[], None]) -> None:
         self._about, self._sink, self._arrange, self._catch_up = about, sink, arrange, catch_up
         self.output: Output | None = None
         self.ended = False
@@ -202,8 +201,7 @@ class Capture:
     def _catch_up(self) -> None:
         """What was written below Python before comes first."""
         with self._lock:
-            if self._pending(0):
-                self._drain()
+            self._drain()
 
     def _drain(self) -> None:
         """Read what is in the pipes; it is whose turn it is."""

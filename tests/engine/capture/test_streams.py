@@ -3,99 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import io
-import json
 import logging
 import os
 import subprocess
 import sys
 import threading
-import traceback
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import structlog
 
-from jobs.engine import logs
 from jobs.engine.worker.capture import Capture
-from jobs.settings import Settings
 from tests.conftest import wait_until
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run, as far as its output needs it; what it reports is appended to a file."""
-
-    job_id: str
-    folder: Path
-    job_type: str = "samples.prints"
-    tenant: str = "acme"
-    attempt: int = 1
-
-    def report(self, kind: str, value: dict[str, Any]) -> None:
-        with (self.folder / f"{self.job_id}.lines").open("a") as file:
-            file.write(value["lines"] + "\n")
-
-    def stopping(self) -> bool:
-        return False
-
-    def cancelled(self) -> bool:
-        return False
-
-    def lines(self) -> list[dict[str, Any]]:
-        path = self.folder / f"{self.job_id}.lines"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def texts(self) -> list[str]:
-        return [line["text"] for line in self.lines()]
-
-
-Body = Callable[[Capture], None]
-
-
-@pytest.fixture
-def child(tmp_path: Path) -> Callable[[Body], Callable[[], None]]:
-    """Fork a process that captures its output and does something; calling what is returned waits for its end."""
-
-    def start(body: Body) -> Callable[[], None]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            _be_the_child(body, tmp_path)
-        return lambda: _ends_well(pid, tmp_path)
-
-    return start
-
-
-def _be_the_child(body: Body, folder: Path) -> None:
-    status = 1
-    try:
-        os.dup2(os.open(folder / "process.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-        sys.stderr = os.fdopen(2, "w", closefd=False)
-        logs.configure(Settings(environment="test", log_format="json"), "worker")
-        capture = Capture()
-        capture.start()
-        body(capture)
-        status = 0
-    except BaseException:
-        (folder / "failure").write_text(traceback.format_exc())
-    finally:
-        os._exit(status)
-
-
-def _ends_well(pid: int, folder: Path) -> None:
-    status = os.waitpid(pid, 0)[1]
-    failure = folder / "failure"
-    assert status == 0, failure.read_text() if failure.exists() else status
-
-
-def process_log(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "process.log").read_text().splitlines()]
+from tests.engine.capture.conftest import Run, process_log
 
 
 def test_every_way_to_print_is_seen_in_its_order(child: Any, tmp_path: Path) -> None:
@@ -260,72 +180,3 @@ def test_a_thread_that_outlives_its_run_does_not_print_for_the_next(child: Any, 
         ("late", None),
         ("mine", "second"),
     ]
-
-
-def test_a_process_left_behind_makes_the_child_unfit_for_another_run(child: Any, tmp_path: Path) -> None:
-    run = Run("one", tmp_path)
-
-    def body(capture: Capture) -> None:
-        taken = capture.begin(run, run)
-        left = subprocess.Popen(["sleep", "60"])
-        assert capture.end(taken)
-        left.kill()
-        left.wait()
-        taken = capture.begin(run, run)
-        with subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as silent:
-            os.system("echo still seen")
-            assert not capture.end(taken)
-            silent.kill()
-
-    child(body)()
-    assert run.texts() == ["still seen"]
-
-
-def test_a_job_that_replaces_or_closes_the_streams_harms_only_itself(child: Any, tmp_path: Path) -> None:
-    first, second = Run("first", tmp_path), Run("second", tmp_path)
-
-    def body(capture: Capture) -> None:
-        taken = capture.begin(first, first)
-        sys.stdout.close()
-        sys.stdout = io.StringIO()
-        print("nowhere")
-        capture.end(taken)
-        taken = capture.begin(second, second)
-        print("here")
-        capture.end(taken)
-
-    child(body)()
-    assert (first.texts(), second.texts()) == ([], ["here"])
-
-
-def test_the_workers_log_shows_what_was_printed_and_by_which_job(child: Any, tmp_path: Path) -> None:
-    run = Run("one", tmp_path)
-
-    def body(capture: Capture) -> None:
-        structlog.get_logger("worker").info("before")
-        taken = capture.begin(run, run)
-        print("token=abcdef")
-        capture.end(taken)
-
-    child(body)()
-    before, printed = process_log(tmp_path)
-    assert before["event"] == "before"
-    about = {"job_id": "one", "job_type": "samples.prints", "tenant": "acme", "attempt": 1, "stream": "stdout"}
-    assert (printed["event"], printed["logger"]) == ("token=***", "job.output")
-    assert about.items() <= printed.items()
-
-
-def test_after_stop_everything_is_where_it_was(child: Any, tmp_path: Path) -> None:
-    run = Run("one", tmp_path)
-
-    def body(capture: Capture) -> None:
-        taken = capture.begin(run, run)
-        capture.end(taken)
-        capture.stop()
-        print('{"event": "printed"}', file=sys.stderr, flush=True)
-        os.write(2, b'{"event": "below"}\n')
-        structlog.get_logger("worker").info("logged")
-
-    child(body)()
-    assert {line["event"] for line in process_log(tmp_path)} == {"printed", "below", "logged"}
-    assert run.lines() == []
