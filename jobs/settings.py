@@ -84,6 +84,10 @@ class Settings(BaseModel):
     lease: Seconds = timedelta(seconds=6)
     queue_max_retries: int | None = Field(None, ge=0, le=100)
     queue_backoff_strategy: Literal["exponential", "linear", "fixed"] | None = None
+    breaker_failures: int = Field(5, ge=0, le=1000)
+    breaker_window: Seconds = timedelta(seconds=60)
+    breaker_open_for: Seconds = timedelta(seconds=30)
+    breaker_longest: Seconds = timedelta(minutes=10)
     overrides: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @classmethod

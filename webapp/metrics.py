@@ -63,6 +63,12 @@ class QueueCollector(Collector):
         for queue, number in waiting(self._fleet).items():
             waits.add_metric([queue], number)
         yield waits
+        breakers = GaugeMetricFamily(
+            "fleet_breakers", "Circuit breakers that are not closed, by state", labels=["lane", "provider", "state"]
+        )
+        for breaker in self._fleet.breakers.all():
+            breakers.add_metric([breaker.lane, breaker.provider, breaker.state], 1)
+        yield breakers
         alive = at_work(self._fleet)
         yield GaugeMetricFamily("fleet_workers", "Workers that give signs of life", value=alive.workers)
         yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)

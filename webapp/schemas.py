@@ -215,11 +215,13 @@ class Alive(Out):
 class Readiness(Out):
     """Whether requests can be served: for each check "ok" or what is wrong with it; "degraded" without a worker.
 
-    The workers and schedulers alive are for information, and null while nobody knows.
+    The workers and schedulers alive are for information, and null while nobody knows; so are the circuit breakers
+    (`LANE/PROVIDER`) that are `open` or `half_open`.
     """
 
     status: Literal["ok", "degraded", "unavailable"]
     checks: dict[str, str]
+    breakers: dict[str, str] | None = None
     workers: int | None = None
     schedulers: int | None = None
 

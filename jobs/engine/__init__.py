@@ -1,10 +1,12 @@
 """How jobs run. Declare with `job`, enqueue with the declared type, look at and steer jobs through the `Fleet`."""
 
 from jobs.engine import lean  # noqa: F401  before anything imports structlog
+from jobs.engine.breakers import Breaker
 from jobs.engine.context import Context
 from jobs.engine.errors import (
     BrokerUnavailable,
     Cancelled,
+    CircuitOpen,
     Conflict,
     EnqueueRefused,
     Expired,
@@ -17,6 +19,7 @@ from jobs.engine.errors import (
     NotFound,
     PayloadTooLarge,
     Permanent,
+    ProviderFailed,
     Retryable,
     TimedOut,
     UnknownJob,
@@ -32,8 +35,10 @@ from jobs.engine.views import JobView, LogLine, Progress
 from jobs.engine.waiting import Waiting
 
 __all__ = [
+    "Breaker",
     "BrokerUnavailable",
     "Cancelled",
+    "CircuitOpen",
     "Conflict",
     "Context",
     "EnqueueRefused",
@@ -56,6 +61,7 @@ __all__ = [
     "Permanent",
     "Policy",
     "Progress",
+    "ProviderFailed",
     "Queue",
     "Retention",
     "Retry",

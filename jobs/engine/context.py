@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import structlog
 from jobs.engine.checkpoints import Checkpoints
 from jobs.engine.errors import BrokerUnavailable, Cancelled, FleetError, Interrupted
 from jobs.engine.logs import OWN
+from jobs.engine.providers import Providers
 from jobs.settings import Settings
 
 LONGEST_STAGE = 100
@@ -43,6 +45,7 @@ class Context:
     settings: Settings
     reporter: Reporter
     checkpoints: Checkpoints | None = None
+    providers: Providers | None = None
 
     @property
     def is_last_attempt(self) -> bool:
@@ -83,6 +86,14 @@ class Context:
         self.check()
         if saved and self.stopping:
             raise Interrupted("the worker is stopping; the job goes on elsewhere")
+
+    def provider(self, name: str) -> AbstractContextManager[None]:
+        """A call to a provider (`with context.provider("openai"):`) under the circuit breaker of the job's lane.
+
+        Raises CircuitOpen on entering while the breaker is open: let it pass, and the job waits uncharged. See
+        `Providers.calling` for what counts as a failure.
+        """
+        return nullcontext() if self.providers is None else self.providers.calling(name)
 
     def check(self) -> None:
         """Raise Cancelled once somebody cancelled this job: call it where stopping is safe."""

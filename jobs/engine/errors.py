@@ -73,6 +73,14 @@ class Retryable(FleetError):
         self.after = after
 
 
+class ProviderFailed(Retryable):
+    """Raised by an adapter: the provider is down, or asks for `after`. It counts for the lane's circuit breaker."""
+
+
+class CircuitOpen(Retryable):
+    """A provider's circuit breaker is open: the job waits until it closes, without spending an attempt."""
+
+
 class Cancelled(FleetError):
     """Raised inside a job by `context.check()` once somebody cancelled it."""
 

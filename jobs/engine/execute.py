@@ -12,13 +12,14 @@ from jobs.engine import envelope, foreign, outcome, payloads, registry
 from jobs.engine.checkpoints import Checkpoints
 from jobs.engine.context import Context, Reporter
 from jobs.engine.envelope import PERFORM, Call, Envelope
-from jobs.engine.errors import Interrupted, Untrusted
+from jobs.engine.errors import CircuitOpen, Interrupted, Untrusted
 from jobs.engine.fleet import Fleet
 from jobs.engine.job_types import JobType
 from jobs.engine.log_context import bound_job_context
 from jobs.engine.logs import OWN
 from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy
+from jobs.engine.providers import Providers
 
 log = structlog.get_logger("job")
 
@@ -55,8 +56,8 @@ def execute(run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
         policy = fleet.policy(job_type)
         return outcome.of_result(_call(job_type, policy, sealed, run, fleet, reporter))
     except BaseException as error:
-        if isinstance(error, Interrupted) and reporter.stopping():
-            return Outcome("released", message=str(error))
+        if isinstance(error, CircuitOpen) or (isinstance(error, Interrupted) and reporter.stopping()):
+            return Outcome("released", error_type=type(error).__name__, message=str(error))
         return outcome.of_error(error, policy.retry if policy else None, run.attempt)
 
 
@@ -98,6 +99,7 @@ def _call(job_type: JobType[Any], policy: Policy, sealed: Envelope, run: Run, fl
         settings=fleet.settings,
         reporter=reporter,
         checkpoints=Checkpoints(fleet, run.job_id, run.execution_id),
+        providers=Providers(fleet.breakers, policy.lane),
     )
     return logged(job_type.function, payload, context)
 
@@ -115,6 +117,9 @@ def logged(function: Callable[[Any, Context], Any], payload: Any, context: Conte
             return function(payload, context)
         except Interrupted:
             log.info("job interrupted", **OWN)
+            raise
+        except CircuitOpen as error:
+            log.info("job waits for a provider", reason=str(error), **OWN)
             raise
         except BaseException as error:
             log.warning("job raised", error=type(error).__name__, exc_info=True, **OWN)

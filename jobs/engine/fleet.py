@@ -13,6 +13,7 @@ import redis
 import structlog
 
 from jobs.engine import broker, lanes, limits, registry
+from jobs.engine.breakers import Breakers
 from jobs.engine.client import Client
 from jobs.engine.control import Jobs
 from jobs.engine.envelope import Keys
@@ -42,6 +43,7 @@ class Fleet:
         self.client = Client(self)
         self.jobs = Jobs(self)
         self.pauses = Pauses(self)
+        self.breakers = Breakers(settings, lambda: self.redis)
 
     @cached_property
     def redis(self) -> redis.Redis:

@@ -17,6 +17,7 @@ FOLLOW_UPS = f"{FLEET}:follow-ups"
 FILED = f"{FLEET}:filed"
 PAUSED = f"{FLEET}:paused"
 GATES = f"{FLEET}:gates"
+BREAKERS = f"{FLEET}:breakers"
 QUARANTINE = f"{FLEET}:quarantine"
 QUARANTINE_REASONS = f"{FLEET}:quarantine:reasons"
 
@@ -74,6 +75,11 @@ def unique(job_type: str, value: str) -> str:
 def ended(job_type: str, state: str) -> str:
     """Our sorted set of a type's ended jobs (state: finished or failed), by time: retention by count."""
     return f"{FLEET}:ended:{state}:{job_type}"
+
+
+def breaker(name: str) -> str:
+    """The hash of a circuit breaker, `LANE/PROVIDER`, that is not closed or has seen failures of late."""
+    return f"{FLEET}:breaker:{name}"
 
 
 def commands(worker: str) -> str:

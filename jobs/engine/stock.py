@@ -21,6 +21,7 @@ from jobs.engine.execute import Run
 from jobs.engine.fleet import Fleet
 from jobs.engine.outcome import Outcome, of_error
 from jobs.engine.policy import Policy
+from jobs.engine.providers import Providers
 from jobs.engine.reports import RedisReporter
 from jobs.engine.scripts import script
 from jobs.engine.worker.capture import Capture
@@ -112,6 +113,7 @@ def _context(job: Job, sealed: Envelope, policy: Policy, attempt: int, ours: Fle
         settings=ours.settings,
         reporter=reporter,
         checkpoints=Checkpoints(ours, job.id, ""),
+        providers=Providers(ours.breakers, policy.lane),
     )
 
 

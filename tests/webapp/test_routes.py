@@ -187,6 +187,13 @@ def test_workers_and_schedulers_show_while_they_give_signs_of_life(client: Flask
     assert "fleet_workers 2.0" in text and "fleet_schedulers 1.0" in text
 
 
+def test_breakers_that_are_not_closed_show(client: FlaskClient, app: APIFlask) -> None:
+    assert client.get("/readyz").get_json()["breakers"] == {}
+    app.extensions["fleet"].breakers.open("chat", "openai", timedelta(minutes=1))
+    assert client.get("/readyz").get_json()["breakers"] == {"chat/openai": "open"}
+    assert 'fleet_breakers{lane="chat",provider="openai",state="open"} 1.0' in client.get("/metrics").text
+
+
 def test_jobs_that_are_filed_are_counted(client: FlaskClient, app: APIFlask, upload: Post) -> None:
     upload(("a.txt", b"words"))
     redis = app.extensions["fleet"].redis

@@ -62,7 +62,7 @@ def readyz() -> Any:
     verdicts = current_app.extensions["checks"].run()
     if any(verdict != "ok" for verdict in verdicts.values()):
         return Readiness(status="unavailable", checks=verdicts), 503, {"Retry-After": "5"}
-    return Readiness(checks=verdicts, **_state())
+    return Readiness(checks=verdicts, breakers=_breakers(), **_state())
 
 
 @bp.get("/api/health")
@@ -72,6 +72,14 @@ def health() -> Any:
     state = _state()
     queue = JobQueueHealth(enabled=True, redis=state["workers"] is not None)
     return Health(timestamp=datetime.now(UTC), jobQueue=queue, **state)
+
+
+def _breakers() -> dict[str, str] | None:
+    """Those that are not closed, by state."""
+    try:
+        return {breaker.name: breaker.state for breaker in fleet().breakers.all()}
+    except BrokerUnavailable:
+        return None
 
 
 def _state() -> dict[str, Any]:

@@ -13,6 +13,7 @@
 --          somebody waits or 0, paused lanes (with commas)}, a job being {id, execution, queue, lane, hash fields in FIELDS' order,
 --          then the times for its callbacks where a plain RQ job has any}.
 --include lib_batch
+--include lib_breakers
 --include lib_events
 --include lib_execution
 --include lib_foreign
@@ -262,10 +263,12 @@ return tell_together(function()
   end
   admit_due(P, windows, ms)
   local blocked_queues, paused_lanes = what_is_paused(P, worker, queues, free)
+  local next_trial = heed_breakers(P, free, paused_lanes, SLOT, ms)
   local readers = readers_of(blocked_queues)
   local blocked = names_of(readers)
   begin_with_alone(readers)
   hand_out(readers)
+  begin_probes(P, free, ms)
   for _, reader in pairs(readers) do
     put_back(reader)
   end
@@ -281,5 +284,5 @@ return tell_together(function()
     redis.call('SET', memory_key, '[' .. table.concat(memory, ',') .. ']', 'EX', 120)
   end
   return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
-    next_due(P, windows, ms), table.concat(paused_lanes, ',')}
+    next_look(next_due(P, windows, ms), next_trial), table.concat(paused_lanes, ',')}
 end)

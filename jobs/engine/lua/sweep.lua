@@ -16,7 +16,6 @@ end
 
 -- A run without a lease may go on for a moment, until its worker hears of it.
 local function drop_holds()
-open_freed(P, ms)
   for _, member in ipairs(redis.call('HRANDFIELD', P .. ':fleet:holds', AT_ONCE)) do
     if not redis.call('ZSCORE', P .. ':fleet:leases', member) then
       local gates = gates_of(redis.call('HGET', P .. ':fleet:holds', member))

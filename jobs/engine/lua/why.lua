@@ -123,6 +123,18 @@ local function in_line(names)
   return put_aside(found)
 end
 
+-- The breaker that keeps its lane shut longest: one that is open, or whose probe has not told yet.
+local function breaker()
+  local shut = nil
+  local all = redis.call('ZRANGE', P .. ':fleet:breakers', 0, -1, 'WITHSCORES')
+  for n = 1, #all, 2 do
+    if all[n]:match('^(.*)/') == (lane or 'default') and tonumber(all[n + 1]) > ms then
+      shut = {what = all[n], until_ms = tonumber(all[n + 1])}
+    end
+  end
+  return shut
+end
+
 local function why_queued()
   local names, working, paused = listeners()
   for _, what in ipairs({'queue:' .. queue, 'lane:' .. (lane or 'default')}) do
@@ -134,6 +146,10 @@ local function why_queued()
     return with('suspended')
   elseif working == 0 then
     return with(paused and 'paused' or 'no_worker', {what = paused and 'worker:' .. paused or 'queue:' .. queue})
+  end
+  local shut = breaker()
+  if shut then
+    return with('breaker_open', shut)
   end
   return filed and filed ~= '' and filed_under(filed) or in_line(names)
 end

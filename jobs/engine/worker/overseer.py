@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 import structlog
 
 from jobs.engine import foreign
-from jobs.engine.errors import Cancelled, Expired, Killed, TimedOut
+from jobs.engine.errors import Cancelled, CircuitOpen, Expired, Killed, TimedOut
 from jobs.engine.outcome import Outcome, of_error
 from jobs.engine.worker.leasing import Renewal
+from jobs.engine.worker.parking import Parking
 from jobs.engine.worker.pool import ChildPool
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.settling import Settler
@@ -42,6 +43,7 @@ class Overseer:
         self._lock = threading.Lock()
         self._lost: set[str] = set()
         self._asked: dict[str, Wish] = {}
+        self._parking = Parking()
 
     def renewed(self, renewal: Renewal) -> None:
         """What the heartbeat found: runs that are this worker's no more, runs to cancel; from any thread."""
@@ -127,15 +129,19 @@ class Overseer:
                 self._enforce(running, min((asked[each] for each in wanted if each in asked), default=None), now)
 
     def checked(self, running: Running, outcome: Outcome, stop_at: float | None) -> Outcome:
-        """What counts of what a child says: that a run goes on elsewhere, uncharged, only while this worker stops.
+        """What counts of what a child says: that a run goes on later, uncharged, only for a stop or an open breaker.
 
         A stopped run's second child has only called the job's callback.
         """
         if running.is_stopped:
             return STOPPED
-        if outcome.kind == "released" and stop_at is None:
+        if outcome.kind == "released" and stop_at is None and not self._is_parked(running, outcome):
             return Outcome("lost", error_type="WorkerLost", message="it was given up although its worker goes on")
         return outcome
+
+    def _is_parked(self, running: Running, outcome: Outcome) -> bool:
+        is_for_breaker = outcome.error_type == CircuitOpen.__name__ and running.policy is not None
+        return is_for_breaker and self._parking.allows(running.job_id)
 
     def outcome_of_death(self, running: Running) -> Outcome:
         """A child ended by itself: a run that had begun is charged with it, others were only in its way."""
