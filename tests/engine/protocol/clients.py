@@ -18,6 +18,7 @@ from tests.engine.protocol.world import GATED, TYPES, WHICH, WINDOWS, World
 
 TOKEN = "the-scheduler-of-the-test"
 PAST, HOUR = 1, timedelta(hours=1)
+ENDS = ("finished", "failed", "canceled")
 UNIQUE = next(at for at, each in enumerate(TYPES) if each.unique)
 KIND = st.sampled_from([*range(len(TYPES)), UNIQUE, UNIQUE])
 HOW = st.sampled_from(["", "", "front", "delayed"])
@@ -160,9 +161,10 @@ class Clients(World):
             return
         assert self.before.keys[f"job:{job.id}"].ttl >= 0
         self.client.delete(keys.job(job.id), keys.results(job.id), keys.log(job.id))
-        for name in self.before.places(job.id, job.status):
-            self.client.zadd(f"{keys.PREFIX}:{name}", {job.id: PAST})
+        for kind in ENDS:  # an earlier end stays in its registry when RQ enqueues the job again
+            for name in self.before.places(job.id, kind):
+                self.client.zadd(f"{keys.PREFIX}:{name}", {job.id: PAST})
         self.hosts[0].leases.maintain()
         job.vanish()
         after = Snapshot(self.client)
-        assert [kind for kind in ("finished", "failed", "canceled") if after.places(job.id, kind)] == []
+        assert [kind for kind in ENDS if after.places(job.id, kind)] == []
