@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("queues", nargs="*", default=list(SETTINGS.queue_weights), help="most urgent first")
     parser.add_argument("--scheduler", action="store_true", help="run the scheduler instead")
     parser.add_argument("--burst", action="store_true", help="end when the queues are empty")
-    parser.add_argument("--pause", nargs="+", metavar="WHAT", help="only pause: queue:NAME, lane:NAME or worker:NAME")
+    parser.add_argument("--pause", nargs="+", metavar="WHAT", help="only pause: queue|lane|worker|schedule:NAME")
     parser.add_argument("--resume", nargs="+", metavar="WHAT", help="only resume what was paused")
     start.add_flags(parser)
     options = parser.parse_args()

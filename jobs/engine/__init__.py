@@ -31,6 +31,7 @@ from jobs.engine.job_types import JobType, job
 from jobs.engine.limits import Limit
 from jobs.engine.payloads import Payload, Secret
 from jobs.engine.policy import Policy, Queue, Retention, Retry
+from jobs.engine.schedules import Cron
 from jobs.engine.views import JobView, LogLine, Progress
 from jobs.engine.waiting import Waiting
 
@@ -41,6 +42,7 @@ __all__ = [
     "CircuitOpen",
     "Conflict",
     "Context",
+    "Cron",
     "EnqueueRefused",
     "Event",
     "Expired",

@@ -24,6 +24,7 @@ from jobs.engine.keys import PREFIX
 from jobs.engine.pauses import Pauses
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Policy
+from jobs.engine.timetable import Schedules
 from jobs.engine.views import JobView
 from jobs.settings import InvalidSettings, Settings
 
@@ -44,6 +45,7 @@ class Fleet:
         self.jobs = Jobs(self)
         self.pauses = Pauses(self)
         self.breakers = Breakers(settings, lambda: self.redis)
+        self.schedules = Schedules(self)
 
     @cached_property
     def redis(self) -> redis.Redis:

@@ -15,6 +15,7 @@ from jobs.engine.errors import InvalidJob
 from jobs.engine.limits import Limit
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Policy, Queue, Retention, Retry
+from jobs.engine.schedules import CatchUp, Cron, Overlap, Periodic, periodic
 
 if TYPE_CHECKING:
     from jobs.engine.context import Context
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Payload)
 NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
-SHORTEST_INTERVAL = timedelta(seconds=1)
 
 
 class Options(TypedDict, total=False):
@@ -48,7 +48,7 @@ class JobType(Generic[P]):
     policy: Policy
     unique: Callable[[P], str | None] | None = None
     topics: Callable[[P], Iterable[str]] | None = None
-    every: timedelta | None = None
+    periodic: Periodic | None = None
     preload: Sequence[str] = field(default=())
 
     @property
@@ -95,17 +95,23 @@ def job(
     unique: Callable[[Any], str | None] | None = None,
     topics: Callable[[Any], Iterable[str]] | None = None,
     every: timedelta | None = None,
+    cron: Cron | None = None,
+    overlap: Overlap | None = None,
+    catch_up: CatchUp | None = None,
+    catch_up_limit: int | None = None,
     preload: Sequence[str] = (),
 ) -> Callable[[Callable[[Any, Context], Any]], JobType[Any]]:
     """Declare a job type; the payload is the type of the function's first parameter. Raises InvalidJob on import."""
 
     def declare(function: Callable[[Any, Context], Any]) -> JobType[Any]:
-        _check_declaration(name, lane, every)
+        _check_declaration(name, lane)
+        schedule = _schedule(name, lambda: periodic.declared(every, cron, overlap, catch_up, catch_up_limit))
         payload_type, limits = _payload_type(name, function), (limit,) if isinstance(limit, Limit) else tuple(limit)
+        limits = gates.one_after_another(limits) if schedule and schedule.overlap == "queue" else limits
         gates.check(name, payload_type, limits)
         policy = Policy(Queue(queue), lane, timeout, retry or Retry(), retention or Retention(), memory_mb, limits)
-        declared = JobType(name, function, payload_type, policy, unique, topics, every, tuple(preload))
-        if every is not None and any(field.is_required() for field in declared.payload_type.model_fields.values()):
+        declared = JobType(name, function, payload_type, policy, unique, topics, schedule, tuple(preload))
+        if schedule and any(field.is_required() for field in declared.payload_type.model_fields.values()):
             raise InvalidJob(f"{name}: a periodic job's payload needs a default for each field")
         registry.register(declared)
         return declared
@@ -113,13 +119,18 @@ def job(
     return declare
 
 
-def _check_declaration(name: str, lane: str, every: timedelta | None) -> None:
+def _check_declaration(name: str, lane: str) -> None:
     if not NAME.fullmatch(name):
         raise InvalidJob(f"{name!r} is no job name: write noun.verb in lower case, such as documents.ingest")
     if lane not in lanes.CONCURRENCY:
         raise InvalidJob(f"{name}: unknown lane {lane!r}; declared are {', '.join(sorted(lanes.CONCURRENCY))}")
-    if every is not None and every < SHORTEST_INTERVAL:
-        raise InvalidJob(f"{name}: every= must be at least a second")
+
+
+def _schedule(name: str, declared: Callable[[], Periodic | None]) -> Periodic | None:
+    try:
+        return declared()
+    except InvalidJob as error:
+        raise InvalidJob(f"{name}: {error}") from None
 
 
 def _payload_type(name: str, function: Callable[..., Any]) -> type[Payload]:

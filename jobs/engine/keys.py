@@ -21,6 +21,9 @@ BREAKERS = f"{FLEET}:breakers"
 QUARANTINE = f"{FLEET}:quarantine"
 QUARANTINE_REASONS = f"{FLEET}:quarantine:reasons"
 
+PERIODIC = f"{PREFIX}:scheduler:scheduled_jobs"
+SCHEDULES = f"{FLEET}:schedules"
+
 
 def job(job_id: str) -> str:
     """RQ's hash of a job."""
@@ -105,3 +108,13 @@ def held(gate: str) -> str:
 def window(lane: str, period: timedelta) -> str:
     """The list of a lane's last begins (Redis' time, ms), newest first, as far as they count for a rate window."""
     return f"{FLEET}:window:{lane}:{round(period.total_seconds() * 1000)}"
+
+
+def schedule(entry: str) -> str:
+    """What happened to a periodic entry: how far it is, whether it is paused, what was left out."""
+    return f"{FLEET}:schedule:{entry}"
+
+
+def schedule_runs(entry: str) -> str:
+    """The ids of an entry's latest runs, by the time for which they were due."""
+    return f"{FLEET}:schedule-runs:{entry}"

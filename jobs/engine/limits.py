@@ -48,6 +48,12 @@ def check(name: str, payload_type: type[Payload], limits: Sequence[Limit]) -> No
             raise InvalidJob(f"{name}: its limit is by {field!r}, a secret whose values would stand in Redis' keys")
 
 
+def one_after_another(limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
+    """These limits and, if none counts the runs of the type as a whole, one run at once."""
+    counted = any(limit.count is not None and not limit.per for limit in limits)
+    return limits if counted else (*limits, Limit(1))
+
+
 def counts(job_type: str, limits: Iterable[Limit]) -> dict[str, int]:
     """How many may run at once, by the name of the limit: what a worker holds a type's jobs to."""
     return {_name(job_type, limit): limit.count for limit in limits if limit.count is not None}

@@ -1,4 +1,4 @@
-"""Pauses: a queue, a lane or one worker begins no further jobs until it is resumed, whatever is restarted meanwhile."""
+"""Pauses: a queue, lane, worker or schedule begins no further jobs until it is resumed, whatever is restarted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from jobs.engine.errors import FleetError, NotFound
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
-WHAT = re.compile(r"(queue|lane|worker):([^\s,]{1,200})")
+WHAT = re.compile(r"(queue|lane|worker|schedule):([^\s,]{1,200})")
 
 
 class Pauses:
-    """What of a fleet is paused, each written `queue:NAME`, `lane:NAME` or `worker:NAME`."""
+    """What of a fleet is paused, each written `queue:NAME`, `lane:NAME`, `worker:NAME` or `schedule:NAME`."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -30,7 +30,7 @@ class Pauses:
     def resume(self, *whats: str) -> list[str]:
         """Go on with these; workers are woken. All that is still paused.
 
-        Raises NotFound for a lane that is not declared or what is no queue, lane or worker; BrokerUnavailable.
+        Raises NotFound for a lane that is not declared or what is none of these; BrokerUnavailable.
         """
         return self._change("srem", whats)
 
@@ -53,7 +53,7 @@ class Pauses:
 def _checked(what: str) -> str:
     written = WHAT.fullmatch(what)
     if written is None:
-        raise NotFound(f"write queue:NAME, lane:NAME or worker:NAME, not {what!r}")
+        raise NotFound(f"write queue:NAME, lane:NAME, worker:NAME or schedule:NAME, not {what!r}")
     if written[1] == "lane" and written[2] not in lanes.CONCURRENCY:
         raise NotFound(f"there is no lane {written[2]!r}; declared are {', '.join(sorted(lanes.CONCURRENCY))}")
     return what

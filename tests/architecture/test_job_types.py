@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.engine import Context, JobType, Payload, Policy, Queue, Retention, Retry, lanes, registry
+from jobs.engine.schedules import Every, Periodic
 from jobs.settings import Settings
 from tests.conftest import ROOT
 
@@ -59,10 +60,18 @@ def row(job_type: JobType[Any]) -> str:
         f"{policy.retry.strategy} from {duration(policy.retry.first)}",
         "none" if policy.timeout is None else duration(policy.timeout),
         kept(policy.retention),
-        "no" if job_type.every is None else f"every {duration(job_type.every)}",
+        "no" if job_type.periodic is None else schedule(job_type.periodic),
         purpose(job_type),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def schedule(periodic: Periodic) -> str:
+    """When it runs, with the policies that are not the defaults."""
+    times, usual = periodic.times, Periodic(periodic.times)
+    when = f"every {duration(times.interval)}" if isinstance(times, Every) else f"`{times.expression}` {times.timezone}"
+    overlap = "" if periodic.overlap == usual.overlap else f", overlap {periodic.overlap}"
+    return when + overlap + ("" if periodic.catch_up == usual.catch_up else f", catch-up {periodic.catch_up}")
 
 
 def kept(retention: Retention) -> str:
@@ -141,4 +150,4 @@ def lose(payload: Nothing, context: Context) -> None:
 
 def fake(policy: Policy, every: timedelta | None = None) -> JobType[Any]:
     """A type that is declared nowhere."""
-    return JobType("fakes.lost", lose, Nothing, policy, every=every)
+    return JobType("fakes.lost", lose, Nothing, policy, periodic=every and Periodic(Every(every)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.engine import Context, InvalidJob, Limit, Payload, Secret, UnknownJob, job, registry
+from jobs.engine import Context, Cron, InvalidJob, Limit, Payload, Secret, UnknownJob, job, registry
 
 
 class Empty(Payload):
@@ -52,6 +52,14 @@ async def coroutine(payload: Empty, context: Context) -> None: ...
         ("tests.coroutine", coroutine, {}, "plain function"),
         ("tests.every", needs, {"every": timedelta(hours=1)}, "needs a default"),
         ("tests.often", body, {"every": timedelta(milliseconds=1)}, "at least a second"),
+        ("tests.cron", needs, {"cron": Cron("0 7 * * *")}, "needs a default"),
+        ("tests.cron", body, {"cron": "0 7 * * *"}, "tests.cron: write cron=Cron"),
+        ("tests.cron", body, {"cron": Cron("0 7 * * *"), "every": timedelta(hours=1)}, "not both"),
+        ("tests.overlap", body, {"overlap": "skip"}, "need every= or cron="),
+        ("tests.overlap", body, {"every": timedelta(hours=1), "overlap": "wait"}, "'skip' or 'queue'"),
+        ("tests.overlap", body, {"every": timedelta(hours=1), "catch_up": "some"}, "'none', 'last' or 'all'"),
+        ("tests.overlap", body, {"every": timedelta(hours=1), "catch_up": "all"}, "needs overlap='queue'"),
+        ("tests.overlap", body, {"every": timedelta(hours=1), "catch_up_limit": 0}, "from 1 to 1000"),
         ("tests.limit", needs, {"limit": Limit(1, per="flow_id")}, "'flow_id', which is no field of Needs"),
         ("tests.limit", needs, {"limit": Limit(1, per=("value", "flow_id"))}, "'flow_id', which is no field"),
         ("tests.limit", needs, {"limit": Limit(fair="tenant_id")}, "'tenant_id', which is no field of Needs"),

@@ -13,12 +13,12 @@ import redis
 from rq_scheduler import Scheduler  # type: ignore[import-untyped]
 
 from jobs.engine import keys, registry
-from jobs.engine.scheduler import foreign, names
+from jobs.engine.scheduler import entries, foreign, names
 from jobs.engine.scheduler.aside import set_aside
 from jobs.engine.scheduler.drain import Drain
 from jobs.engine.scheduler.json_bound import JsonJob, JsonQueue
 from jobs.engine.scheduler.leadership import Leadership, LostLead
-from jobs.engine.scheduler.periodic import Periodic
+from jobs.engine.scheduler.periodic import OURS, Entries
 from jobs.engine.scheduler.process import AWAY, keep_running
 
 if TYPE_CHECKING:
@@ -29,13 +29,17 @@ INTERVAL = timedelta(seconds=0.5)
 """At most: it wakes earlier for what it knows to be due, so that what is new starts within a second of its time too."""
 
 RENEW_EVERY = timedelta(seconds=1)
+SYNCHRONISE_EVERY = timedelta(seconds=2)
+"""What was deleted under the leader comes back within this time; a wiped Redis is noticed at once, by the lost lock."""
+
 ENTRIES = 100
 
 
 class FleetScheduler(Scheduler):  # type: ignore[misc]
     """One scheduler of perhaps several side by side; the one that leads does the work, twice a second.
 
-    `declared` gives the job types whose `every=` counts, `connection` is a client that answers or fails quickly.
+    `declared` gives the job types whose `every=` and `cron=` count, `connection` is a client that answers or
+    fails quickly.
     """
 
     redis_scheduler_namespace_prefix = names.INSTANCE
@@ -52,16 +56,21 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
         declared: Callable[[], Iterable[JobType[Any]]] = registry.all_types,
     ) -> None:
         name = f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}"
-        super().__init__(interval=INTERVAL.total_seconds(), connection=connection or fleet.redis, name=name)
-        self.lead = Leadership(self.connection, name)
-        self.periodic = Periodic(fleet, self.lead, declared)
+        digest = entries.digest(entries.declared(declared()).values())
+        super().__init__(
+            interval=INTERVAL.total_seconds(), connection=connection or fleet.redis, name=f"{name}#{digest}"
+        )
+        self.lead = Leadership(self.connection, self.name)
+        self.periodic = Entries(fleet, self.lead, declared)
         self.drain = Drain(self.lead)
-        self._synchronised = False
+        self._synchronised: datetime | None = None
+        self._left: set[str] = set()
+        self._looked = 0.0
 
     def acquire_lock(self) -> bool:
         """Report as alive and take or keep the lead and RQ's scheduler locks; true while this scheduler leads."""
         if self.lead.beat(self.drain.queue_names()):
-            self._synchronised = False
+            self._synchronised = None
         return self.lead.leads
 
     def remove_lock(self) -> None:
@@ -76,6 +85,8 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
         try:
             if self.acquire_lock():
                 self._lead(stopping)
+            else:
+                self.periodic.remember()
         except LostLead:
             self.lead.leads = False
         return self._pause() if self.lead.leads else INTERVAL
@@ -95,8 +106,10 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
 
     def enqueue_jobs(self) -> list[str]:
         """Enqueue the due entries of rq-scheduler's sorted set, a hundred at most; returns their ids."""
-        now = self.lead.now.timestamp()
-        due = self.connection.zrangebyscore(self.scheduled_jobs_key, "-inf", now, 0, ENTRIES, withscores=True)
+        self._looked = self.lead.now.timestamp()
+        most = ENTRIES + len(self._left)
+        due = self.connection.zrangebyscore(self.scheduled_jobs_key, "-inf", self._looked, 0, most, withscores=True)
+        due = [each for each in due if not self._leave(each[0])]
         for member, score in due:
             try:
                 self._enqueue_entry(member.decode(), score)
@@ -119,9 +132,7 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
             keep_running(self)
 
     def _lead(self, stopping: Callable[[], bool]) -> None:
-        if not self._synchronised:
-            self.periodic.synchronise()
-            self._synchronised = True
+        self._synchronise()
         more = True
         while more and self.lead.leads and not stopping():
             more = len(self.enqueue_jobs()) == ENTRIES
@@ -129,14 +140,29 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
             if more and self.lead.age >= RENEW_EVERY:
                 self.acquire_lock()
 
+    def _synchronise(self) -> None:
+        if self._synchronised is None or self.lead.now - self._synchronised >= SYNCHRONISE_EVERY:
+            if self.lead.newest:
+                self.periodic.synchronise()
+            self.periodic.follow()
+            self._synchronised = self.lead.now
+
+    def _leave(self, member: bytes) -> bool:
+        """Whether this entry is of a job type that only another release knows; a scheduler of that one will run it."""
+        if not OURS.fullmatch(member) or member.decode() in self.periodic.declared:
+            return False
+        self._left.add(member.decode())
+        return True
+
     def _enqueue_entry(self, entry_id: str, score: float) -> None:
-        if entry_id in self.periodic.entries:
+        if entry_id in self.periodic.declared:
             self.periodic.enqueue(entry_id, score)
         else:
             foreign.enqueue(self.lead, entry_id)
 
     def _pause(self) -> timedelta:
-        first = self.connection.zrange(self.scheduled_jobs_key, 0, 0, withscores=True)
+        after = f"({self._looked}"
+        first = self.connection.zrangebyscore(self.scheduled_jobs_key, after, "+inf", 0, 1, withscores=True)
         due = [self.drain.next_due] if self.drain.next_due else []
         due += [datetime.fromtimestamp(score, self.lead.now.tzinfo) for _, score in first]
         return min([INTERVAL, *(max(moment - self.lead.now, timedelta(0)) for moment in due)])

@@ -9,10 +9,11 @@ from redis.client import Pipeline
 from rq.job import JobStatus
 
 from jobs.engine import keys
-from jobs.engine.scheduler import grid, names
+from jobs.engine.scheduler import names
 from jobs.engine.scheduler.aside import Unreadable, read, set_aside
 from jobs.engine.scheduler.json_bound import JsonJob, JsonQueue
 from jobs.engine.scheduler.leadership import Leadership
+from jobs.engine.schedules import Every
 
 CANCELLED = (JobStatus.CANCELED, JobStatus.STOPPED)
 UNDER_WAY = (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.RATE_LIMITED)
@@ -69,5 +70,5 @@ def _following(job: JsonJob, lead: Leadership) -> float | None:
         if job.meta["repeat"] <= 0:
             return None
     if interval:
-        return grid.following(timedelta(seconds=int(interval)), lead.now).timestamp()
+        return Every(timedelta(seconds=int(interval))).following(lead.now).timestamp()
     return following_cron(str(cron), lead.now, bool(job.meta.get("use_local_timezone"))).timestamp()

@@ -23,26 +23,34 @@ class LostLead(Exception):
 
 
 class Leadership:
-    """The lead and RQ's scheduler locks of the queues, held under this scheduler's token."""
+    """The lead and RQ's scheduler locks of the queues, held under this scheduler's token.
+
+    The token ends in `#` and a digest of what this scheduler has declared. The lead goes to those whose declarations
+    came last, so in a rolling release the new ones take it over.
+    """
 
     def __init__(self, connection: redis.Redis, token: str) -> None:
         self.connection, self.token = connection, token
         self.leads = False
+        self.newest = False
         self.queues: tuple[str, ...] = ()
+        self._declared_at: str | bytes = ""
         self._seen = datetime.fromtimestamp(0, UTC)
         self._seen_at = 0.0
 
     def beat(self, queues: Sequence[str]) -> bool:
         """Report as alive and take or keep the locks; true if the lead was taken just now, not kept.
 
-        Afterwards `leads` tells whether this scheduler leads and `queues` whose registries it may drain.
+        Afterwards `leads` tells whether this scheduler leads, `newest` whether no scheduler of the last five minutes
+        had later declarations, and `queues` whose registries it may drain.
         """
         life, forget = int(LIFE.total_seconds() * 1000), int(FORGET.total_seconds())
-        reply = script("schedule_lock")(self.connection, keys.PREFIX, self.token, life, forget, *queues)
-        seconds, microseconds, lead, *owned = reply
+        said = (self.token, life, forget, self._declared_at)
+        reply = script("schedule_lock")(self.connection, keys.PREFIX, *said, *queues)
+        seconds, microseconds, lead, newest, self._declared_at, *owned = reply
         self._seen_at = time.monotonic()
         self._seen = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
-        self.leads = lead > 0
+        self.leads, self.newest = lead > 0, bool(newest)
         self.queues = tuple(name for name, outcome in zip(queues, owned, strict=True) if outcome)
         return bool(lead == 1)
 

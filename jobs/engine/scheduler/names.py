@@ -7,7 +7,7 @@ from jobs.engine import keys
 LEAD = f"{keys.PREFIX}:scheduler_lock"
 """rq-scheduler's lock, so that a stock one beside ours stands by too."""
 
-SCHEDULED_JOBS = f"{keys.PREFIX}:scheduler:scheduled_jobs"
+SCHEDULED_JOBS = keys.PERIODIC
 """rq-scheduler's sorted set: the ids of entries by the time at which they are due."""
 
 INSTANCE = f"{keys.PREFIX}:scheduler_instance:"
@@ -15,6 +15,9 @@ INSTANCE = f"{keys.PREFIX}:scheduler_instance:"
 
 SCHEDULERS = f"{keys.FLEET}:schedulers"
 """Our sorted set of living schedulers by the Redis time of their last sign of life."""
+
+DECLARED = f"{keys.FLEET}:scheduler:declared"
+"""Our sorted set of digests of declarations by the Redis time at which a scheduler first had them."""
 
 BROKEN = f"{keys.FLEET}:scheduler:broken"
 """Our sorted set of ids that were taken out of a schedule because nobody can read them, by time."""

@@ -1,142 +1,132 @@
-"""Periodic entries: one in rq-scheduler's sorted set for each job type with `every=`, each due time one fresh run."""
+"""Periodic entries: one in rq-scheduler's sorted set for each type with `every=` or `cron=`, each time a fresh run."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import redis
 import structlog
 from redis.client import Pipeline
-from rq.job import JobStatus
 
-from jobs.engine import keys, new_jobs
-from jobs.engine.envelope import PERFORM
-from jobs.engine.new_jobs import NewJob
-from jobs.engine.scheduler import grid, names
-from jobs.engine.scheduler.json_bound import JsonJob
+from jobs.engine import keys, schedule_runs
+from jobs.engine.scheduler import entries, names, plans
+from jobs.engine.scheduler.entries import Entry, State
 from jobs.engine.scheduler.leadership import Leadership
-from jobs.engine.scripts import script
+from jobs.engine.scheduler.plans import Plan
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
     from jobs.engine.job_types import JobType
 
-MARK = "every"
 OURS = re.compile(rb"periodic-[a-z0-9_]+-[a-z0-9_]+")
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A declared job type and its interval."""
-
-    job_type: JobType[Any]
-    every: timedelta
-
-    @property
-    def id(self) -> str:
-        """The entry's id in the sorted set and of its hash: `periodic-documents-sync`."""
-        return f"periodic-{self.job_type.name.replace('.', '-')}"
-
-
-class Periodic:
-    """The entries of the declared job types: synchronised by whoever takes the lead, enqueued when due."""
+class Entries:
+    """The entries of the declared job types: synchronised by whoever leads, enqueued when due."""
 
     def __init__(self, fleet: Fleet, lead: Leadership, declared: Callable[[], Iterable[JobType[Any]]]) -> None:
         self.fleet, self.lead, self._declared = fleet, lead, declared
-        self.entries: dict[str, Entry] = {}
+        self._next: dict[str, float] = {}
+
+    @cached_property
+    def declared(self) -> dict[str, Entry]:
+        """The declared entries by their ids."""
+        return entries.declared(self._declared())
 
     def synchronise(self) -> None:
-        """Make the entries in Redis those that are declared: new and changed ones written, others removed."""
-        entries = [Entry(each, each.every) for each in self._declared() if each.every is not None]
-        self.entries = {entry.id: entry for entry in entries}
-        self.lead.fenced(self._write_differences, names.SCHEDULED_JOBS)
+        """Make the entries in Redis those that are declared: new and changed ones written, others removed.
+
+        It may be repeated; what is as it should be stays. Raises LostLead.
+        """
+        self.lead.fenced(self._write_differences, names.SCHEDULED_JOBS, keys.SCHEDULES)
+
+    def remember(self) -> None:
+        """Note when the entries are due, so that whoever leads after Redis was wiped goes on where they were."""
+        if known := list(self.declared):
+            scores: Any = self.lead.connection.zmscore(names.SCHEDULED_JOBS, known)
+            self._next |= {entry: score for entry, score in zip(known, scores, strict=True) if score is not None}
+
+    def follow(self) -> None:
+        """Note how the last run of each entry ended: schedules are looked at for longer than their jobs are kept."""
+        client, known = self.lead.connection, list(self.declared)
+        with client.pipeline(transaction=False) as pipe:
+            for entry_id in known:
+                pipe.zrevrange(keys.schedule_runs(entry_id), 0, 0)
+            last = {entry: ids[0].decode() for entry, ids in zip(known, pipe.execute(), strict=True) if ids}
+        found = schedule_runs.statuses(client, list(last.values()))
+        with client.pipeline(transaction=False) as pipe:
+            for entry_id, run in last.items():
+                if run in found and found[run].ended:
+                    pipe.hset(keys.schedule(entry_id), "last", schedule_runs.as_text(found[run]))
+            pipe.execute()
 
     def enqueue(self, entry_id: str, score: float) -> None:
-        """Enqueue the run of an entry that is due at `score` and move the entry to its next time, both or neither.
+        """Make the runs of an entry that is due at `score` and move the entry to its next time, all or nothing.
 
-        However many times were missed, the latest of them runs. The run's id follows from its time, so that a repeat
-        (Redis came back with older data) finds the job there.
+        A run's id follows from its time, and no time is looked at twice. Raises LostLead.
         """
-        entry, now = self.entries[entry_id], self.lead.now
-        following = grid.following(entry.every, now).timestamp()
-        run_id = grid.run_id(entry_id, grid.latest(entry.every, now))
-        run = self._prepare(entry, run_id)
+        made: list[Plan] = []
 
-        def enqueue_and_move(pipe: Pipeline) -> None:
-            if pipe.zscore(names.SCHEDULED_JOBS, entry_id) != score:
+        def write(pipe: Pipeline) -> None:
+            made.clear()
+            state = entries.states(self.lead.connection, [self.declared[entry_id]])[0]
+            if state.score != score:
                 return
-            cancelled = _field(pipe, entry_id, "status") == JobStatus.CANCELED.encode()
+            if not state.cancelled:
+                made.append(plans.make(self.declared[entry_id], state, self.lead, self.fleet.client))
             pipe.multi()
-            if cancelled:
+            if state.cancelled:
                 pipe.zrem(names.SCHEDULED_JOBS, entry_id)
-            else:
-                pipe.zadd(names.SCHEDULED_JOBS, {entry_id: following})
-            if run is not None and not cancelled:
-                pipe.eval(script("enqueue").source, 0, keys.PREFIX, *new_jobs.arguments([run]))
+            for plan in made:
+                plans.write(pipe, plan, self.lead.now)
 
-        _, *replies = self.lead.fenced(enqueue_and_move, names.SCHEDULED_JOBS, keys.job(entry_id)) or [None]
-        for refused in replies:
-            word = "skipped: that one is there already" if refused else "enqueued"
-            log.info(f"periodic run {word}", entry=entry_id, job_id=refused[2].decode() if refused else run_id)
-
-    def _prepare(self, entry: Entry, run_id: str) -> NewJob | None:
-        try:
-            return self.fleet.client.prepare(entry.job_type, [{}], options={"job_id": run_id})[0]
-        except Exception:
-            log.exception("periodic run refused", entry=entry.id, job_id=run_id)
-            return None
+        watched = keys.job(entry_id), keys.schedule(entry_id), keys.schedule_runs(entry_id), keys.PAUSED
+        replies = self.lead.fenced(write, names.SCHEDULED_JOBS, *watched)
+        for plan in made:
+            self._next[entry_id] = plan.next.timestamp()
+            plans.report(plan, replies)
 
     def _write_differences(self, pipe: Pipeline) -> None:
-        members: list[bytes] = pipe.zrange(names.SCHEDULED_JOBS, 0, -1)  # type: ignore[assignment]
-        ids = [member.decode() for member in members if OURS.fullmatch(member)]
-        known = {entry_id: _field(pipe, entry_id, MARK) for entry_id in ids}
+        known: Any = pipe.smembers(keys.SCHEDULES)
+        gone = {member.decode() for member in known} - self.declared.keys()
+        states = entries.states(self.lead.connection, list(self.declared.values()))
         pipe.multi()
-        for entry_id in known.keys() - self.entries.keys():
-            pipe.zrem(names.SCHEDULED_JOBS, entry_id)
-            pipe.delete(keys.job(entry_id))
-            log.info("periodic entry removed: it is declared no more", entry=entry_id)
-        for entry in self.entries.values():
-            if known.get(entry.id) != _mark(entry).encode():
-                self._write(pipe, entry)
+        for entry_id in gone:
+            _remove(pipe, entry_id)
+        for entry, state in zip(self.declared.values(), states, strict=True):
+            if state.text != entry.periodic.text or (state.score is None and not state.cancelled):
+                self._write(pipe, entry, self._first(entry, state))
 
-    def _write(self, pipe: Pipeline, entry: Entry) -> None:
-        following = grid.following(entry.every, self.lead.now)
-        job = _as_job(entry, self.lead)
+    def _first(self, entry: Entry, state: State) -> datetime:
+        """When an entry is due that is new or changed; one that was lost goes on where it was."""
+        is_same = state.text == entry.periodic.text
+        if (is_same or not state.text) and entry.id in self._next:
+            return schedule_runs.due_at(self._next[entry.id])
+        since = schedule_runs.due_at(state.reached) if is_same and state.reached else self.lead.now
+        return entry.periodic.times.following(since)
+
+    def _write(self, pipe: Pipeline, entry: Entry, first: datetime) -> None:
+        job = entries.as_job(entry, self.lead.connection)
         pipe.delete(job.key)
         job.save(pipeline=pipe)
-        pipe.hset(job.key, mapping={MARK: _mark(entry), "type": entry.job_type.name})
-        pipe.zadd(names.SCHEDULED_JOBS, {entry.id: following.timestamp()})
-        log.info("periodic entry written", entry=entry.id, every=str(entry.every), next=following.isoformat())
+        pipe.hset(job.key, mapping={"schedule": entry.periodic.text, "type": entry.job_type.name})
+        pipe.zadd(names.SCHEDULED_JOBS, {entry.id: first.timestamp()})
+        pipe.sadd(keys.SCHEDULES, entry.id)
+        pipe.persist(keys.schedule(entry.id))
+        pipe.persist(keys.schedule_runs(entry.id))
+        self._next[entry.id] = first.timestamp()
+        log.info("periodic entry written", entry=entry.id, schedule=str(entry.periodic), next=first.isoformat())
 
 
-def _field(client: redis.Redis, entry_id: str, name: str) -> bytes | None:
-    try:
-        return cast("bytes | None", client.hget(keys.job(entry_id), name))
-    except redis.ResponseError as error:
-        if str(error).startswith("WRONGTYPE"):
-            return None
-        raise
-
-
-def _mark(entry: Entry) -> str:
-    return f"{entry.every.total_seconds():f}"
-
-
-def _as_job(entry: Entry, lead: Leadership) -> JsonJob:
-    """The entry as rq-scheduler's tools read it; runs are made from the declaration, never from this."""
-    job = JsonJob.create(
-        PERFORM,
-        args=(entry.job_type.name, "{}", {}),
-        connection=lead.connection,
-        id=entry.id,
-        origin=str(entry.job_type.policy.queue),
-        status=JobStatus.SCHEDULED,
-        description=f"{entry.job_type.name} every {entry.every}",
-        meta={"interval": entry.every.total_seconds()},
-    )
-    return cast(JsonJob, job)
+def _remove(pipe: Pipeline, entry_id: str) -> None:
+    pipe.zrem(names.SCHEDULED_JOBS, entry_id)
+    pipe.srem(keys.SCHEDULES, entry_id)
+    pipe.delete(keys.job(entry_id))
+    pipe.hdel(keys.schedule(entry_id), "reached")
+    for key in (keys.schedule(entry_id), keys.schedule_runs(entry_id)):
+        pipe.expire(key, entries.KEPT)
+    log.info("periodic entry removed: it is declared no more", entry=entry_id)

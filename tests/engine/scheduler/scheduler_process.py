@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 
-from jobs.engine import Context, Payload, connect, job
+from jobs.engine import Context, Limit, Payload, connect, job
 from jobs.engine.scheduler import run
 from jobs.settings import Settings
 
@@ -21,5 +21,5 @@ def body(payload: Nothing, context: Context) -> None:
 if __name__ == "__main__":
     for argument in sys.argv[1:]:
         name, _, seconds = argument.partition("=")
-        job(name, every=timedelta(seconds=float(seconds)))(body)
+        job(name, every=timedelta(seconds=float(seconds)), overlap="queue", limit=Limit(1000))(body)
     sys.exit(run(connect(Settings.from_env())))

@@ -9,8 +9,10 @@ import pytest
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from jobs.engine import Fleet, keys
-from jobs.engine.scheduler import FleetScheduler, grid, names
+from jobs.engine import Fleet, Limit, keys
+from jobs.engine.scheduler import FleetScheduler, names
+from jobs.engine.schedules import Every
+from jobs.engine.schedules.periodic import of_text, run_id
 from tests.conftest import wait_until
 from tests.engine.scheduler.conftest import declare, entries, make_due, waiting
 
@@ -21,7 +23,7 @@ Make = Callable[..., FleetScheduler]
 def test_a_declaration_becomes_an_entry_that_is_due_at_its_next_time(scheduler: Make, fleet: Fleet) -> None:
     scheduler(declare("reports.hourly", HOUR), declare("reports.now")).tick()
     now = datetime.fromtimestamp(fleet.redis.time()[0], UTC)
-    assert entries(fleet.redis) == {"periodic-reports-hourly": grid.following(HOUR, now).timestamp()}
+    assert entries(fleet.redis) == {"periodic-reports-hourly": Every(HOUR).following(now).timestamp()}
     job = Job.fetch("periodic-reports-hourly", connection=fleet.redis, serializer=JSONSerializer)
     assert job.get_status() == "scheduled"
     assert job.args[0] == "reports.hourly"
@@ -44,7 +46,7 @@ def test_a_changed_declaration_changes_its_entry_and_doubles_nothing(scheduler: 
     scheduler(declare("reports.hourly", HOUR)).tick()
     (due,) = entries(fleet.redis).values()
     assert due - fleet.redis.time()[0] <= HOUR.total_seconds()
-    assert fleet.redis.hget(keys.job("periodic-reports-hourly"), "every") == b"3600.000000"
+    assert of_text(fleet.redis.hget(keys.job("periodic-reports-hourly"), "schedule") or b"").times == Every(HOUR)
 
 
 def test_a_removed_declaration_is_unscheduled_and_leaves_nothing(scheduler: Make, fleet: Fleet) -> None:
@@ -63,9 +65,9 @@ def test_a_due_entry_gives_one_run_and_moves_to_its_next_time(scheduler: Make, f
     leader.tick()
     leader.tick()
     (run,) = waiting(fleet.redis)
-    assert run == grid.run_id("periodic-reports-hourly", grid.latest(HOUR, leader.lead.now))
+    assert run == run_id("periodic-reports-hourly", Every(HOUR).latest(leader.lead.now))
     assert fleet.jobs.get(run).type == "reports.hourly"
-    assert entries(fleet.redis)["periodic-reports-hourly"] == grid.following(HOUR, leader.lead.now).timestamp()
+    assert entries(fleet.redis)["periodic-reports-hourly"] == Every(HOUR).following(leader.lead.now).timestamp()
 
 
 def test_an_entry_that_falls_back_in_time_does_not_run_twice(scheduler: Make, fleet: Fleet) -> None:
@@ -104,7 +106,7 @@ def test_an_entry_moved_by_another_meanwhile_is_left_where_it_is(scheduler: Make
 
 
 def test_each_due_time_gives_a_run_of_its_own(scheduler: Make, fleet: Fleet) -> None:
-    leader = scheduler(declare("reports.often", timedelta(seconds=1)))
+    leader = scheduler(declare("reports.often", timedelta(seconds=1), overlap="queue", limit=Limit(9)))
 
     def three_runs() -> bool:
         leader.tick()
@@ -142,6 +144,31 @@ def test_a_wiped_redis_gets_its_entries_back(scheduler: Make, fleet: Fleet) -> N
     fleet.redis.flushall()
     leader.tick()
     assert entries(fleet.redis) == before
+
+
+def test_a_time_that_a_wiped_redis_would_have_passed_over_is_run(scheduler: Make, fleet: Fleet) -> None:
+    leader, second = scheduler(declare("reports.hourly", HOUR)), scheduler(declare("reports.hourly", HOUR))
+    leader.tick()
+    make_due(fleet.redis, "periodic-reports-hourly")
+    second.tick()
+    fleet.redis.flushall()
+    second.tick()
+    assert len(waiting(fleet.redis)) == 1
+    leader.tick()
+    assert len(waiting(fleet.redis)) == 1
+
+
+def test_an_entry_that_was_deleted_under_the_leader_comes_back(scheduler: Make, fleet: Fleet) -> None:
+    leader = scheduler(declare("reports.hourly", timedelta(days=300)))
+    leader.tick()
+    before = entries(fleet.redis)
+    fleet.redis.delete(names.SCHEDULED_JOBS)
+
+    def is_back() -> bool:
+        leader.tick()
+        return entries(fleet.redis) == before
+
+    wait_until(is_back)
 
 
 @pytest.mark.parametrize("value", ["a string", None])

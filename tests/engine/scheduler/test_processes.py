@@ -13,6 +13,8 @@ import redis
 
 from jobs.engine import Fleet, connect, keys
 from jobs.engine.scheduler import names
+from jobs.engine.schedules import Every
+from jobs.engine.schedules.periodic import of_text
 from jobs.settings import Settings
 from tests.conftest import RedisServer, wait_until
 from tests.engine.scheduler.conftest import declare, entries, waiting
@@ -102,7 +104,8 @@ def test_a_restart_with_other_declarations_replaces_the_entries(start_scheduler:
     start_scheduler("reports.changed=60", "reports.added=3600")
     wait_until(lambda: "periodic-reports-added" in entries(fleet.redis))
     assert set(entries(fleet.redis)) == {"periodic-reports-changed", "periodic-reports-added"}
-    assert fleet.redis.hget(keys.job("periodic-reports-changed"), "every") == b"60.000000"
+    told = fleet.redis.hget(keys.job("periodic-reports-changed"), "schedule") or b""
+    assert of_text(told).times == Every(timedelta(seconds=60))
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,163 @@
+"""The periodic entries of a fleet as operators see and steer them: list, run now, pause, resume."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict
+from redis.client import Pipeline
+
+from jobs.engine import keys, new_jobs, registry, schedule_runs
+from jobs.engine.broker import translate_errors
+from jobs.engine.errors import Conflict, InvalidJob, NotFound, UnknownJob
+from jobs.engine.job_types import JobType
+from jobs.engine.schedules import CatchUp, Cron, Every, Overlap, Periodic
+from jobs.engine.schedules.periodic import entry_id, of_text
+from jobs.engine.scripts import script
+from jobs.engine.views import JobView, Status
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+
+
+class RunView(BaseModel):
+    """A run of an entry; `status` is None when the job is no longer kept and nobody saw how it ended."""
+
+    id: str
+    due: datetime
+    status: Status | None
+    ended_at: datetime | None
+
+
+class ScheduleView(BaseModel):
+    """A periodic entry as a scheduler wrote it; times are UTC. `skipped` and `missed` count times without a run.
+
+    There is no next time when somebody cancelled the entry with RQ's own means.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    type: str
+    every: timedelta | None = None
+    cron: str | None = None
+    timezone: str | None = None
+    overlap: Overlap
+    catch_up: CatchUp
+    catch_up_limit: int
+    paused: bool
+    next: datetime | None
+    last: RunView | None
+    skipped: int
+    missed: int
+
+
+class Schedules:
+    """The periodic entries of one fleet; each is named by its job type."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def all(self) -> list[ScheduleView]:
+        """Every entry, by the name of its type, in three round trips. Raises BrokerUnavailable."""
+        with translate_errors():
+            with self._fleet.redis.pipeline(transaction=False) as pipe:
+                pipe.smembers(keys.SCHEDULES)
+                pipe.smembers(keys.PAUSED)
+                known, paused = pipe.execute()
+            views = self._views([each.decode() for each in known], {each.decode("utf-8", "replace") for each in paused})
+        return sorted(views, key=lambda each: each.type)
+
+    def get(self, name: str) -> ScheduleView:
+        """One entry. Raises NotFound, BrokerUnavailable."""
+        for view in self.all():
+            if view.type == name:
+                return view
+        raise NotFound(f"there is no schedule of {name}")
+
+    def run_now(self, name: str) -> JobView:
+        """Enqueue a run besides those that are due; it counts as one of the entry's.
+
+        Raises NotFound, Conflict where runs must not overlap and one is under way, BrokerUnavailable.
+        """
+        job_type, schedule = _periodic(name)
+        entry, client = entry_id(name), self._fleet.redis
+        run = self._fleet.client.prepare(job_type, [{}], options={"job_id": f"{entry}-now-{uuid4().hex[:12]}"})[0]
+
+        def write(pipe: Pipeline) -> None:
+            if schedule.overlap == "skip" and (
+                others := schedule_runs.under_way(client, schedule_runs.ids(client, entry))
+            ):
+                raise Conflict(f"run {others[0]} is under way")
+            pipe.multi()
+            pipe.eval(script("enqueue").source, 0, keys.PREFIX, *new_jobs.arguments([run]))
+            schedule_runs.remember(pipe, entry, {run.id: run.at.timestamp()})
+
+        with translate_errors():
+            client.transaction(write, keys.schedule_runs(entry))
+        return self._fleet.jobs.get(run.id)
+
+    def pause(self, name: str) -> None:
+        """Leave out what is due until `resume`, whatever is restarted meanwhile. Raises NotFound, BrokerUnavailable."""
+        self.get(name)
+        self._fleet.pauses.pause(f"schedule:{name}")
+
+    def resume(self, name: str) -> None:
+        """Go on with the next time. Raises BrokerUnavailable."""
+        self._fleet.pauses.resume(f"schedule:{name}")
+
+    def _views(self, entries: list[str], paused: set[str]) -> list[ScheduleView]:
+        with self._fleet.redis.pipeline(transaction=False) as pipe:
+            for each in entries:
+                pipe.zscore(keys.PERIODIC, each)
+                pipe.hmget(keys.job(each), "schedule", "type")
+                pipe.hmget(keys.schedule(each), "skipped", "missed", "last")
+                pipe.zrevrange(keys.schedule_runs(each), 0, 0, withscores=True)
+            replies = pipe.execute()
+        last = [found[0][0].decode() for found in replies[3::4] if found]
+        known = schedule_runs.statuses(self._fleet.redis, last)
+        views = (_view(each, replies[4 * n : 4 * n + 4], known, paused) for n, each in enumerate(entries))
+        return [view for view in views if view is not None]
+
+
+def _periodic(name: str) -> tuple[JobType[Any], Periodic]:
+    try:
+        job_type = registry.get(name)
+    except UnknownJob as error:
+        raise NotFound(str(error)) from None
+    if job_type.periodic is None:
+        raise NotFound(f"{name} has no schedule")
+    return job_type, job_type.periodic
+
+
+def _view(entry: str, replies: list[Any], known: dict[str, JobView], paused: set[str]) -> ScheduleView | None:
+    score, (text, job_type), (skipped, missed, ended), latest = replies
+    try:
+        schedule, name = of_text(text or b""), (job_type or b"").decode()
+    except (InvalidJob, UnicodeDecodeError):
+        return None
+    return ScheduleView(
+        id=entry,
+        type=name,
+        every=schedule.times.interval if isinstance(schedule.times, Every) else None,
+        cron=schedule.times.expression if isinstance(schedule.times, Cron) else None,
+        timezone=schedule.times.timezone if isinstance(schedule.times, Cron) else None,
+        overlap=schedule.overlap,
+        catch_up=schedule.catch_up,
+        catch_up_limit=schedule.catch_up_limit,
+        paused=f"schedule:{name}" in paused,
+        next=None if score is None else schedule_runs.due_at(score),
+        last=_last(latest, known, schedule_runs.of_text(ended)),
+        skipped=int(skipped or 0),
+        missed=int(missed or 0),
+    )
+
+
+def _last(latest: list[Any], known: dict[str, JobView], ended: JobView | None) -> RunView | None:
+    if not latest:
+        return None
+    run_id, score = latest[0][0].decode(), latest[0][1]
+    run = known.get(run_id) or (ended if ended and ended.id == run_id else None)
+    return RunView(id=run_id, due=schedule_runs.due_at(score), status=run and run.status, ended_at=run and run.ended_at)

@@ -1,0 +1,123 @@
+"""Schedules as operators see and steer them: listed with their next and last run, run now, paused and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jobs.engine import Conflict, Cron, Fleet, NotFound, keys
+from jobs.engine.scheduler import FleetScheduler
+from jobs.engine.schedules import Every
+from tests.engine.scheduler.conftest import declare, make_due, waiting
+
+HOUR = timedelta(hours=1)
+ENTRY = "periodic-reports-hourly"
+Make = Callable[..., FleetScheduler]
+
+
+def test_schedules_are_listed_with_their_policies_and_next_times(scheduler: Make, fleet: Fleet) -> None:
+    cron = Cron("0 7 * * 1-5", timezone="Europe/Berlin")
+    leader = scheduler(
+        declare("reports.hourly", HOUR), declare("reports.daily", cron=cron, overlap="queue", catch_up="all")
+    )
+    leader.tick()
+    daily, hourly = fleet.schedules.all()
+    assert (daily.type, daily.cron, daily.timezone, daily.every) == (
+        "reports.daily",
+        *("0 7 * * 1-5", cron.timezone),
+        None,
+    )
+    assert (daily.overlap, daily.catch_up, daily.next) == ("queue", "all", cron.following(leader.lead.now))
+    assert (hourly.id, hourly.type, hourly.every, hourly.cron) == (ENTRY, "reports.hourly", HOUR, None)
+    assert (hourly.next, hourly.last, hourly.paused) == (Every(HOUR).following(leader.lead.now), None, False)
+    assert (hourly.skipped, hourly.missed) == (0, 0)
+
+
+def test_the_last_run_is_told_with_its_state_even_after_its_job_is_gone(scheduler: Make, fleet: Fleet) -> None:
+    leader = scheduler(declare("reports.hourly", HOUR))
+    leader.tick()
+    make_due(fleet.redis, ENTRY)
+    leader.tick()
+    (run,) = waiting(fleet.redis)
+    last = fleet.schedules.get("reports.hourly").last
+    assert last is not None
+    assert (last.id, last.status, last.due) == (run, "queued", Every(HOUR).latest(leader.lead.now))
+    fleet.redis.hset(keys.job(run), mapping={"status": "failed", "ended_at": "2026-01-01T00:00:00.000000Z"})
+    leader.remove_lock()
+    leader.tick()
+    fleet.redis.delete(keys.job(run))
+    last = fleet.schedules.get("reports.hourly").last
+    assert last is not None
+    assert (last.id, last.status, last.ended_at) == (run, "failed", datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_paused_schedule_leaves_its_times_out_until_it_is_resumed(scheduler: Make, fleet: Fleet) -> None:
+    scheduler(declare("reports.hourly", HOUR)).run(burst=True)
+    fleet.schedules.pause("reports.hourly")
+    assert fleet.pauses.all() == ["schedule:reports.hourly"]
+    restarted = scheduler(declare("reports.hourly", HOUR))
+    make_due(fleet.redis, ENTRY)
+    restarted.tick()
+    paused = fleet.schedules.get("reports.hourly")
+    assert waiting(fleet.redis) == []
+    assert (paused.paused, paused.missed) == (True, 0)
+    assert paused.next is not None
+    assert paused.next > restarted.lead.now
+    fleet.schedules.resume("reports.hourly")
+    make_due(fleet.redis, ENTRY)
+    fleet.redis.hdel(keys.schedule(ENTRY), "reached")
+    restarted.tick()
+    assert len(waiting(fleet.redis)) == 1
+    assert not fleet.schedules.get("reports.hourly").paused
+
+
+def test_a_run_can_be_asked_for_besides_those_that_are_due(scheduler: Make, fleet: Fleet) -> None:
+    leader = scheduler(declare("reports.hourly", HOUR))
+    leader.tick()
+    before = fleet.schedules.get("reports.hourly").next
+    fleet.schedules.pause("reports.hourly")
+    run = fleet.schedules.run_now("reports.hourly")
+    assert waiting(fleet.redis) == [run.id]
+    after = fleet.schedules.get("reports.hourly")
+    assert after.last is not None
+    assert (after.last.id, after.last.status, after.next) == (run.id, "queued", before)
+
+
+def test_a_run_that_must_not_overlap_is_refused_and_one_that_may_is_queued(scheduler: Make, fleet: Fleet) -> None:
+    scheduler(declare("reports.hourly", HOUR), declare("reports.queued", HOUR, overlap="queue")).tick()
+    first = fleet.schedules.run_now("reports.hourly")
+    with pytest.raises(Conflict, match=first.id):
+        fleet.schedules.run_now("reports.hourly")
+    fleet.jobs.cancel(first.id)
+    fleet.schedules.run_now("reports.hourly")
+    assert fleet.schedules.run_now("reports.queued").id != fleet.schedules.run_now("reports.queued").id
+
+
+def test_a_run_that_was_asked_for_is_not_overlapped_by_one_that_is_due(scheduler: Make, fleet: Fleet) -> None:
+    leader = scheduler(declare("reports.hourly", HOUR))
+    leader.tick()
+    fleet.schedules.run_now("reports.hourly")
+    make_due(fleet.redis, ENTRY)
+    leader.tick()
+    assert len(waiting(fleet.redis)) == 1
+    assert fleet.schedules.get("reports.hourly").skipped == 1
+
+
+def test_what_has_no_schedule_is_not_found(scheduler: Make, fleet: Fleet) -> None:
+    declare("reports.now")
+    scheduler().tick()
+    assert fleet.schedules.all() == []
+    for ask in (fleet.schedules.get, fleet.schedules.run_now, fleet.schedules.pause):
+        for name in ("reports.now", "reports.unknown"):
+            with pytest.raises(NotFound):
+                ask(name)
+
+
+def test_entries_that_others_wrote_or_spoiled_are_not_listed(scheduler: Make, fleet: Fleet) -> None:
+    leader = scheduler(declare("reports.hourly", HOUR), declare("reports.daily", 24 * HOUR))
+    leader.tick()
+    leader.schedule(datetime.now(UTC) + HOUR, "operator.add", args=[1, 2], interval=3600)
+    fleet.redis.hset(keys.job(ENTRY), "schedule", "?")
+    assert [view.type for view in fleet.schedules.all()] == ["reports.daily"]
