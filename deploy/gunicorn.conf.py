@@ -49,11 +49,16 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Close the live connections on SIGTERM, which would otherwise be waited for until the grace is over."""
+    """Close the live connections on SIGTERM, which would otherwise be waited for until the grace is over.
+
+    Each process of the web is also ready to keep the ledger of durable jobs.
+    """
+    from webapp import services
     from webapp.live.connections import close_on_sigterm, connections
 
     connections.limit(room.live)
     close_on_sigterm()
+    services.keep_ledger(worker.wsgi)
 
 
 def child_exit(server: Any, worker: Any) -> None:

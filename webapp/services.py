@@ -24,6 +24,12 @@ def init_app(app: APIFlask, settings: Settings) -> None:
     app.extensions["storage"] = storages.connect(settings)
 
 
+def keep_ledger(app: APIFlask) -> None:
+    """In a process that serves: be ready to keep the ledger, for as long as the process lives."""
+    fleet: Fleet = app.extensions["fleet"]
+    fleet.ledger.kept("web").__enter__()
+
+
 def settings() -> Settings:
     """The running application's settings."""
     return cast(Settings, current_app.extensions["settings"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.engine import new_jobs, payloads, preparing, registry
 from jobs.engine.broker import translate_errors
-from jobs.engine.errors import IdempotencyConflict
+from jobs.engine.errors import IdempotencyConflict, InvalidJob
 from jobs.engine.heads import Heads
 from jobs.engine.job_types import JobType, Options
 from jobs.engine.keys import PREFIX
@@ -17,6 +17,9 @@ from jobs.engine.scripts import script
 from jobs.engine.views import JobView
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
+
     from jobs.engine.fleet import Fleet
 
 BATCH = 250
@@ -28,7 +31,7 @@ class Client:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._heads = Heads(fleet)
+        self.heads = Heads(fleet)
 
     def enqueue(
         self,
@@ -40,7 +43,8 @@ class Client:
         options: Options | None = None,
     ) -> Sequence[JobView]:
         """Send a batch of one type; see `JobType.enqueue` for what is returned and raised."""
-        return self.send(self.prepare(job_type, values, wait=wait, when=when, options=options))
+        session = options.get("session") if options else None
+        return self.send(self.prepare(job_type, values, wait=wait, when=when, options=options), session)
 
     def prepare(
         self,
@@ -56,17 +60,24 @@ class Client:
         job_type = registry.get(job_type.name)
         model = job_type.payload_type
         valid = [payloads.validate(model, each) for each in values]
-        return preparing.prepare(job_type, valid, self._heads, self._fleet.keys, options or {}, due)
+        return preparing.prepare(job_type, valid, self.heads, self._fleet.keys, options or {}, due)
 
     def enqueue_by_name(self, name: str, values: Any, options: Options | None = None) -> JobView:
         """Send one job by its type's name. Raises UnknownJob besides."""
         return self.enqueue(registry.get(name), [values], options=options)[0]
 
-    def send(self, new: Sequence[NewJob]) -> Sequence[JobView]:
+    def send(self, new: Sequence[NewJob], session: Session | Connection | None = None) -> Sequence[JobView]:
         """Write prepared jobs in one round trip; what was there already is returned as it is.
 
-        After BrokerUnavailable part of a large batch may have been written; sending the same jobs again is safe.
+        Durable jobs are written to the ledger, in the transaction of `session` where one is given, and sent once that
+        is committed. After BrokerUnavailable part of a large batch may have been written; sending the same jobs again
+        is safe. Raises InvalidJob for jobs that are not durable with a session, and for a mixture.
         """
+        durable = sum(each.head.durable for each in new)
+        if durable and durable == len(new):
+            return self._fleet.ledger.accept(new, session)
+        if durable or (session is not None and new):
+            raise InvalidJob("only durable job types can be enqueued in a session, or together with durable ones")
         batches = [new[at : at + BATCH] for at in range(0, len(new), BATCH)]
         calls = [(PREFIX, *new_jobs.arguments(batch)) for batch in batches]
         with translate_errors():

@@ -10,10 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import redis
+
 from jobs.engine import cascade as chains
 from jobs.engine import keys, registry, views, waiting
 from jobs.engine.broker import translate_errors
-from jobs.engine.errors import Conflict, NotFound, UnknownJob
+from jobs.engine.errors import BrokerUnavailable, Conflict, NotFound, UnknownJob
 from jobs.engine.events import Subscription
 from jobs.engine.output import MOST_LINES
 from jobs.engine.policy import Policy
@@ -43,13 +45,19 @@ class Jobs:
         return view
 
     def get_many(self, job_ids: Sequence[str]) -> list[JobView | None]:
-        """Several jobs in one round trip, None for each that is unknown or has expired."""
-        with translate_errors(), self._fleet.redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hgetall(keys.job(job_id))
-                pipe.xrevrange(keys.results(job_id), count=1)
-            replies = pipe.execute(raise_on_error=False)
-        return [_view(job_id, replies[2 * n], replies[2 * n + 1]) for n, job_id in enumerate(job_ids)]
+        """Several jobs in one round trip, None for each that is unknown or has expired.
+
+        Durable ones are told by the ledger where Redis knows nothing of them (yet, or any more) or is away. Raises
+        BrokerUnavailable where that knows nothing of one of them either.
+        """
+        try:
+            views = in_redis(self._fleet.redis, job_ids)
+        except BrokerUnavailable:
+            views = self._in_ledger(job_ids, [None] * len(job_ids))
+            if None in views:
+                raise
+            return views
+        return self._in_ledger(job_ids, views) if None in views else views
 
     def cancel(self, job_id: str, tenant: str | None = None, *, cascade: bool = False) -> JobView:
         """Cancel a job: at once while it waits or is delayed, by asking its worker (then killing) while it runs.
@@ -134,6 +142,14 @@ class Jobs:
                 view = self.get(job_id, tenant)
         return view
 
+    def _in_ledger(self, job_ids: Sequence[str], views: list[JobView | None]) -> list[JobView | None]:
+        if not registry.any_durable():
+            return views
+        found = self._fleet.ledger.views(
+            [job_id for job_id, view in zip(job_ids, views, strict=True) if view is None and job_id]
+        )
+        return [view or found.get(job_id) for job_id, view in zip(job_ids, views, strict=True)]
+
     def _kept(self, job_type: str) -> timedelta:
         return max(SEEN, self._policy(job_type).retention.finished)
 
@@ -142,6 +158,16 @@ class Jobs:
             return self._fleet.policy(registry.get(name))
         except UnknownJob:
             return Policy()
+
+
+def in_redis(client: redis.Redis, job_ids: Sequence[str]) -> list[JobView | None]:
+    """Several jobs in one round trip, as Redis alone knows them. Raises BrokerUnavailable."""
+    with translate_errors(), client.pipeline(transaction=False) as pipe:
+        for job_id in job_ids:
+            pipe.hgetall(keys.job(job_id))
+            pipe.xrevrange(keys.results(job_id), count=1)
+        replies = pipe.execute(raise_on_error=False)
+    return [_view(job_id, replies[2 * n], replies[2 * n + 1]) for n, job_id in enumerate(job_ids)]
 
 
 def _view(job_id: str, raw: Any, latest: Any) -> JobView | None:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,8 @@ from jobs.settings import InvalidSettings, Settings
 BUSY = timedelta(seconds=30)
 LOOK_AGAIN = timedelta(milliseconds=1)
 """Between two tries to become SQLite's writer. Its own waiting grows to 100 ms, and newcomers overtake who waits."""
+AFTERWARDS = "rq_fleet_afterwards"
+"""The key in a session's info of what is called once it is committed and closed: that may take its time."""
 _open: WeakSet[Database] = WeakSet()
 _inherited: list[object] = []
 _of_process: dict[str, Database] = {}
@@ -63,10 +65,14 @@ class Database:
         `durable=False` does not wait for the disk: it is lost when the machine fails within moments, in order.
         """
         writer = self._durable if durable else self._lazy
+        afterwards: list[Callable[[], None]] = []
         with self._writing(), Session(writer, expire_on_commit=False) as session, session.begin():
+            session.info[AFTERWARDS] = afterwards
             if not (durable or self.is_sqlite):
                 session.connection().exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield session
+        for each in afterwards:
+            each()
 
     @contextmanager
     def read(self) -> Iterator[Session]:

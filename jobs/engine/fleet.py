@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from functools import cached_property
 from itertools import count
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import redis
 import structlog
@@ -27,6 +27,10 @@ from jobs.engine.policy import Policy
 from jobs.engine.timetable import Schedules
 from jobs.engine.views import JobView
 from jobs.settings import InvalidSettings, Settings
+
+if TYPE_CHECKING:
+    from jobs.engine.database import Database
+    from jobs.engine.ledger.book import Ledger
 
 LOOK_AGAIN = timedelta(seconds=0.5)
 _current: list[Fleet] = []
@@ -51,6 +55,20 @@ class Fleet:
     def redis(self) -> redis.Redis:
         """The shared connection pool; usable from threads, greenlets and forked children."""
         return broker.connect(self.settings)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database of this process, with the ledger's tables in it."""
+        from jobs.engine.database import connect
+
+        return connect(self.settings)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of durable jobs; it loads SQLAlchemy."""
+        from jobs.engine.ledger.book import Ledger
+
+        return Ledger(self)
 
     @cached_property
     def events(self) -> EventLog:

@@ -29,6 +29,8 @@ class Head:
     seal: Seal
     view: JobView
     wire: bytes
+    extras: Extras
+    durable: bool
 
 
 class Due(NamedTuple):
@@ -80,10 +82,10 @@ class Heads:
             "scope": scope,
             "event": f'","type":{json.dumps(job_type.name)},"attempt":0}}',
             "windows": self._fleet.windows.get(policy.lane),
-            "fields": [part for pair in _fields(view, policy, extras).items() for part in pair],
+            "fields": [part for pair in _fields(job_type, view, policy, extras).items() for part in pair],
         }
         wire = as_json({name: value for name, value in placing.items() if value})
-        return Head(self._fleet.keys.seal(job_type.name, tenant), view, wire)
+        return Head(self._fleet.keys.seal(job_type.name, tenant), view, wire, extras, job_type.durable)
 
 
 def _view(job_type: JobType[Any], policy: Policy, queue: str, tenant: str, extras: Extras) -> JobView:
@@ -100,7 +102,7 @@ def _view(job_type: JobType[Any], policy: Policy, queue: str, tenant: str, extra
     )
 
 
-def _fields(view: JobView, policy: Policy, extras: Extras) -> dict[str, str]:
+def _fields(job_type: JobType[Any], view: JobView, policy: Policy, extras: Extras) -> dict[str, str]:
     """The hash fields; the script adds data, topics, times and the correlation id."""
     limit = extras.timeout or policy.timeout
     moments = {"scheduled_for": view.scheduled_for, "deadline": view.deadline}
@@ -118,6 +120,8 @@ def _fields(view: JobView, policy: Policy, extras: Extras) -> dict[str, str]:
     }
     if view.tenant:
         fields["tenant"] = view.tenant
+    if job_type.durable:
+        fields["ledger"] = "1"
     return fields | {name: views.rfc3339(moment) for name, moment in moments.items() if moment}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, get_type_hints
 
-from jobs.engine import lanes, registry
+from jobs.engine import lanes, registry, searching
 from jobs.engine import limits as gates
 from jobs.engine.errors import InvalidJob
 from jobs.engine.limits import Limit
@@ -18,6 +18,9 @@ from jobs.engine.policy import Policy, Queue, Retention, Retry
 from jobs.engine.schedules import CatchUp, Cron, Overlap, Periodic, periodic
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
+
     from jobs.engine.context import Context
     from jobs.engine.fleet import Fleet
     from jobs.engine.views import JobView
@@ -36,6 +39,7 @@ class Options(TypedDict, total=False):
     deadline: datetime | None
     timeout: timedelta | None
     idempotency_key: str | None
+    session: Session | Connection | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,8 @@ class JobType(Generic[P]):
     topics: Callable[[P], Iterable[str]] | None = None
     periodic: Periodic | None = None
     preload: Sequence[str] = field(default=())
+    durable: bool = False
+    searchable: Sequence[str] = field(default=())
 
     @property
     def description(self) -> str:
@@ -64,8 +70,9 @@ class JobType(Generic[P]):
         """Put one job on its queue.
 
         Returns the job (the earlier one where its id, idempotency key or uniqueness says it is there already).
-        Raises InvalidPayload, PayloadTooLarge, MissingEncryptionKey, IdempotencyConflict, BrokerUnavailable; then
-        nothing was enqueued.
+        A durable job is a row in the ledger, written in the transaction of `session` where one is given: it exists once
+        that commits, and its view says where it is. Raises InvalidPayload, PayloadTooLarge, MissingEncryptionKey,
+        IdempotencyConflict, BrokerUnavailable (jobs that are not durable); then nothing was enqueued.
         """
         return self.enqueue_many([payload], **options)[0]
 
@@ -100,6 +107,8 @@ def job(
     catch_up: CatchUp | None = None,
     catch_up_limit: int | None = None,
     preload: Sequence[str] = (),
+    durable: bool = False,
+    searchable: Sequence[str] = (),
 ) -> Callable[[Callable[[Any, Context], Any]], JobType[Any]]:
     """Declare a job type; the payload is the type of the function's first parameter. Raises InvalidJob on import."""
 
@@ -110,7 +119,10 @@ def job(
         limits = gates.one_after_another(limits) if schedule and schedule.overlap == "queue" else limits
         gates.check(name, payload_type, limits)
         policy = Policy(Queue(queue), lane, timeout, retry or Retry(), retention or Retention(), memory_mb, limits)
-        declared = JobType(name, function, payload_type, policy, unique, topics, schedule, tuple(preload))
+        fields = searching.check(name, payload_type, searchable, durable)
+        declared = JobType(
+            name, function, payload_type, policy, unique, topics, schedule, tuple(preload), durable, fields
+        )
         if schedule and any(field.is_required() for field in declared.payload_type.model_fields.values()):
             raise InvalidJob(f"{name}: a periodic job's payload needs a default for each field")
         registry.register(declared)

@@ -44,7 +44,7 @@ def check(name: str, payload_type: type[Payload], limits: Sequence[Limit]) -> No
         known = payload_type.model_fields.get(field)
         if known is None:
             raise InvalidJob(f"{name}: its limit is by {field!r}, which is no field of {payload_type.__name__}")
-        if _is_secret(known.annotation):
+        if is_secret(known.annotation):
             raise InvalidJob(f"{name}: its limit is by {field!r}, a secret whose values would stand in Redis' keys")
 
 
@@ -83,7 +83,8 @@ def _name(job_type: str, limit: Limit) -> str:
     return ":".join(["limit", job_type, *([",".join(limit.per)] if limit.per else [])])
 
 
-def _is_secret(annotation: Any) -> bool:
+def is_secret(annotation: Any) -> bool:
+    """Whether a field of that annotation is, or may be, a `Secret`."""
     parts = (annotation, *get_args(annotation))
     return any(getattr(part, "__origin__", part) is Secret for part in parts)
 

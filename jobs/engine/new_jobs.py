@@ -15,7 +15,10 @@ Argument = str | bytes | int
 
 
 class NewJob(NamedTuple):
-    """A job that is ready to be sent; `more` are hash fields of its own as a JSON object, or nothing."""
+    """A job that is ready to be sent; `more` are hash fields of its own as a JSON object, or nothing.
+
+    `chosen` says that its id may be known already, `found_by` the payload's values by which a durable job is searched.
+    """
 
     id: str
     head: Head
@@ -24,6 +27,8 @@ class NewJob(NamedTuple):
     data: bytes
     more: bytes = b""
     digests: tuple[str, ...] = ()
+    chosen: bool = False
+    found_by: tuple[tuple[str, str], ...] = ()
 
     @property
     def view(self) -> JobView:
@@ -39,7 +44,7 @@ def arguments(batch: Sequence[NewJob]) -> list[Argument]:
     heads: dict[tuple[Head, datetime, str], int] = {}
     jobs: list[Argument] = []
     last: tuple[Head, datetime, str] | tuple[()] = ()
-    for job_id, head, at, correlation_id, data, more, _ in batch:
+    for job_id, head, at, correlation_id, data, more, _, _, _ in batch:
         if not last or head is not last[0] or at is not last[1] or correlation_id is not last[2]:
             last = (head, at, correlation_id)
             number = heads.setdefault(last, len(heads) + 1)
@@ -67,8 +72,7 @@ class Sent(Sequence[JobView]):
     def __getitem__(self, at: int | slice) -> JobView | list[JobView]:
         if isinstance(at, slice):
             return [self[each] for each in range(*at.indices(len(self)))]
-        place = range(len(self))[at]
-        return self._known.get(place) or self._new[place].view
+        return self._view(range(len(self))[at])
 
     def __iter__(self) -> Iterator[JobView]:
         return (self[at] for at in range(len(self)))
@@ -77,6 +81,9 @@ class Sent(Sequence[JobView]):
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _view(self, place: int) -> JobView:
+        return self._known.get(place) or self._new[place].view
 
     def __repr__(self) -> str:
         return repr(list(self))

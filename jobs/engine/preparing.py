@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from rq.job import validate_job_id
 
-from jobs.engine import envelope, events, log_context, payloads
+from jobs.engine import envelope, events, log_context, payloads, searching
 from jobs.engine.envelope import Keys
 from jobs.engine.errors import InvalidPayload
 from jobs.engine.heads import PLAIN, Due, Extras, Head, Heads, as_json
@@ -37,6 +37,7 @@ def prepare(
     limits = heads.limits(job_type)
     has_more = bool(job_type.unique or job_type.topics or limits or options.get("idempotency_key"))
     known: dict[str, Head] = {}
+    searchable = job_type.searchable
     new = []
     for payload, fresh_id in zip(valid, _fresh_ids(len(valid)), strict=True):
         tenant = tenant_of(payload)
@@ -46,7 +47,8 @@ def prepare(
         gates = gates_of(job_type.name, limits, payload) if limits else ""
         data = head.seal.data(job_id, text, correlation_id, gates)
         own = _own(job_type, payload, tenant, keys, options, gates) if has_more else (b"", ())
-        new.append(NewJob(job_id, head, now, correlation_id, data, *own))
+        values = searching.values_of(searchable, payload) if searchable else ()
+        new.append(NewJob(job_id, head, now, correlation_id, data, *own, job_id is not fresh_id, values))
     return new
 
 

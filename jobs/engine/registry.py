@@ -36,6 +36,11 @@ def all_types() -> Iterator[JobType[Any]]:
     return iter(sorted(_declared.values(), key=lambda each: each.name))
 
 
+def any_durable() -> bool:
+    """Whether any declared type is durable, so that there is a ledger."""
+    return any(each.durable for each in _declared.values())
+
+
 def discover(packages: tuple[str, ...]) -> None:
     """Import the public modules of the packages, so that what they declare is known. A second time costs nothing."""
     for name in packages:

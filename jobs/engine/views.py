@@ -69,6 +69,8 @@ class JobView(BaseModel):
     worker: str | None = None
     correlation_id: str = ""
     waiting: Waiting | None = None
+    queued: Literal["redis", "ledger", "local"] = "redis"
+    """Who has the job: Redis; until it is there, the ledger; or a pool that runs it without Redis."""
 
     @property
     def ended(self) -> bool:

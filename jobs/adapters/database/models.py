@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, Meta
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from jobs.adapters.database.columns import Instant, Json, Prose, now
+from jobs.engine.ledger import table as ledger
 
 Id = String(32)
 Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -131,3 +132,7 @@ class IdempotentRequest(Model):
     status: Mapped[int | None] = mapped_column(Integer)
     body: Mapped[Any | None] = mapped_column(Json)
     created_at: Mapped[datetime] = mapped_column(Instant, default=now, index=True)
+
+
+for _each in (ledger.JOBS, ledger.VALUES):
+    _each.to_metadata(Model.metadata)

@@ -9,8 +9,9 @@ local P, id, now, keep = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local key = P .. ':job:' .. id
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local status, queue, worker, topics, job_type, unique, attempts, gates, filed = unpack(
-  redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'topics', 'type', 'unique_key', 'attempts', 'gates', 'filed'))
+local status, queue, worker, topics, job_type, unique, attempts, gates, filed, durable = unpack(
+  redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'topics', 'type', 'unique_key', 'attempts', 'gates', 'filed',
+    'ledger'))
 
 queue, worker = queue or 'default', worker or ''
 local quarantined = redis.call('ZREM', P .. ':fleet:quarantine', id) == 1
@@ -40,6 +41,11 @@ for _, kind in ipairs({'scheduled', 'deferred', 'ready'}) do
 end
 redis.call('HSET', key, 'status', 'canceled', 'ended_at', now, 'final', '1', 'error', '')
 redis.call('ZADD', P .. ':canceled:' .. queue, seconds + keep, id)
+if durable then
+  keep = LEDGER_KEPT
+  tell_ledger(id, job_type, 'cancelled', attempts, '', '', now)
+  send_to_ledger(P)
+end
 redis.call('EXPIRE', key, keep)
 redis.call('EXPIRE', P .. ':results:' .. id, keep)
 redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
@@ -47,7 +53,7 @@ redis.call('DEL', P .. ':fleet:checkpoint:' .. id)
 if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
   redis.call('DEL', P .. ':fleet:unique:' .. unique)
 end
-if job_type and job_type ~= '' then
+if job_type and job_type ~= '' and not durable then
   redis.call('ZADD', P .. ':fleet:ended:cancelled:' .. job_type, seconds, id)
 end
 redis.call('HINCRBY', P .. ':fleet:counters', 'cancelled:' .. (job_type or ''), 1)

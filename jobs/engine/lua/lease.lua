@@ -29,7 +29,7 @@ local FIELDS = {'data', 'type', 'tenant', 'timeout', 'deadline', 'attempts', 'to
   'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'cancel_requested', 'final',
   'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl', 'unique_key', 'gates',
   -- from here on for this script alone
-  'status', 'lane', 'execution', 'ended_at', 'worker_deaths', 'filed', 'given_back'}
+  'status', 'lane', 'execution', 'ended_at', 'worker_deaths', 'filed', 'given_back', 'ledger'}
 local TOLD = 21
 local SLOT, ALONE, DEATHS_BEFORE_ALONE, CLAIM_MS = 16, '!alone', 2, 3000
 local SCAN_LIMIT = 200 + room
@@ -129,6 +129,9 @@ local function begin(id, queue, lane, key, fields)
   end
   later('ZADD', leases, lease_until, member)
   later('ZADD', P .. ':wip:' .. queue, wip_until, member)
+  if fields[29] then
+    tell_ledger(id, fields[2], 'started', attempt, worker, now)
+  end
   if fields[7] and fields[7] ~= '' then
     local data = '{"type":' .. as_json[fields[2] or ''] .. ',"attempt":' .. attempt .. ',"job_id":"' .. id .. '"}'
     pcall(emit, P, fields[7], 'job:started', data)
@@ -274,6 +277,7 @@ return tell_together(function()
   end
   send_lines(P, ms)
   flush()
+  send_to_ledger(P)
   if room < 1 or alone or #blocked > 0 then
     empty_inboxes()
   end

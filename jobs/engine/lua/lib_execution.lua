@@ -1,4 +1,5 @@
 -- What begins and ends a run: RQ's execution records and our lease.
+--include lib_ledger
 local function end_execution(P, worker, queue, id, execution)
   local member = id .. ':' .. execution
   redis.call('ZREM', P .. ':fleet:leases', member)
@@ -47,7 +48,13 @@ local function quarantine(P, id, queue, reason, seconds)
   if redis.call('TYPE', key).ok == 'hash' then
     redis.call('HSET', key, 'quarantined', reason)
     redis.call('EXPIRE', key, QUARANTINE_KEPT)
-    local limited = (redis.call('HGET', key, 'rate_limit_key') or '') ~= ''
+    local limit, durable, job_type, attempts, worker, started = unpack(
+      redis.call('HMGET', key, 'rate_limit_key', 'ledger', 'type', 'attempts', 'worker_name', 'started_at'))
+    local limited = (limit or '') ~= ''
+    if durable then
+      local about = cjson.encode({type = 'Quarantined', message = reason})
+      tell_ledger(id, job_type, 'quarantined', attempts, worker, started, seconds .. '', about)
+    end
     if limited then
       redis.call('ZADD', P .. ':fleet:follow-ups', seconds, id .. ':')
     end

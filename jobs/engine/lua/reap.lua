@@ -45,6 +45,9 @@ local function reap(member)
     return 'quarantined'
   end
   give_back(P, id, queue, now)
+  if redis.call('HGET', key, 'ledger') then
+    tell_ledger(id, head[4], 'queued', tonumber(head[5] or '1') - 1)
+  end
   job_event(P, id, head[3], 'job:queued', about)
   return 'requeued'
 end
@@ -79,5 +82,6 @@ return tell_together(function()
       redis.call('HDEL', P .. ':fleet:worker-queues', worker)
     end
   end
+  send_to_ledger(P)
   return {reaped, found}
 end)

@@ -47,5 +47,9 @@ redis.call('PERSIST', P .. ':results:' .. id)
 if arrive(P, id, queue, gates_of(redis.call('HGET', key, 'gates')), 1, false, ms) then
   redis.call('RPUSH', P .. ':queue:' .. queue, id)
 end
+if redis.call('HGET', key, 'ledger') then
+  tell_ledger(id, job_type, 'queued')
+  send_to_ledger(P)
+end
 job_event(P, id, topics, 'job:queued', {type = job_type or '', attempt = 0})
 return 'again'

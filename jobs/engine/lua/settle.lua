@@ -73,7 +73,8 @@ local function expire(key, time)
   redis.call('EXPIRE', key, texts[time])
 end
 
--- The run's job leaves with everything it has, or stays for as long as its type says.
+-- The run's job leaves with everything it has, or stays for as long as its type says; a durable one until the ledger
+-- knows of its end, and then for as long.
 local function keep(run, key)
   local dependents, dependencies = any_dependent and dependents_of(run.id), any_dependent and dependencies_of(run.id)
   local has_dependents = any_dependent and redis.call('EXISTS', dependents) == 1
@@ -85,6 +86,10 @@ local function keep(run, key)
     expire(dependents, run.keep)
     expire(dependencies, run.keep)
   end
+  local registered = run.keep
+  if run.durable then
+    run.keep = LEDGER_KEPT
+  end
   if run.keep == 0 then
     return redis.call('UNLINK', key, P .. ':results:' .. run.id, P .. ':fleet:log:' .. run.id)
   end
@@ -93,8 +98,8 @@ local function keep(run, key)
   if run.flags:find('l', 1, true) then
     expire(P .. ':fleet:log:' .. run.id, run.keep)
   end
-  later('ZADD', P .. ':' .. REGISTRY[run.kind] .. ':' .. run.queue, run.keep < 0 and '+inf' or texts[seconds + run.keep], run.id)
-  if run.type ~= '' then
+  later('ZADD', P .. ':' .. REGISTRY[run.kind] .. ':' .. run.queue, registered < 0 and '+inf' or texts[seconds + registered], run.id)
+  if run.type ~= '' and not run.durable then
     local set = P .. ':fleet:ended:' .. run.kind .. ':' .. run.type
     later('ZADD', set, ended_at, run.id)
     kept_counts[set] = {run.kind, run.count}
@@ -140,6 +145,7 @@ local function lost(run, key)
   redis.call('HSET', key, 'settled', run.execution)
   if add(key, 'deaths', 1) >= POISON_DEATHS then
     quarantine(P, run.id, run.queue, run.reason, seconds)
+    run.is_told = true
     run.event, run.data = 'job:failed', run.data:sub(1, -2) .. ',"final":true}'
   else
     give_back(P, run.id, run.queue, now)
@@ -182,6 +188,14 @@ local function apply(run, key, had_error)
   end
 end
 
+local STATE = {finished = 'finished', failed = 'failed', cancelled = 'cancelled', stopped = 'cancelled'}
+local function tell_outcome(run, attempts)
+  local state = STATE[run.kind] or (run.kind == 'retry' and run.wait > 0 and 'scheduled') or 'queued'
+  local given_back = run.kind == 'released' or run.kind == 'lost'
+  attempts = (tonumber(attempts or '0') or 0) - (given_back and 1 or 0)
+  tell_ledger(run.id, run.type, state, attempts, worker, run.begun, STATE[run.kind] and now or '', run.reason)
+end
+
 local type_as_json = setmetatable({}, {__index = function(known, name)
   known[name] = cjson.encode(name)
   return known[name]
@@ -196,7 +210,7 @@ local function write(run, member)
   local key = P .. ':job:' .. run.id
   end_run(run, member)
   local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates', 'checkpoint',
-    'attempts')
+    'attempts', 'ledger')
   -- RQ may have cancelled or deleted the job meanwhile, and even put another of the same id in its place.
   if head[1] ~= 'started' or head[2] ~= run.execution then
     if not LIVE[head[1] or ''] then
@@ -215,7 +229,11 @@ local function write(run, member)
     redis.call('HDEL', key, 'checkpoint')
     redis.call('UNLINK', P .. ':fleet:checkpoint:' .. run.id)
   end
+  run.durable = head[9]
   apply(run, key, head[5] and head[5] ~= '')
+  if run.durable and run.kind ~= 'quarantined' and not run.is_told then
+    tell_outcome(run, head[8])
+  end
   if head[6] then
     leave_gates(run.id, member)
   end
@@ -293,6 +311,7 @@ return tell_together(function()
   end
   flush()
   write_counts()
+  send_to_ledger(P)
   out[#out + 1] = followed
   return out
 end)

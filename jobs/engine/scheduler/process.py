@@ -16,6 +16,7 @@ import structlog
 
 from jobs.engine import broker
 from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.ledger.keeper import Keeper
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -34,7 +35,9 @@ def run(fleet: Fleet) -> int:
     from jobs.engine.scheduler.fleet_scheduler import FleetScheduler
 
     connection = broker.connect(fleet.settings, socket_timeout=ANSWER_WITHIN, purpose="scheduler")
-    keep_running(FleetScheduler(fleet.discover(), connection))
+    scheduler = FleetScheduler(fleet.discover(), connection)
+    with Keeper(fleet, "scheduler"):
+        keep_running(scheduler)
     return 0
 
 

@@ -22,6 +22,7 @@ from rq.worker import WorkerStatus
 from jobs.engine import broker, logs
 from jobs.engine import fleet as fleets
 from jobs.engine.fleet import Fleet
+from jobs.engine.ledger.keeper import Keeper
 from jobs.engine.worker.leasing import WORKER_KEPT
 from jobs.engine.worker.loop import WorkLoop
 from jobs.engine.worker.template import Template
@@ -70,7 +71,7 @@ class FleetWorker(Worker):
         self._obey_signals(loop, settings)
         log.info("worker started", worker=self.name, pid=os.getpid(), queues=self.queue_names())
         try:
-            with _scheduler_beside(fleet, burst) if with_scheduler else nullcontext():
+            with Keeper(fleet, "worker"), _scheduler_beside(fleet, burst) if with_scheduler else nullcontext():
                 loop.run()
         finally:
             self._tell_rq(self.register_death)

@@ -1,0 +1,137 @@
+"""The ledger of a fleet: writes durable jobs, pushes what is committed, and answers from its rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy import Connection, event, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.ledger import outbox, pushing, rows, steps
+from jobs.engine.ledger.keeper import Keeper
+from jobs.engine.ledger.outbox import Accepted
+from jobs.engine.ledger.pushing import Pushed
+from jobs.engine.ledger.table import JOBS, PENDING, PUSHING
+from jobs.engine.ledger.writing import Writer
+from jobs.engine.new_jobs import NewJob
+from jobs.engine.views import JobView
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+
+AWAY_FOR = timedelta(seconds=1)
+"""So long nobody else in this process waits for a Redis that did not answer; the relay looks again."""
+AT_ONCE = 500
+log = structlog.get_logger("ledger")
+
+
+class Ledger:
+    """Durable jobs of one fleet; usable from many threads.
+
+    `pushes` may be set to False where there is no Redis at all: every row stays pending until `steps.claim_local`.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._away_until = 0.0
+        self.pushes = True
+        self.keeper: Keeper | None = None
+
+    @property
+    def redis_is_away(self) -> bool:
+        """Whether Redis failed to take a push within the last second."""
+        return time.monotonic() < self._away_until
+
+    def accept(self, new: Sequence[NewJob], session: Session | Connection | None = None) -> Sequence[JobView]:
+        """Write durable jobs, in the caller's transaction where one is given; they are pushed once it is committed.
+
+        Their views say where they are (`queued`), which changes with the push. Raises IdempotencyConflict, and what
+        the database raises; never because Redis is away.
+        """
+        if session is None:
+            with self._fleet.database.begin() as own:
+                return self.accept(new, own)
+        if isinstance(session, Connection):
+            return self._in_connection(new, session)
+        steps_now = self.pushes and not self.redis_is_away and outbox.is_plain(session)
+        known = self._write(new, session.connection(), PUSHING if steps_now else PENDING)
+        written = Accepted(new, known, stepped=steps_now)
+        outbox.outbox_of(session, self._push_committed).add(written)
+        return written
+
+    def push(self, new: Sequence[NewJob]) -> Pushed:
+        """Push jobs whose rows are `pushing`, and take their next step. Raises BrokerUnavailable; then they stay so."""
+        ids = [each.id for each in new]
+        if not pushing.is_there(self._fleet.redis):
+            self._away_until = time.monotonic() + AWAY_FOR.total_seconds()
+            steps.give_back(self._fleet.database, ids)
+            raise BrokerUnavailable("Redis can't be reached")
+        try:
+            pushed = pushing.push(self._fleet.redis, new)
+        except BrokerUnavailable:
+            self._away_until = time.monotonic() + AWAY_FOR.total_seconds()
+            raise
+        if pushed.epoch:
+            taken = [each for at, each in enumerate(ids) if at not in pushed.held]
+            steps.confirm(self._fleet.database, taken, pushed.epoch)
+        if pushed.held:
+            steps.give_back(self._fleet.database, [ids[at] for at in sorted(pushed.held)], steps.AGAIN)
+        return pushed
+
+    def views(self, job_ids: Sequence[str]) -> dict[str, JobView]:
+        """What the rows say of these jobs, by id; those without a row are left out, and all where SQL is away."""
+        found: dict[str, JobView] = {}
+        try:
+            for at in range(0, len(job_ids), AT_ONCE):
+                query = select(JOBS).where(JOBS.c.id.in_(job_ids[at : at + AT_ONCE]))
+                with self._fleet.database.read() as session:
+                    found |= {each["id"]: rows.view_of(each) for each in session.execute(query).mappings()}
+        except SQLAlchemyError as error:
+            log.warning("the ledger can't be read", error=str(error))
+        return found
+
+    def kept(self, place: str) -> AbstractContextManager[object]:
+        """Relay, follow and audit in this process, in the background, when no process with more time for it does."""
+        self.keeper = Keeper(self._fleet, place)
+        return self.keeper
+
+    def _in_connection(self, new: Sequence[NewJob], connection: Connection) -> Sequence[JobView]:
+        """A Connection does not tell of its commits, only that one begins: the keeper looks from then on."""
+        known = self._write(new, connection, PENDING)
+        if self.keeper is not None:
+            keeper = self.keeper
+            event.listen(connection, "commit", lambda _: keeper.nudge(), once=True)
+        return Accepted(new, known, stepped=False)
+
+    def _write(self, new: Sequence[NewJob], connection: Connection, step: str) -> dict[int, JobView]:
+        asks = self.pushes and not self.redis_is_away
+        return Writer(self._fleet, connection, asks_redis=asks).write(new, step)
+
+    def _push_committed(self, written: Sequence[Accepted]) -> None:
+        """Never raises: what is committed happens, and whoever committed it must not hear of Redis."""
+        try:
+            for each in written:
+                if each.fresh and self.pushes:
+                    self._push_accepted(each)
+        except BrokerUnavailable as error:
+            log.warning("durable jobs wait in the ledger for Redis", reason=str(error))
+        except Exception:
+            log.exception("durable jobs wait in the ledger for the relay")
+
+    def _push_accepted(self, written: Accepted) -> None:
+        fresh = written.fresh
+        if not written.stepped:
+            if self.redis_is_away:
+                return
+            taken = {row["id"] for row in steps.claim_of(self._fleet.database, [each.id for each in fresh])}
+            fresh = [each for each in fresh if each.id in taken]
+        if fresh:
+            pushed = self.push(fresh)
+            written.arrived({each.id for at, each in enumerate(fresh) if at not in pushed.held})

@@ -1,0 +1,137 @@
+"""Keeping the ledger in the background of a process: of all processes that could, one leads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from uuid import uuid4
+
+import structlog
+
+from jobs.engine import broker, keys, registry
+from jobs.engine.broker import translate_errors
+from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.scripts import script
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+    from jobs.engine.ledger.relay import Relay
+
+LEASE = timedelta(seconds=1)
+"""The lead is lost when its owner has not renewed it for so long."""
+EVERY = timedelta(milliseconds=100)
+LOOK_AGAIN = timedelta(milliseconds=250)
+LONGEST_PAUSE = timedelta(seconds=5)
+PATIENCE = {"scheduler": timedelta(0), "web": timedelta(seconds=0.3), "worker": timedelta(seconds=0.6)}
+"""How long the lead must be free before a process takes it: first those that have least else to do."""
+ANSWER_WITHIN = timedelta(seconds=0.8)
+log = structlog.get_logger("ledger")
+
+
+class Keeper(threading.Thread):
+    """A thread that relays, follows and audits while it leads; several side by side are safe.
+
+    SQLAlchemy is loaded by the first lead, not before.
+    """
+
+    def __init__(self, fleet: Fleet, place: str) -> None:
+        super().__init__(name="ledger", daemon=True)
+        self._fleet, self._patience = fleet, PATIENCE[place].total_seconds()
+        self._client = broker.connect(fleet.settings, purpose="ledger", socket_timeout=ANSWER_WITHIN)
+        self._name = f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}"
+        self._stopping, self._nudged, self._wake = threading.Event(), False, threading.Event()
+        self._free_since: float | None = None
+        self._relay: Relay | None = None
+        self.leads = False
+
+    def __enter__(self) -> Self:
+        if registry.any_durable():
+            self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End soon; another process takes the lead."""
+        self._stopping.set()
+        self._wake.set()
+        if self.is_alive() and self is not threading.current_thread():
+            self.join(LEASE.total_seconds())
+
+    def nudge(self) -> None:
+        """Something is about to be committed that nobody pushes."""
+        self._nudged = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """Until `stop`; signals are for the main thread."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                wait = self._turn()
+                failures = 0
+            except BrokerUnavailable:
+                self.leads, wait = False, LOOK_AGAIN
+            except Exception:
+                self.leads, wait = False, min(LOOK_AGAIN * 2**failures, LONGEST_PAUSE)
+                if failures == 0:
+                    log.exception("the ledger could not be kept, trying again")
+                failures = min(failures + 1, 10)
+            self._wake.wait(wait.total_seconds())
+            self._wake.clear()
+        self._resign()
+
+    def _turn(self) -> timedelta:
+        epoch, wait = self._lead()
+        if epoch is None and not self._nudged:
+            return wait
+        relay = self._relay = self._relay or self._new_relay()
+        if epoch is not None:
+            busy = relay.turn(epoch)
+            return timedelta(0) if busy else EVERY
+        self._nudged = False
+        relay.look_for_new()
+        return EVERY
+
+    def _lead(self) -> tuple[str | None, timedelta]:
+        """Take or keep the lead; the life of Redis while this thread leads, else None and when to ask again.
+
+        Raises BrokerUnavailable.
+        """
+        now = time.monotonic()
+        wants = self.leads or (self._free_since is not None and now - self._free_since >= self._patience)
+        milliseconds = LEASE // timedelta(milliseconds=1)
+        with translate_errors():
+            word, epoch, taken_for = script("ledger_lead")(
+                self._client, keys.PREFIX, self._name, milliseconds, int(wants or not self._patience), uuid4().hex
+            )
+        if word == b"taken":
+            self._free_since = None
+        elif self._free_since is None:
+            self._free_since = now
+        if self.leads != (word == b"ours"):
+            self.leads = not self.leads
+            log.info("keeping the ledger" if self.leads else "another process keeps the ledger", name=self._name)
+        wait = timedelta(milliseconds=taken_for) if taken_for else LOOK_AGAIN
+        return (epoch.decode() if self.leads else None), wait
+
+    def _new_relay(self) -> Relay:
+        from jobs.engine.ledger.relay import Relay
+
+        return Relay(self._fleet, self._client)
+
+    def _resign(self) -> None:
+        if self.leads:
+            try:
+                with translate_errors():
+                    script("ledger_lead")(self._client, keys.PREFIX, self._name, 0, 0, "")
+            except BrokerUnavailable:
+                pass

@@ -1,0 +1,83 @@
+"""What a transaction has written for the ledger, told once it is committed and forgotten when it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session
+
+from jobs.engine.database import AFTERWARDS
+from jobs.engine.new_jobs import NewJob, Sent
+from jobs.engine.views import JobView
+
+OUTBOX = "rq_fleet_outbox"
+
+
+class Accepted(Sent):
+    """Jobs that one call has written, as views that say where each is: in the ledger, and then in Redis."""
+
+    def __init__(self, new: Sequence[NewJob], known: dict[int, JobView], *, stepped: bool) -> None:
+        """`stepped` says that the rows were written as `pushing`, so that this process is to push them."""
+        super().__init__(new, known)
+        self.stepped = stepped
+        self.fresh = [each for at, each in enumerate(new) if at not in known]
+        self._arrived: set[str] = set()
+        self._shown: dict[int, JobView] = {}
+
+    def arrived(self, job_ids: set[str]) -> None:
+        """These are in Redis."""
+        self._arrived |= job_ids
+        for view in self._shown.values():
+            if view.id in job_ids:
+                view.__dict__["queued"] = "redis"
+
+    def _view(self, place: int) -> JobView:
+        known = self._known.get(place) or self._shown.get(place)
+        if known is None:
+            known = self._shown[place] = self._new[place].view
+            known.__dict__["queued"] = "redis" if known.id in self._arrived else "ledger"
+        return known
+
+
+class Outbox:
+    """The writes of one session's transaction."""
+
+    def __init__(self, tell: Callable[[list[Accepted]], None]) -> None:
+        self._tell, self._written = tell, list[Accepted]()
+
+    def add(self, written: Accepted) -> None:
+        """Tell of these jobs after the commit."""
+        self._written.append(written)
+
+    def committed(self, session: Session) -> None:
+        """Called after a commit, also of a savepoint: then the transaction goes on."""
+        if session.in_nested_transaction() or not self._written:
+            return
+        written, self._written = self._written, []
+        afterwards = session.info.get(AFTERWARDS)
+        if afterwards is None:
+            self._tell(written)
+        else:
+            afterwards.append(lambda: self._tell(written))
+
+    def ended(self, session: Session, transaction: Any) -> None:
+        """Called after a transaction or savepoint, however it ended."""
+        if transaction.parent is None:
+            self._written = []
+
+
+def outbox_of(session: Session, tell: Callable[[list[Accepted]], None]) -> Outbox:
+    """The session's outbox, which listens to it from the first time on."""
+    known: Outbox | None = session.info.get(OUTBOX)
+    if known is None:
+        known = session.info[OUTBOX] = Outbox(tell)
+        event.listen(session, "after_commit", known.committed)
+        event.listen(session, "after_transaction_end", known.ended)
+    return known
+
+
+def is_plain(session: Session) -> bool:
+    """Whether a commit of the session is a commit: not within a savepoint, nor in somebody else's transaction."""
+    return not session.in_nested_transaction() and not isinstance(session.get_bind(), Connection)

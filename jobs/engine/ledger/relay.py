@@ -1,0 +1,63 @@
+"""What the keeper of the ledger does in turn: relay rows to Redis, follow what became of them, look for lost ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import redis
+from sqlalchemy import RowMapping
+
+from jobs.engine import registry
+from jobs.engine.ledger import rows, steps
+from jobs.engine.ledger.audit import Audit
+from jobs.engine.ledger.following import Follower
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+
+RELAY_EVERY = timedelta(milliseconds=250)
+AUDIT_EVERY = timedelta(seconds=1)
+
+
+class Relay:
+    """One process's part in keeping the ledger."""
+
+    def __init__(self, fleet: Fleet, client: redis.Redis) -> None:
+        self._fleet = fleet
+        self._follower, self._audit = Follower(fleet, client), Audit(fleet, client)
+        self._epoch = ""
+        self._relay_at = self._audit_at = 0.0
+
+    def turn(self, epoch: str) -> bool:
+        """One round in the life `epoch` of Redis; whether there is more to do at once. Raises BrokerUnavailable."""
+        now = time.monotonic()
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._audit.begin_anew()
+        busy = self._follower.follow()
+        if now >= self._relay_at:
+            taken = steps.claim(self._fleet.database, epoch, _known_types())
+            self._push(taken)
+            self._relay_at = now if taken else now + RELAY_EVERY.total_seconds()
+            busy = busy or bool(taken)
+        if now >= self._audit_at or self._audit.hurries:
+            self._push(self._audit.look(epoch))
+            self._audit_at = now + AUDIT_EVERY.total_seconds()
+            busy = busy or self._audit.hurries
+        return busy
+
+    def look_for_new(self) -> None:
+        """Push what is due, for a process that does not lead."""
+        self._push(steps.claim_new(self._fleet.database, _known_types()))
+
+    def _push(self, taken: Sequence[RowMapping]) -> None:
+        if taken:
+            heads = self._fleet.client.heads
+            self._fleet.ledger.push([rows.new_job_of(each, heads) for each in taken])
+
+
+def _known_types() -> list[str]:
+    return [each.name for each in registry.all_types()]

@@ -1,0 +1,107 @@
+"""The steps of a row, each taken on condition of the one before, so that of several who try it one acts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, and_, case, or_, select, update
+
+from jobs.engine.database import Database
+from jobs.engine.ledger.table import JOBS, LOCAL, OPEN, PENDING, PUSHED, PUSHING, QUEUED, SCHEDULED
+
+AT_ONCE = 500
+STALE = timedelta(seconds=1)
+"""So long a pusher may take before the relay repeats what it does."""
+AGAIN = timedelta(seconds=1)
+"""So long a job waits whose lock another job has, before it is pushed again."""
+
+row = JOBS.c
+
+
+def claim(database: Database, epoch: str, types: Sequence[str], limit: int = AT_ONCE) -> list[RowMapping]:
+    """Take the step to `pushing` for the oldest rows that are due for it, and return them in their order."""
+    now = datetime.now(UTC)
+    due = or_(
+        and_(row.step == PENDING, row.step_at <= now),
+        and_(row.step == PUSHING, or_(row.step_at < now - STALE, row.step_at > now + STALE)),
+    )
+    return _take(database, and_(due, row.type.in_(types)), PUSHING, epoch, limit)
+
+
+def claim_new(database: Database, types: Sequence[str], limit: int = AT_ONCE) -> list[RowMapping]:
+    """The same for the oldest rows that were never on their way to Redis."""
+    due = and_(row.step == PENDING, row.step_at <= datetime.now(UTC), row.followed == 0)
+    return _take(database, and_(due, row.type.in_(types)), PUSHING, "", limit)
+
+
+def claim_of(database: Database, job_ids: Sequence[str]) -> list[RowMapping]:
+    """The same for these rows, as far as they are committed and nobody else has taken one of the steps."""
+    return [
+        each
+        for ids in _parts(job_ids)
+        for each in _take(database, and_(row.step == PENDING, row.id.in_(ids)), PUSHING, "", AT_ONCE)
+    ]
+
+
+def claim_lost(database: Database, epoch: str, job_ids: Sequence[str]) -> list[RowMapping]:
+    """The same for rows that were pushed, and are not in Redis any more, or in an earlier life of it."""
+    return [
+        each
+        for ids in _parts(job_ids)
+        for each in _take(database, and_(row.step == PUSHED, row.id.in_(ids)), PUSHING, epoch, AT_ONCE)
+    ]
+
+
+def claim_local(database: Database, types: Sequence[str], limit: int = AT_ONCE) -> list[RowMapping]:
+    """Take the step to `local` for the oldest rows that are due and were never on their way to Redis."""
+    now = datetime.now(UTC)
+    due = and_(row.step == PENDING, row.step_at <= now, or_(row.due_at.is_(None), row.due_at <= now))
+    return _take(database, and_(due, row.type.in_(types)), LOCAL, "", limit)
+
+
+def confirm(database: Database, job_ids: Sequence[str], epoch: str) -> None:
+    """From `pushing` to `pushed`, unless somebody has pushed them into a later life of Redis since."""
+    now = datetime.now(UTC)
+    for ids in _parts(job_ids):
+        _change(
+            database,
+            and_(row.id.in_(ids), row.step == PUSHING, row.epoch.in_(("", epoch))),
+            {"step": PUSHED, "step_at": now, "epoch": epoch},
+        )
+
+
+def give_back(database: Database, job_ids: Sequence[str], wait: timedelta = timedelta(0)) -> None:
+    """From `pushing` to `pending`: nothing was sent, or it was refused; not before `wait` has passed."""
+    for ids in _parts(job_ids):
+        values = {"step": PENDING, "step_at": datetime.now(UTC) + wait, "epoch": ""}
+        _change(database, and_(row.id.in_(ids), row.step == PUSHING), values)
+
+
+def _take(database: Database, condition: ColumnElement[bool], step: str, epoch: str, limit: int) -> list[RowMapping]:
+    """Change the step of the oldest rows of which the condition holds; nothing is written where there are none."""
+    chosen = select(row.number).where(OPEN, condition).order_by(row.number).limit(limit)
+    with database.read() as session:
+        if session.execute(chosen.limit(1)).first() is None:
+            return []
+    values: dict[str, Any] = {"step": step, "step_at": datetime.now(UTC), "epoch": epoch}
+    same_life = row.epoch.in_(("", epoch))
+    values["followed"] = case((same_life, row.followed), else_=0)
+    values["state"] = case((same_life, row.state), (row.due_at > datetime.now(UTC), SCHEDULED), else_=QUEUED)
+    locked = chosen.with_for_update(skip_locked=True)
+    taking = update(JOBS).where(row.number.in_(locked)).values(values).returning(*JOBS.c)
+    with database.begin() as session:
+        taken = list(session.execute(taking).mappings())
+    return sorted(taken, key=lambda each: each["number"])
+
+
+def _change(database: Database, condition: ColumnElement[bool], values: dict[str, Any]) -> None:
+    """A change that may be lost when the machine fails: then the relay repeats what came before it."""
+    with database.begin(durable=False) as session:
+        session.execute(update(JOBS).where(condition).values(values).execution_options(synchronize_session=False))
+
+
+def _parts(job_ids: Iterable[str]) -> Iterator[Sequence[str]]:
+    ids = list(job_ids)
+    return (ids[at : at + AT_ONCE] for at in range(0, len(ids), AT_ONCE))

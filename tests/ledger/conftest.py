@@ -1,0 +1,80 @@
+"""The ledger's tests run over SQLite and PostgreSQL, with a keeper in a process of its own or in this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import RowMapping, select
+
+from jobs.adapters.database import connect as connect_database
+from jobs.adapters.database import migrate
+from jobs.engine import Fleet, connect
+from jobs.engine.ledger.table import JOBS
+from jobs.settings import Settings
+from tests.conftest import wait_until
+from tests.postgres import postgres_server as postgres_server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated database of its own."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'ledger.db'}"
+        migrate(Settings(database_url=url))
+        yield url
+        return
+    with request.getfixturevalue("postgres_server").database() as url:
+        yield url
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], database_url: str) -> dict[str, str]:
+    return {**environ, "DATABASE_URL": database_url, "JOB_MODULES": "tests.ledger.samples", "LEASE": "3"}
+
+
+@pytest.fixture
+def fleet(settings: Settings) -> Iterator[Fleet]:
+    fleet = connect(settings).discover()
+    yield fleet
+    fleet.close()
+    connect_database(settings).close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the samples tell that they ran."""
+    folder = tmp_path / "told"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def keeper(fleet: Fleet) -> Iterator[Any]:
+    """The ledger is kept in this process."""
+    with fleet.ledger.kept("scheduler") as keeper:
+        yield keeper
+
+
+def row_of(fleet: Fleet, job_id: str) -> RowMapping | None:
+    """What the ledger's row says, if there is one."""
+    with fleet.database.read() as session:
+        return session.execute(select(JOBS).where(JOBS.c.id == job_id)).mappings().first()
+
+
+def until(fleet: Fleet, job_id: str, condition: Callable[[RowMapping], bool]) -> RowMapping:
+    """The row once the condition holds of it."""
+
+    def holds() -> RowMapping | None:
+        row = row_of(fleet, job_id)
+        return row if row is not None and condition(row) else None
+
+    return wait_until(holds)
+
+
+def told(folder: Path, name: str = "job") -> list[str]:
+    """The ids that a sample has told so far."""
+    path = folder / f"{name}.told"
+    return path.read_text().splitlines() if path.exists() else []

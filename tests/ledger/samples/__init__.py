@@ -1,0 +1,1 @@
+"""Durable job types for the tests of the ledger."""
