@@ -25,6 +25,7 @@ class Options:
     files: tuple[Path, ...]
     missing: tuple[Missing, ...]
     once: bool
+    verify: bool
     question: str | None
     verbose: bool
     data: Path
@@ -35,13 +36,14 @@ def parse(arguments: list[str], *, here: Path, root: Path) -> Options:
     parser = argparse.ArgumentParser(prog="bin/run", description=DESCRIPTION)
     parser.add_argument("files", nargs="*", metavar="FILE", help="a file, folder or pattern (default: docs/samples)")
     parser.add_argument("--once", action="store_true", help="process the files and stop; 0 only when all succeeded")
+    parser.add_argument("--verify", action="store_true", help="look at every part of this set-up, start nothing")
     parser.add_argument("--ask", metavar="QUESTION", help="what to search for when the files are processed")
     parser.add_argument("--verbose", action="store_true", help="show what the processes print meanwhile")
     parser.add_argument("--data", metavar="FOLDER", help="where everything is kept (default: var)")
     given = parser.parse_args(arguments)
     files, missing = expand(given.files, here)
     data = here / given.data if given.data else root / "var"
-    return Options(tuple(files), tuple(missing), given.once, given.ask, given.verbose, data.resolve())
+    return Options(tuple(files), tuple(missing), given.once, given.verify, given.ask, given.verbose, data.resolve())
 
 
 def expand(names: list[str], here: Path) -> tuple[list[Path], list[Missing]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -51,6 +52,8 @@ class Launch:
         instance = Instance(self._options.data)
         interrupted = False
         try:
+            if self._options.verify:
+                return self._verify(instance)
             with closing(self._start(instance, wanted)) as site:
                 return self._use(site)
         except Interrupted:
@@ -80,6 +83,17 @@ class Launch:
         site = self._ready_site(settings, int(variables["PORT"]))
         self._remember(variables)
         return site
+
+    def _verify(self, instance: Instance) -> int:
+        """What `python worker.py --check` says of the environment that the processes would get."""
+        variables = self._variables(environment.wanted_port(self._given))
+        if not (variables.get("REDIS_URL") or variables.get("REDIS_HOST")):
+            variables["REDIS_URL"] = self._start_redis(instance)
+        commands = [[sys.executable, "worker.py", "--check"]]
+        if "DATABASE_URL" not in self._given:
+            commands.insert(0, [sys.executable, "-m", "jobs.adapters.database", "migrate"])
+        codes = [subprocess.run(command, cwd=self._root, env=variables).returncode for command in commands]
+        return max(codes)
 
     def _variables(self, port: int) -> dict[str, str]:
         try:

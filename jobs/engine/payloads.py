@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -82,6 +83,11 @@ class Secret(Generic[T]):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: pydantic.GetJsonSchemaHandler) -> dict[str, Any]:
         return {"type": "string", "format": "password", "writeOnly": True}
+
+
+def has_secrets(model: type[Payload]) -> bool:
+    """Whether a payload, or a model within it, has a field that is encrypted."""
+    return '"writeOnly": true' in json.dumps(model.model_json_schema())
 
 
 def dump(payload: Payload, encrypt: Cipher | None) -> str:

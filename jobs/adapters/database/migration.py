@@ -25,6 +25,17 @@ def upgrade(database: Database) -> None:
         vectors.prepare(connection)
 
 
+def current_and_newest(database: Database) -> tuple[str | None, str]:
+    """The revision that the database is at, and the newest one there is."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with database.read() as session:
+        connection = session.connection()
+        newest = ScriptDirectory.from_config(_config(connection)).get_current_head()
+        return MigrationContext.configure(connection).get_current_revision(), str(newest)
+
+
 def _config(connection: Connection):  # type: ignore[no-untyped-def]
     from alembic.config import Config
 
