@@ -88,6 +88,8 @@ class Settings(BaseModel):
     breaker_window: Seconds = timedelta(seconds=60)
     breaker_open_for: Seconds = timedelta(seconds=30)
     breaker_longest: Seconds = timedelta(minutes=10)
+    dead_letter_max_age: Seconds = Field(timedelta(days=14), gt=timedelta(0), le=timedelta(days=3660))
+    dead_letter_max_count: int = Field(50_000, ge=0)
     overrides: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @classmethod

@@ -85,16 +85,17 @@ class Jobs:
         parts = (calls[at : at + 100] for at in range(0, len(calls), 100))
         return [word.decode() for part in parts for word in script("cancel").many(self._fleet.redis, part)]
 
-    def retry(self, job_id: str, tenant: str | None = None) -> JobView:
-        """Run a failed, cancelled or quarantined job again, with all its retries.
+    def retry(self, job_id: str, tenant: str | None = None, *, by: str = "") -> JobView:
+        """Run a failed, cancelled or quarantined job again, with all its retries; `by` says who wants it.
 
         Raises NotFound, Conflict in any other state, BrokerUnavailable.
         """
         view = self.get(job_id, tenant)
-        policy = self._policy(view.type)
+        policy = policy_of(self._fleet, view.type)
         now = views.rfc3339(datetime.now(UTC))
         with translate_errors():
-            word = script("retry")(self._fleet.redis, keys.PREFIX, job_id, now, policy.retry.max_retries).decode()
+            said = (keys.PREFIX, job_id, now, policy.retry.max_retries, "", by)
+            word = script("retry")(self._fleet.redis, *said).decode()
         if word.startswith("held:"):
             raise Conflict(f"job {word.removeprefix('held:')} is doing the same already")
         if word != "again":
@@ -151,13 +152,15 @@ class Jobs:
         return [view or found.get(job_id) for job_id, view in zip(job_ids, views, strict=True)]
 
     def _kept(self, job_type: str) -> timedelta:
-        return max(SEEN, self._policy(job_type).retention.finished)
+        return max(SEEN, policy_of(self._fleet, job_type).retention.finished)
 
-    def _policy(self, name: str) -> Policy:
-        try:
-            return self._fleet.policy(registry.get(name))
-        except UnknownJob:
-            return Policy()
+
+def policy_of(fleet: Fleet, job_type: str) -> Policy:
+    """The policy of the type of that name; the default for one that this release does not know."""
+    try:
+        return fleet.policy(registry.get(job_type))
+    except UnknownJob:
+        return Policy()
 
 
 def in_redis(client: redis.Redis, job_ids: Sequence[str]) -> list[JobView | None]:

@@ -16,6 +16,7 @@ from jobs.engine import broker, lanes, limits, registry
 from jobs.engine.breakers import Breakers
 from jobs.engine.client import Client
 from jobs.engine.control import Jobs
+from jobs.engine.dead_letters import DeadLetters
 from jobs.engine.envelope import Keys
 from jobs.engine.errors import BrokerUnavailable, FleetError
 from jobs.engine.events import EventLog
@@ -50,6 +51,7 @@ class Fleet:
         self.pauses = Pauses(self)
         self.breakers = Breakers(settings, lambda: self.redis)
         self.schedules = Schedules(self)
+        self.dead_letters = DeadLetters(self)
 
     @cached_property
     def redis(self) -> redis.Redis:

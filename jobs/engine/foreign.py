@@ -139,7 +139,7 @@ def _returned(retry: RQRetry, job: Job) -> Outcome:
     done = job.number_of_retries or 0
     if done >= retry.max:
         message = f"the job returned Retry more than {retry.max} times"
-        return Outcome("failed", UNSERIALIZABLE, "MaxRetriesExceeded", message, flags="x")
+        return Outcome("failed", UNSERIALIZABLE, "MaxRetriesExceeded", message, flags="x", spent=True)
     front = "a" if retry.enqueue_at_front or job.enqueue_at_front_on_retry else ""
     wait = _bounded(RQRetry.get_interval(done, retry.intervals))
     return Outcome("retry", UNSERIALIZABLE, "Retry", "the job returned Retry", wait=wait, flags="n" + front)

@@ -23,6 +23,10 @@ QUARANTINE_REASONS = f"{FLEET}:quarantine:reasons"
 LEDGER = f"{FLEET}:ledger"
 LEDGER_EPOCH = f"{FLEET}:ledger-epoch"
 LEDGER_LEAD = f"{FLEET}:ledger-lead"
+DEAD_LETTERS = f"{FLEET}:dead-letters"
+DEAD_LETTERS_KNOWN = f"{FLEET}:dead-letters:known"
+DEAD_LETTER_GROUPS = f"{FLEET}:dead-letters:groups"
+EXHAUSTED = f"{FLEET}:exhausted"
 
 PERIODIC = f"{PREFIX}:scheduler:scheduled_jobs"
 SCHEDULES = f"{FLEET}:schedules"
@@ -121,3 +125,18 @@ def schedule(entry: str) -> str:
 def schedule_runs(entry: str) -> str:
     """The ids of an entry's latest runs, by the time for which they were due."""
     return f"{FLEET}:schedule-runs:{entry}"
+
+
+def dead_letters_of(fingerprint: str) -> str:
+    """Our sorted set of the dead letters with one error, by time of death."""
+    return f"{DEAD_LETTERS}:of:{fingerprint}"
+
+
+def dead_letter_group(fingerprint: str) -> str:
+    """The hash that tells of the dead letters with one error: first seen, how often, an example."""
+    return f"{DEAD_LETTERS}:group:{fingerprint}"
+
+
+def exhausted_on(day: int) -> str:
+    """The hash of how many jobs of each type used up their retries on a day, counted from 1970-01-01 in UTC."""
+    return f"{EXHAUSTED}:{day}"

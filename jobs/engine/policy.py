@@ -15,6 +15,8 @@ from jobs.settings import InvalidSettings, Settings
 Strategy = Literal["exponential", "linear", "fixed"]
 LONGEST_WAIT = timedelta(hours=1)
 LONGEST_RETRY_AFTER = timedelta(days=366)
+FINAL = (Permanent, InvalidPayload, Cancelled, Expired)
+"""Errors that no retry would mend."""
 
 
 class Queue(StrEnum):
@@ -48,7 +50,7 @@ class Retry:
 
     def longest_wait_after(self, attempt: int, error: BaseException) -> timedelta | None:
         """The upper bound of the wait after the failed run number `attempt` (from 1), or None for no further run."""
-        if isinstance(error, Permanent | InvalidPayload | Cancelled | Expired) or attempt > self.max_retries:
+        if isinstance(error, FINAL) or attempt > self.max_retries:
             return None
         if isinstance(error, Retryable) and error.after is not None:
             return min(max(error.after, timedelta(0)), LONGEST_RETRY_AFTER)
@@ -75,6 +77,19 @@ class Retention:
     def __post_init__(self) -> None:
         if min(self.finished, self.failed) < timedelta(0) or min(self.finished_count, self.failed_count) < 0:
             raise InvalidJob("retention must not be negative")
+
+    def with_overrides(self, job_type: str, settings: Settings) -> Retention:
+        """This retention as the environment changes it. Raises ValueError, InvalidJob.
+
+        A failed job is a dead letter: none is kept longer than DEAD_LETTER_MAX_AGE, but where the environment says so
+        of that very type.
+        """
+        failed, count = min(self.failed, settings.dead_letter_max_age), self.failed_count
+        if (text := settings.override("DEAD_LETTER_MAX_AGE", job_type)) is not None:
+            failed = timedelta(seconds=float(text))
+        if (text := settings.override("DEAD_LETTER_MAX_COUNT", job_type)) is not None:
+            count = int(text)
+        return replace(self, failed=failed, failed_count=count)
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,7 @@ class Policy:
             policy = replace(policy, memory_mb=int(text))
         if (text := settings.override("QUEUE_LIMIT", job_type)) is not None:
             policy = replace(policy, limits=_with_count(self.limits, int(text)))
-        return replace(policy, retry=retry)
+        return replace(policy, retry=retry, retention=self.retention.with_overrides(job_type, settings))
 
 
 def _with_count(limits: tuple[Limit, ...], count: int) -> tuple[Limit, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -77,6 +78,7 @@ def _failed(job: Job, ended: Outcome, ours: Fleet, sealed: Envelope, attempt: in
         _tell(ours, sealed, "job:retrying", attempt, error=ended.error, retry_at=retry_at)
     else:
         _ended(ours, sealed)
+        script("bury")(ours.redis, keys.PREFIX, job.id, sealed.name, json.dumps(ended.letter(attempt)))
         _tell(ours, sealed, "job:failed", attempt, error=ended.error, final=True)
 
 

@@ -89,7 +89,8 @@ def test_every_key_that_the_engine_names_is_in_the_table() -> None:
     }
     named |= {keys.inbox("WORKER", "QUEUE"), keys.overflow("QUEUE", "LANE")}
     named |= {keys.waiting("QUEUE", "GATE"), keys.admitted("QUEUE", "GATE"), keys.held("GATE")}
-    named |= {keys.unique("TYPE", "VALUE"), keys.ended("TYPE", "STATE")}
+    named |= {keys.unique("TYPE", "VALUE"), keys.ended("TYPE", "STATE"), f"{keys.EXHAUSTED}:DAY"}
+    named |= {keys.dead_letters_of("FINGERPRINT"), keys.dead_letter_group("FINGERPRINT")}
     named |= {
         keys.registry(kind, "QUEUE") for kind in ("wip", "finished", "failed", "scheduled", "deferred", "canceled")
     }

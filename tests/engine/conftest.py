@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -10,7 +14,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from jobs.engine import Fleet, JobView
-from tests.conftest import wait_until
+from tests.conftest import ROOT, wait_until
 
 
 @pytest.fixture
@@ -24,6 +28,19 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "told"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def stock_worker(environ: dict[str, str], fleet: Fleet) -> Callable[[], None]:
+    """Run RQ's own worker until the queues are empty."""
+
+    def drain() -> None:
+        command = [str(Path(sys.executable).parent / "rq"), "worker", "-S", "json", "--burst"]
+        command += ["--url", environ["REDIS_URL"], "critical", "default", "low"]
+        env = {**os.environ, **environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, env=env, cwd=ROOT, check=True, timeout=120, capture_output=True)
+
+    return drain
 
 
 def told(folder: Path, name: str = "job") -> list[str]:

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from jobs.engine import Fleet, keys
-from tests.conftest import ROOT
 from tests.engine.conftest import names_of_events, told
 from tests.engine.samples import gated, printing
 from tests.engine.samples import jobs as samples
 from tests.engine.test_gates import left_over
 
 Drain = Callable[[], None]
-
-
-@pytest.fixture
-def stock_worker(environ: dict[str, str], fleet: Fleet) -> Drain:
-    """Run RQ's own worker until the queues are empty."""
-
-    def drain() -> None:
-        command = [str(Path(sys.executable).parent / "rq"), "worker", "-S", "json", "--burst"]
-        command += ["--url", environ["REDIS_URL"], "critical", "default", "low"]
-        env = {**os.environ, **environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run(command, env=env, cwd=ROOT, check=True, timeout=120, capture_output=True)
-
-    return drain
 
 
 def fetch(fleet: Fleet, job_id: str) -> Job:

@@ -97,9 +97,15 @@ local function file(id, queue, lane, is_filed)
   filed, puts_aside = filed + 1, true
 end
 
+local function leave_dead_letters(id)
+--include lib_dead_letters
+  exhume(P, id)
+end
+
 -- A job that was run again by RQ's own means after its end: its attempts start anew.
-local function forget_last_end(key, fields)
+local function forget_last_end(id, key, fields)
   if fields[15] == '1' then
+    leave_dead_letters(id)
     redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info', 'alone')
     redis.call('PERSIST', key)
     fields[6], fields[26] = '0', false
@@ -214,7 +220,7 @@ local function consider(id, queue, is_filed)
       return
     end
   end
-  forget_last_end(key, fields)
+  forget_last_end(id, key, fields)
   if is_suspect(fields) then
     return begin_alone(id, queue, lane, key, fields, is_filed)
   end

@@ -23,6 +23,18 @@ local function has_any_dependent(ids)
   return #sets > 0 and redis.call('EXISTS', unpack(sets)) > 0
 end
 
+local letters_known
+local function letters_library()
+--include lib_dead_letters
+  return {bury = bury, exhume = exhume, count_exhausted = count_exhausted}
+end
+
+-- Most calls have no failed job in them.
+local function letters()
+  letters_known = letters_known or letters_library()
+  return letters_known
+end
+
 -- Keep the newest `count` of a type; so many at a time, so that one settle never pays for thousands.
 local function trim(set, kind, count)
   local over = redis.call('ZCARD', set) - count
@@ -39,6 +51,9 @@ local function trim(set, kind, count)
       gone[last + 1], gone[last + 2], gone[last + 3] = key, P .. ':results:' .. id, P .. ':fleet:log:' .. id
       later('ZREM', P .. ':' .. REGISTRY[kind] .. ':' .. (queue or ''), id)
       forget_events(id, topics)
+      if kind == 'failed' then
+        letters().exhume(P, id)
+      end
     end
   end
   if #gone > 0 then
@@ -46,6 +61,9 @@ local function trim(set, kind, count)
   end
   redis.call('ZREM', set, unpack(ids))
 end
+
+-- RQ keeps ten; of runs that raised each is kept.
+local ATTEMPTS_KEPT = '100'
 
 local function record_result(run)
   local key, kind = P .. ':results:' .. run.id, RESULT[run.flags:find('x', 1, true) and 'exceeded' or run.kind]
@@ -64,5 +82,12 @@ local function record_result(run)
     fields[#fields + 1] = 'return_value'
     fields[#fields + 1] = run.value
   end
-  redis.call('XADD', key, 'MAXLEN', '10', '*', unpack(fields))
+  local about = run.letter
+  if about then
+    for _, name in ipairs({'attempt', 'error', 'text', 'fingerprint'}) do
+      fields[#fields + 1] = name
+      fields[#fields + 1] = about[name]
+    end
+  end
+  redis.call('XADD', key, 'MAXLEN', about and ATTEMPTS_KEPT or '10', '*', unpack(fields))
 end

@@ -1,5 +1,7 @@
 -- Run an ended job again, by hand: its attempts start anew.
--- ARGV: prefix, id, now (RFC 3339), retries. Returns again, missing, held:ID (its unique lock), or the state that forbids it.
+-- ARGV: prefix, id, now (RFC 3339), retries, the execution whose outcome it ended with or '' for whatever that is, who wants it.
+-- Returns again, missing, held:ID (its unique lock), changed (it ran and ended anew since), or the state that forbids it.
+--include lib_dead_letters
 --include lib_events
 --include lib_execution
 --include lib_gates
@@ -9,7 +11,8 @@ local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local key = P .. ':job:' .. id
 local status, queue, topics, job_type, unique, quarantined = unpack(
   redis.call('HMGET', key, 'status', 'origin', 'topics', 'type', 'unique_key', 'quarantined'))
-local execution = redis.call('HGET', key, 'execution') or ''
+local execution, settled = unpack(redis.call('HMGET', key, 'execution', 'settled'))
+execution = execution or ''
 queue = queue or 'default'
 local ENDED = {failed = true, canceled = true, stopped = true}
 if not status and not quarantined then
@@ -17,6 +20,9 @@ if not status and not quarantined then
 end
 if not ENDED[status] and not quarantined then
   return status
+end
+if ARGV[5] ~= '' and settled ~= ARGV[5] then
+  return 'changed'
 end
 if redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) then
   return 'started'
@@ -36,12 +42,14 @@ for _, kind in ipairs({'failed', 'canceled'}) do
 end
 redis.call('ZREM', P .. ':fleet:ended:failed:' .. (job_type or ''), id)
 redis.call('ZREM', P .. ':fleet:ended:cancelled:' .. (job_type or ''), id)
+exhume(P, id)
 redis.call('ZREM', P .. ':fleet:quarantine', id)
 redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
 redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'alone', 'progress', 'exc_info', 'error', 'cancel_requested', 'quarantined',
-  'settled', 'execution', 'deadline', 'filed', 'given_back')
+  'settled', 'execution', 'deadline', 'filed', 'given_back', 'error_text', 'spent')
 redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'ended_at', '', 'worker_name', '',
-  'retries_left', ARGV[4])
+  'retries_left', ARGV[4], 'retried_by', ARGV[6])
+add(key, 'retried', 1)
 redis.call('PERSIST', key)
 redis.call('PERSIST', P .. ':results:' .. id)
 if arrive(P, id, queue, gates_of(redis.call('HGET', key, 'gates')), 1, false, ms) then

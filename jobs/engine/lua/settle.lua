@@ -6,7 +6,8 @@
 --       (base64) or '', begun (epoch s), ended (epoch s), flags (r: a renewal may have written RQ's execution records,
 --       l: the job may have logged; of plain RQ jobs n: it returned a Retry, x: it did so too often, a: its retry goes to the
 --       front), what else there is to say (JSON: wait before a retry in s, reason, unique lock,
---       traceback zlib and base64, event data) or '', traceback (zlib) or ''.
+--       traceback zlib and base64, event data, of what raised: attempt, error, text, fingerprint, spent) or '', traceback
+--       (zlib) or ''.
 -- Seconds to keep: -1 for ever (RQ's result_ttl). Kinds: finished, failed, cancelled, stopped (by RQ's command), retry,
 -- released, lost, quarantined.
 -- Returns a word a run (ok, again, stale or refused), then the number of runs that have follow-ups.
@@ -51,6 +52,18 @@ local function open_gates()
 end
 
 --include lib_retention
+
+local buried = 0
+local function become_letter(run)
+  if run.keep ~= 0 then
+    -- Each has a time of its own, so that they have an order.
+    letters().bury(P, run.id, run.type, run.letter, string.format('%.6f', seconds + fraction + buried / 1000000))
+    buried = buried + 1
+  end
+  if run.letter.spent then
+    letters().count_exhausted(P, run.type, seconds)
+  end
+end
 
 local function release_unique(id, unique)
   if unique ~= '' then
@@ -116,6 +129,9 @@ local function finish(run, key, had_error)
     redis.call('HSET', key, 'exc_info', run.exc)
   end
   keep(run, key)
+  if run.kind == 'failed' and run.letter then
+    become_letter(run)
+  end
 end
 
 local function retry(run, key)
@@ -287,6 +303,7 @@ local function read(at)
   if ARGV[at + 7] ~= '' then
     local more = cjson.decode(ARGV[at + 7])
     run.wait, run.reason, run.unique, run.exc_b64, run.data = more.wait, more.reason, more.unique, more.exc_b64, more.data
+    run.letter = more.letter
   end
   return run
 end

@@ -26,7 +26,7 @@ class Housekeeping(threading.Thread):
         super().__init__(name="housekeeping", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="housekeeping", socket_timeout=ANSWER_WITHIN)
         self._leases = Leases(self._client, worker, queues, fleet)
-        self._queues = list(queues)
+        self._queues, self._dead_letters = list(queues), fleet.dead_letters
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -34,6 +34,7 @@ class Housekeeping(threading.Thread):
             try:
                 self._leases.maintain()
                 self._leases.sweep()
+                self._dead_letters.keep_within_bounds(self._client)
                 upkeep.run(self._client, self._queues)
             except BrokerUnavailable:
                 continue

@@ -145,13 +145,16 @@ class Running:
     def _more(self, ended: Outcome, packed: bytes) -> dict[str, Any]:
         wait = ended.wait.total_seconds() if ended.wait else 0.0
         shown = ended.kind in ("failed", "cancelled", "stopped", "retry")
-        return {
+        told = {
             "wait": wait,
             "reason": json.dumps(ended.error) if shown else ended.message,
             "unique": self.text(UNIQUE_KEY),
             "exc_b64": base64.b64encode(packed).decode(),
             "data": self._event_data(ended, wait),
         }
+        if ended.kind in ("failed", "retry"):
+            told["letter"] = ended.letter(self.attempt)
+        return told
 
     def _event_data(self, ended: Outcome, wait: float) -> str:
         extra: dict[str, Any] = {}

@@ -60,6 +60,7 @@ def _is_in_its_place(job: Job, now: Snapshot) -> None:
         assert job.attempts is None or int(hash_.get("attempts") or 0) == job.attempts, about
     if job.state == "ended":
         assert now.places(job.id, job.status), f"in no registry: {about}"
+        assert (job.status == "failed") <= (job.id in now.value("fleet:dead-letters", {})), f"no dead letter: {about}"
     _lives_as_long(job, now, about)
     job.strays = entries - must
     job.ghosts &= leases
@@ -124,7 +125,7 @@ def check_in_front(model: Model, before: Snapshot, now: Snapshot, given_back: Se
 
 def check_nothing_leaks(model: Model, now: Snapshot) -> None:
     """After everything has ended no key of ours lives for ever but the bounded ones, and no list holds anything."""
-    allowed = ("fleet:ended:", "fleet:quarantine", "fleet:overflowed:")
+    allowed = ("fleet:ended:", "fleet:quarantine", "fleet:overflowed:", "fleet:dead-letters")
     named = {
         "fleet:workers",
         "fleet:worker-queues",
@@ -132,6 +133,7 @@ def check_nothing_leaks(model: Model, now: Snapshot) -> None:
         "fleet:reaper",
         "fleet:counters",
         "fleet:event-clock",
+        "fleet:exhausted",
     }
     lasting = {name for name, key in now.keys.items() if name.startswith(("fleet:", "events:")) and key.ttl < 0}
     unbounded = [name for name in lasting - named if not name.startswith(allowed)]

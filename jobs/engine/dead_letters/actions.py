@@ -1,0 +1,107 @@
+"""Running letters again and throwing them away, many at a time: first a dry run, then no more than it said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import redis
+from pydantic import BaseModel
+
+from jobs.engine import views
+from jobs.engine.dead_letters.letters import Letter, Where
+from jobs.engine.dead_letters.places import START, Bound, Place, cursor_of, place_of, text_of
+from jobs.engine.dead_letters.search import walk
+
+MOST = 10_000
+"""Letters that one dry run counts, and one action touches."""
+SHOWN = 10
+AT_ONCE = 100
+"""Letters a round trip."""
+Act = Callable[[Sequence[Letter]], list[str]]
+
+
+class Plan(BaseModel):
+    """What an action would touch: how many letters, the oldest of them, and the bound to hand to the action.
+
+    `more` says that there are more than 10,000: those come with the next dry run.
+    """
+
+    count: int
+    more: bool
+    shown: list[Letter]
+    bound: str
+
+
+class Refusal(BaseModel):
+    """A letter that was left as it is, and why."""
+
+    id: str
+    reason: str
+
+
+class Done(BaseModel):
+    """What an action did; with `next_cursor` there is more to do within the same bound."""
+
+    done: int = 0
+    refused: int = 0
+    refusals: list[Refusal] = []
+    next_cursor: str | None = None
+
+
+def plan(client: redis.Redis, where: Where) -> Plan:
+    """Count, up to 10,000, and change nothing. Raises BrokerUnavailable."""
+    found: list[Letter] = []
+    until, more = "0", False
+    for step in walk(client, where, ""):
+        rest = MOST - len(found)
+        found += step.found[:rest]
+        more = len(step.found) > rest or (len(found) == MOST and not step.is_end)
+        if found:
+            until = found[-1].score
+        if len(found) == MOST:
+            break
+    bound = text_of(Bound(where, until, len(found)))
+    return Plan(count=len(found), more=more, shown=found[:SHOWN], bound=bound)
+
+
+def carry_out(client: redis.Redis, bound: Bound, act: Act, good: str, most: int, cursor: str | None) -> Done:
+    """Do to each letter within the bound, the oldest first, what `act` does, until `most` were touched.
+
+    It may be repeated: what is no letter any more, or has died anew since, is not touched. Raises ValueError for a
+    cursor that is none, BrokerUnavailable: then some of it may be done.
+    """
+    done = Done()
+    place = place_of(cursor) if cursor else START
+    left = min(most, bound.letters)
+    for step in walk(client, bound.where, bound.until, place):
+        for at in range(0, len(step.found), AT_ONCE):
+            batch = step.found[at : at + AT_ONCE][: left - done.done - done.refused]
+            _note(done, batch, act(batch), good)
+            if done.done + done.refused >= left:
+                last = Place(batch[-1].score, batch[-1].id)
+                done.next_cursor = cursor_of(last) if left < bound.letters else None
+                return done
+    return done
+
+
+def _note(done: Done, batch: Sequence[Letter], words: Sequence[str], good: str) -> None:
+    for letter, word in zip(batch, words, strict=True):
+        if word == good:
+            done.done += 1
+        else:
+            done.refused += 1
+            if len(done.refusals) < AT_ONCE:
+                done.refusals.append(Refusal(id=letter.id, reason=reason_of(word)))
+
+
+def reason_of(word: str) -> str:
+    """What a script's word means."""
+    if word.startswith("held:"):
+        return f"job {word.removeprefix('held:')} is doing the same already"
+    reasons = {
+        "missing": "it is gone",
+        "changed": "it has died anew since",
+        "unrecorded": "the ledger does not know of its end yet: try again in a moment",
+        "dependents": "other jobs wait for it: cancel them first",
+    }
+    return reasons.get(word, f"the job is {views.WORDS.get(word, word)}")

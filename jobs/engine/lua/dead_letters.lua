@@ -1,0 +1,107 @@
+-- Look through dead letters, or what is in quarantine, from a place on: at so many entries and no more. Entries whose job
+-- is no letter any more are dropped on the way.
+-- ARGV: prefix, source (`all`, `of:FINGERPRINT`, `type:TYPE` or `quarantine`), 1 for the oldest first or '', place from which to
+--       go on (time of death, id) or two '', since and until (times of death) or '', what is looked for (JSON: type, tenant,
+--       lane, queue, fingerprint, text, spent), how many to find, at how many to look.
+-- Returns {1 when there is no more, time and id of the last entry that was looked at, found}, each {id, time, fingerprint,
+--          reason, fields in FIELDS' order}.
+--include lib_dead_letters
+local P, source, oldest_first = ARGV[1], ARGV[2], ARGV[3] == '1'
+local since, before, wanted = tonumber(ARGV[6]), ARGV[7], cjson.decode(ARGV[8])
+local most, look_at = tonumber(ARGV[9]), tonumber(ARGV[10])
+local FIELDS = {'status', 'type', 'tenant', 'lane', 'origin', 'error', 'error_text', 'spent', 'attempts', 'max_retries',
+  'ended_at', 'correlation_id', 'settled', 'retried', 'retried_by', 'created_at', 'description', 'quarantined'}
+local EQUAL = {tenant = 3, lane = 4, queue = 5}
+local aside = source == 'quarantine'
+local index = P .. ':fleet:dead-letters'
+if aside then
+  index = P .. ':fleet:quarantine'
+elseif source:find('^of:') then
+  index = P .. ':fleet:dead-letters:of:' .. source:sub(4)
+elseif source:find('^type:') then
+  index = P .. ':fleet:dead-letters:type:' .. source:sub(6)
+end
+
+-- The rank at which to begin; after the last one seen, or where it was if it is gone.
+local function first_rank()
+  if ARGV[5] ~= '' then
+    local rank = redis.call(oldest_first and 'ZRANK' or 'ZREVRANK', index, ARGV[5])
+    if rank then
+      return rank + 1
+    end
+    return redis.call('ZCOUNT', index, oldest_first and '-inf' or '(' .. ARGV[4], oldest_first and '(' .. ARGV[4] or '+inf')
+  elseif oldest_first and since then
+    return redis.call('ZCOUNT', index, '-inf', '(' .. ARGV[6])
+  elseif not oldest_first and before ~= '' then
+    return redis.call('ZCOUNT', index, '(' .. before, '+inf')
+  end
+  return 0
+end
+
+local function is_outside(time)
+  if oldest_first then
+    return before ~= '' and time > tonumber(before)
+  end
+  return since and time < since
+end
+
+local function matches(fields, fingerprint)
+  for name, n in pairs(EQUAL) do
+    if wanted[name] and (fields[n] or '') ~= wanted[name] then
+      return false
+    end
+  end
+  local known_as = (fields[2] or '') ~= '' and fields[2] or fields[17]
+  if wanted.type and known_as ~= wanted.type then
+    return false
+  end
+  if wanted.fingerprint and fingerprint ~= wanted.fingerprint then
+    return false
+  end
+  if wanted.spent ~= nil and (fields[8] == '1') ~= wanted.spent then
+    return false
+  end
+  if wanted.text then
+    local text = table.concat({fields[7] or '', fields[6] or '', fields[18] or ''}, '\n')
+    return text:lower():find(wanted.text, 1, true) ~= nil
+  end
+  return true
+end
+
+local function forget(id)
+  exhume(P, id)
+  redis.call('ZREM', index, id)
+end
+
+local start, found, stale = first_rank(), {}, {}
+local entries = redis.call(oldest_first and 'ZRANGE' or 'ZREVRANGE', index, start, start + look_at - 1, 'WITHSCORES')
+local last_time, last_id, is_end = ARGV[4], ARGV[5], #entries < 2 * look_at
+for n = 1, #entries, 2 do
+  local id, time = entries[n], entries[n + 1]
+  if is_outside(tonumber(time)) then
+    is_end = true
+    break
+  end
+  local fields = redis.pcall('HMGET', P .. ':job:' .. id, unpack(FIELDS))
+  fields = fields.err and {} or fields
+  local letter = aside or is_letter(fields[1], fields[18])
+  local fingerprint = (redis.call('HGET', P .. ':fleet:dead-letters:known', id) or ''):match('^%S*')
+  if letter == false then
+    stale[#stale + 1] = id
+  elseif letter and (aside or fingerprint ~= '') and matches(fields, fingerprint) then
+    if #found == most then
+      is_end = false
+      break
+    end
+    for k = 1, #FIELDS do
+      fields[k] = fields[k] or ''
+    end
+    local reason = aside and redis.call('HGET', P .. ':fleet:quarantine:reasons', id) or ''
+    found[#found + 1] = {id, time, fingerprint, reason, fields}
+  end
+  last_time, last_id = time, id
+end
+for _, id in ipairs(stale) do
+  forget(id)
+end
+return {is_end and 1 or 0, last_time, last_id, found}

@@ -1,0 +1,48 @@
+#!lua flags=allow-oom
+-- Throw a dead letter away, or what is in quarantine: the job leaves with all it has. Safe to repeat.
+-- ARGV: prefix, id, execution whose outcome it died of, or '' for whatever it is now.
+-- Returns gone, missing, changed (it has died anew since), dependents (jobs wait for it), unrecorded (the ledger does not
+-- know of its end yet), or the state that forbids it.
+--include lib_events
+--include lib_dead_letters
+local P, id, execution = ARGV[1], ARGV[2], ARGV[3]
+local key = P .. ':job:' .. id
+local head = redis.pcall('HMGET', key, 'status', 'quarantined', 'settled', 'topics', 'type', 'origin', 'attempts', 'execution',
+  'ledger')
+local aside = redis.call('ZSCORE', P .. ':fleet:quarantine', id)
+if head.err then
+  head = {}
+end
+if redis.call('EXISTS', key) == 0 then
+  exhume(P, id)
+  if not aside then
+    return 'missing'
+  end
+end
+if not aside and not is_letter(head[1], head[2]) then
+  return head[1] or 'unreadable'
+end
+if execution ~= '' and (head[3] or '') ~= execution then
+  return 'changed'
+end
+if redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. (head[8] or '')) then
+  return 'started'
+end
+if redis.call('EXISTS', key .. ':dependents') == 1 then
+  return 'dependents'
+end
+if not is_recorded(P, id, head[5] or '', head[9]) then
+  return 'unrecorded'
+end
+exhume(P, id)
+redis.call('ZREM', P .. ':fleet:quarantine', id)
+redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
+redis.call('ZREM', P .. ':failed:' .. (head[6] or ''), id)
+redis.call('ZREM', P .. ':fleet:ended:failed:' .. (head[5] or ''), id)
+redis.call('UNLINK', key, P .. ':results:' .. id, P .. ':fleet:log:' .. id, P .. ':fleet:checkpoint:' .. id,
+  P .. ':job::' .. id .. ':dependencies')
+if head[4] and head[4] ~= '' then
+  local about = {job_id = id, type = head[5] or '', attempt = tonumber(head[7] or '') or 0}
+  pcall(emit, P, head[4], 'job:discarded', cjson.encode(about))
+end
+return 'gone'
