@@ -54,6 +54,10 @@ class Settings(BaseModel):
     job_modules: Words = ("jobs.domains",)
     foreign_jobs: Words = ()
     exception_handlers: Words = ()
+    job_middleware: Words = ()
+    otel_exporter_otlp_endpoint: str | None = Field(None, pattern=r"^https?://")
+    otel_exporter_otlp_headers: str | None = Field(None, repr=False)
+    otel_service_name: str = "rq-fleet"
 
     jwt_secret: str | None = Field(None, min_length=32, repr=False)
     jwt_jwks_url: str | None = None

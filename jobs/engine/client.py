@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobs.engine import new_jobs, payloads, preparing, registry
@@ -12,6 +13,7 @@ from jobs.engine.errors import IdempotencyConflict, InvalidJob
 from jobs.engine.heads import Heads
 from jobs.engine.job_types import JobType, Options
 from jobs.engine.keys import PREFIX
+from jobs.engine.middleware.protocol import Enqueueing
 from jobs.engine.new_jobs import NewJob, Sent
 from jobs.engine.scripts import script
 from jobs.engine.views import JobView
@@ -43,8 +45,7 @@ class Client:
         options: Options | None = None,
     ) -> Sequence[JobView]:
         """Send a batch of one type; see `JobType.enqueue` for what is returned and raised."""
-        session = options.get("session") if options else None
-        return self.send(self.prepare(job_type, values, wait=wait, when=when, options=options), session)
+        return self._enqueue(self._call(job_type, values, wait, when, options))
 
     def prepare(
         self,
@@ -56,11 +57,7 @@ class Client:
         options: Options | None = None,
     ) -> list[NewJob]:
         """Check and sign a batch of one type for `send` or a transaction of the caller's; nothing is written."""
-        due = preparing.due_at(wait, when)
-        job_type = registry.get(job_type.name)
-        model = job_type.payload_type
-        valid = [payloads.validate(model, each) for each in values]
-        return preparing.prepare(job_type, valid, self.heads, self._fleet.keys, options or {}, due)
+        return list(self._prepare(self._call(job_type, values, wait, when, options)))
 
     def enqueue_by_name(self, name: str, values: Any, options: Options | None = None) -> JobView:
         """Send one job by its type's name. Raises UnknownJob besides."""
@@ -88,6 +85,32 @@ class Client:
                 at = first + place - 1
                 known[at] = self._known(new[at], code, job_id.decode())
         return Sent(new, known)
+
+    def _call(
+        self,
+        job_type: JobType[Any],
+        values: Iterable[Any],
+        wait: timedelta | None,
+        when: datetime | None,
+        options: Options | None,
+    ) -> Enqueueing:
+        due = preparing.due_at(wait, when)
+        job_type = registry.get(job_type.name)
+        valid = [payloads.validate(job_type.payload_type, each) for each in values]
+        return Enqueueing(job_type, valid, options or {}, due)
+
+    @cached_property
+    def _prepare(self) -> Callable[[Enqueueing], Sequence[NewJob]]:
+        return self._fleet.middleware.around_enqueue(self._sign)
+
+    @cached_property
+    def _enqueue(self) -> Callable[[Enqueueing], Sequence[JobView]]:
+        return self._fleet.middleware.around_enqueue(
+            lambda call: self.send(self._sign(call), call.options.get("session"))
+        )
+
+    def _sign(self, call: Enqueueing) -> list[NewJob]:
+        return preparing.prepare(call, self.heads, self._fleet.keys)
 
     def _known(self, new: NewJob, code: int, job_id: str) -> JobView:
         if code == EXISTS and new.digests:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
 import structlog
@@ -46,11 +48,28 @@ class Context:
     reporter: Reporter
     checkpoints: Checkpoints | None = None
     providers: Providers | None = None
+    timeout_seconds: float | None = None
+    carried: Mapping[str, str] = field(default_factory=dict)
+    """What the middlewares of whoever enqueued the job sent along."""
+    begun: float = 0.0
+    """When the job's function was called, in monotonic seconds."""
 
     @property
     def is_last_attempt(self) -> bool:
         """Whether an ordinary error in this run would be final."""
         return self.attempt > self.max_retries
+
+    @property
+    def elapsed(self) -> timedelta:
+        """How long this run has taken so far."""
+        return timedelta(seconds=time.monotonic() - self.begun)
+
+    @property
+    def remaining(self) -> timedelta | None:
+        """How long this run may still take, not below nothing; None without a timeout."""
+        if self.timeout_seconds is None:
+            return None
+        return max(timedelta(0), timedelta(seconds=self.timeout_seconds) - self.elapsed)
 
     @property
     def log(self) -> JobLog:

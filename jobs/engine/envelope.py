@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any
+from typing import Any, NamedTuple
 
-from jobs.engine.errors import MissingEncryptionKey, Untrusted
+from jobs.engine.errors import InvalidPayload, MissingEncryptionKey, Untrusted
 from jobs.settings import InvalidSettings, Settings
 
 PERFORM = "jobs.engine.execute.perform"
 VERSION = 1
 COMPRESS_OVER = 1024
 LARGEST_DATA = 16 * 1024 * 1024
+LARGEST_CARRIED = 4096
+CARRIED_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NOTHING: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A job as it was enqueued: its type's name, the payload's JSON text, for whom, and the limits that hold for it."""
 
     job_id: str
@@ -31,12 +34,15 @@ class Envelope:
     tenant: str = ""
     correlation_id: str = ""
     gates: str = ""
+    carried: Mapping[str, str] = NOTHING
+    """What middlewares send along, such as a trace's context."""
 
     def signed_text(self) -> bytes:
         """What the signature covers; JSON keeps the parts apart."""
         parts = [self.job_id, self.name, self.payload, self.tenant, self.correlation_id]
-        parts += [self.gates] if self.gates else []
-        return f"[{VERSION},{','.join(map(quoted, parts))}]".encode("ascii")
+        parts += [self.gates] if self.gates or self.carried else []
+        carried = f",{_canonical(self.carried)}" if self.carried else ""
+        return f"[{VERSION},{','.join(map(quoted, parts))}{carried}]".encode("ascii")
 
 
 class Seal:
@@ -48,11 +54,13 @@ class Seal:
         self._begin = f'["{PERFORM}",null,[{self._name},'
         self._headers = f'{{"v":{VERSION},"kid":{quoted(key_id)},"sig":"'
 
-    def data(self, job_id: str, payload: str, correlation_id: str, gates: str = "") -> bytes:
+    def data(self, job_id: str, payload: str, correlation_id: str, gates: str = "", carried: str = "") -> bytes:
         """RQ's `data` for its JSON serializer: [function, instance, args, kwargs]; compressed when that pays."""
         text, tenant, cid = quoted(payload), self._tenant, quoted(correlation_id)
         mac = self._mac.copy()
         signed, told = (f",{quoted(gates)}", f',"gates":{quoted(gates)}') if gates else ("", "")
+        if carried:
+            signed, told = f",{quoted(gates)},{carried}", f'{told},"carried":{carried}'
         mac.update(f"[{VERSION},{quoted(job_id)},{self._name},{text},{tenant},{cid}{signed}]".encode("ascii"))
         headers = f'{self._headers}{mac.hexdigest()}","tenant":{tenant},"cid":{cid}{told}}}'
         data = f"{self._begin}{text},{headers}],{{}}]".encode("ascii")
@@ -90,7 +98,7 @@ class Keys:
         if headers.get("v") != VERSION or not all(isinstance(each, str) for each in said):
             raise Untrusted("the envelope is of an unknown version")
         key = self._signing.get(str(headers.get("kid")))
-        envelope = Envelope(job_id, name, payload, *said)
+        envelope = Envelope(job_id, name, payload, said[0], said[1], said[2], _carried(headers.get("carried")))
         if key is None:
             raise Untrusted("the envelope is signed with an unknown key")
         expected = hmac.digest(key, envelope.signed_text(), "sha256").hex()
@@ -151,6 +159,18 @@ def decode(data: bytes) -> Call:
     return Call(function, args, kwargs)
 
 
+def _canonical(carried: Mapping[str, str]) -> str:
+    return json.dumps(carried, sort_keys=True, separators=(",", ":"))
+
+
+def _carried(said: Any) -> Mapping[str, str]:
+    if said is None:
+        return NOTHING
+    if not isinstance(said, dict) or not all(isinstance(each, str) for each in said.values()):
+        raise Untrusted("the envelope has the wrong shape")
+    return said
+
+
 def _decompressed(data: bytes) -> bytes:
     if data.startswith(b"["):
         return data
@@ -161,6 +181,18 @@ def _decompressed(data: bytes) -> bytes:
         return data
     if unpacker.unconsumed_tail:
         raise Untrusted(f"the job's data is over {LARGEST_DATA} bytes")
+    return text
+
+
+def carried_text(carried: Mapping[str, str]) -> str:
+    """What a job carries, as JSON with sorted names; empty for nothing. Raises InvalidPayload for too much of it."""
+    if not carried:
+        return ""
+    if not all(CARRIED_NAME.fullmatch(name) for name in carried):
+        raise InvalidPayload("what a middleware carries has names of up to 64 letters, digits and ._-")
+    text = _canonical(carried)
+    if len(text) > LARGEST_CARRIED:
+        raise InvalidPayload(f"what middlewares carry with a job is over {LARGEST_CARRIED} bytes")
     return text
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-import structlog
 
 from jobs.engine import envelope, foreign, outcome, payloads, registry
 from jobs.engine.checkpoints import Checkpoints
@@ -15,13 +12,9 @@ from jobs.engine.envelope import PERFORM, Call, Envelope
 from jobs.engine.errors import CircuitOpen, Interrupted, Untrusted
 from jobs.engine.fleet import Fleet
 from jobs.engine.job_types import JobType
-from jobs.engine.log_context import bound_job_context
-from jobs.engine.logs import OWN
 from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy
 from jobs.engine.providers import Providers
-
-log = structlog.get_logger("job")
 
 
 @dataclass(slots=True)
@@ -100,27 +93,7 @@ def _call(job_type: JobType[Any], policy: Policy, sealed: Envelope, run: Run, fl
         reporter=reporter,
         checkpoints=Checkpoints(fleet, run.job_id, run.execution_id),
         providers=Providers(fleet.breakers, policy.lane),
+        timeout_seconds=run.timeout,
+        carried=sealed.carried,
     )
-    return logged(job_type.function, payload, context)
-
-
-def logged(function: Callable[[Any, Context], Any], payload: Any, context: Context) -> Any:
-    """Call the function with its job's identity on every log line, and a line where it raises."""
-    with bound_job_context(
-        context.job_id,
-        context.job_type,
-        tenant=context.tenant,
-        correlation_id=context.correlation_id,
-        attempt=context.attempt,
-    ):
-        try:
-            return function(payload, context)
-        except Interrupted:
-            log.info("job interrupted", **OWN)
-            raise
-        except CircuitOpen as error:
-            log.info("job waits for a provider", reason=str(error), **OWN)
-            raise
-        except BaseException as error:
-            log.warning("job raised", error=type(error).__name__, exc_info=True, **OWN)
-            raise
+    return fleet.middleware.run(job_type, payload, context)

@@ -22,6 +22,7 @@ from jobs.engine.errors import BrokerUnavailable, FleetError
 from jobs.engine.events import EventLog
 from jobs.engine.job_types import JobType, Options
 from jobs.engine.keys import PREFIX
+from jobs.engine.middleware import Chain
 from jobs.engine.pauses import Pauses
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Policy
@@ -78,6 +79,11 @@ class Fleet:
         return EventLog(self.settings, self.redis)
 
     @cached_property
+    def middleware(self) -> Chain:
+        """What surrounds every enqueue and every run. Raises InvalidSettings for a middleware that can't be used."""
+        return Chain(self.settings)
+
+    @cached_property
     def windows(self) -> dict[str, str]:
         """The gates of each lane that has rate windows, as the scripts read them. Raises InvalidSettings."""
         found = lanes.windows(self.settings)
@@ -102,7 +108,7 @@ class Fleet:
         registry.discover(self.settings.job_modules)
         for job_type in registry.all_types():
             self.policy(job_type)
-        _ = self.windows
+        _ = self.windows, self.middleware
         return self
 
     def policy(self, job_type: JobType[Any]) -> Policy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from rq.job import validate_job_id
 
-from jobs.engine import envelope, events, log_context, payloads, searching
+from jobs.engine import envelope, events, payloads, searching
 from jobs.engine.envelope import Keys
 from jobs.engine.errors import InvalidPayload
 from jobs.engine.heads import PLAIN, Due, Extras, Head, Heads, as_json
 from jobs.engine.job_types import JobType, Options
 from jobs.engine.limits import gates_of
+from jobs.engine.middleware.protocol import Enqueueing
 from jobs.engine.new_jobs import NewJob
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Queue
@@ -24,16 +25,14 @@ from jobs.engine.policy import Queue
 LONGEST_WAIT = timedelta(days=3660)
 
 
-def prepare(
-    job_type: JobType[Any], valid: Sequence[Payload], heads: Heads, keys: Keys, options: Options, due: Due | None
-) -> list[NewJob]:
-    """The jobs of these payloads, signed. Raises InvalidPayload, PayloadTooLarge, MissingEncryptionKey."""
+def prepare(call: Enqueueing, heads: Heads, keys: Keys) -> list[NewJob]:
+    """The jobs of this call, signed. Raises InvalidPayload, PayloadTooLarge, MissingEncryptionKey."""
+    job_type, valid, options = call.job_type, call.payloads, call.options
     if len(valid) > 1 and (options.get("job_id") or options.get("idempotency_key")):
         raise InvalidPayload("a job id or idempotency key stands for one job, not for many")
-    queue, extras = _queue(options.get("priority")), _extras(options, due)
-    context = log_context.bound()
-    now, correlation_id = datetime.now(UTC), str(context.get("correlation_id") or "")
-    tenant_of = _tenant_of(job_type.payload_type, options.get("tenant"), str(context.get("tenant") or ""))
+    queue, extras = _queue(options.get("priority")), _extras(options, call.due)
+    now, correlation_id, carried = datetime.now(UTC), call.correlation_id, envelope.carried_text(call.carried)
+    tenant_of = _tenant_of(job_type.payload_type, options.get("tenant"), call.tenant)
     limits = heads.limits(job_type)
     has_more = bool(job_type.unique or job_type.topics or limits or options.get("idempotency_key"))
     known: dict[str, Head] = {}
@@ -45,7 +44,7 @@ def prepare(
         job_id = _chosen_id(options, tenant, job_type.name) or fresh_id if options else fresh_id
         text = payloads.dump(payload, keys.encrypt)
         gates = gates_of(job_type.name, limits, payload) if limits else ""
-        data = head.seal.data(job_id, text, correlation_id, gates)
+        data = head.seal.data(job_id, text, correlation_id, gates, carried)
         own = _own(job_type, payload, tenant, keys, options, gates) if has_more else (b"", ())
         values = searching.values_of(searchable, payload) if searchable else ()
         new.append(NewJob(job_id, head, now, correlation_id, data, *own, job_id is not fresh_id, values))

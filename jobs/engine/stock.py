@@ -12,7 +12,7 @@ import structlog
 from rq import get_current_job
 from rq.job import Job
 
-from jobs.engine import events, execute, fleet, keys, logs, payloads, registry, views
+from jobs.engine import events, fleet, keys, logs, payloads, registry, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.checkpoints import Checkpoints
 from jobs.engine.context import Context, Reporter
@@ -47,10 +47,12 @@ def perform(name: str, payload: str, headers: dict[str, Any]) -> Any:
         values = payloads.load(job_type.payload_type, sealed.payload, ours.keys.decrypt)
         with _captured(Run(job.id, "", b"", sealed.name, sealed.tenant, attempt), ours) as reporter:
             context = _context(job, sealed, policy, attempt, ours, reporter)
-            result = execute.logged(job_type.function, values, context)
+            result = ours.middleware.run(job_type, values, context)
     except Exception as error:
         _failed(job, of_error(error, policy.retry, attempt), ours, sealed, attempt)
         raise
+    finally:
+        ours.middleware.close()
     _ended(ours, sealed)
     _tell(ours, sealed, "job:completed", attempt)
     return result
@@ -116,6 +118,8 @@ def _context(job: Job, sealed: Envelope, policy: Policy, attempt: int, ours: Fle
         reporter=reporter,
         checkpoints=Checkpoints(ours, job.id, ""),
         providers=Providers(ours.breakers, policy.lane),
+        timeout_seconds=None if job.timeout in (None, -1) else float(job.timeout),
+        carried=sealed.carried,
     )
 
 

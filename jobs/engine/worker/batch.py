@@ -46,6 +46,11 @@ class Child:
         return bool(self._batch)
 
     @property
+    def is_working(self) -> bool:
+        """Whether a run of its has no outcome; one that has may not have said yet that it is idle."""
+        return bool(self.open)
+
+    @property
     def is_shared(self) -> bool:
         """Whether several runs wait for one another in it."""
         return len(self._batch) > 1

@@ -41,7 +41,10 @@ def main(sock: socket.socket, page_fd: int, pipes: Sequence[int], fleet: Fleet) 
     """Serve one seat in this process's main thread, which alone can be interrupted by an alarm."""
     capture = Capture(pipes)
     capture.start()
-    Seat(fleet, InMainThread(), capture, Quota(fleet.settings.max_jobs_per_child)).serve(sock, page_fd)
+    try:
+        Seat(fleet, InMainThread(), capture, Quota(fleet.settings.max_jobs_per_child)).serve(sock, page_fd)
+    finally:
+        fleet.middleware.close()
 
 
 class InMainThread:

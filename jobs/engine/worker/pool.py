@@ -11,6 +11,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -40,6 +41,8 @@ class ChildPool:
         self._selector, self._settings, self._environ = selector, settings, environ
         self.template: Template | None = None
         """Where children come from; `start` starts one in an interpreter of its own unless there is one."""
+        self.patience = timedelta(0)
+        """How long `close` waits for children to end by themselves."""
         self._children: set[Child] = set()
         self._idle: list[Child] = []
         self._unnamed: deque[ChildProcess] = deque()
@@ -131,11 +134,12 @@ class ChildPool:
     def close(self) -> None:
         """End every child and the template."""
         for child in list(self._children):
-            self._retire(child)
+            self._forget(child, child.is_working)
+            child.close()
         if self._control is not None:
             self._selector.unregister(self._control)
         if self.template is not None:
-            self.template.end()
+            self.template.end(self.patience)
 
     def _fork(self, alone: bool) -> Child:
         """A new process with as many seats as it has threads; the one for the caller."""
@@ -234,22 +238,22 @@ class ChildPool:
             yield from self._died(child)
 
     def _died(self, child: Child) -> Iterator[Heard]:
-        self._forget(child)
+        self._forget(child, child.is_busy)
         yield from child.last_will()
 
     def _retire(self, child: Child) -> None:
         """It ends by itself, or has nothing left to say."""
-        self._forget(child)
+        self._forget(child, child.is_busy)
         child.close()
 
-    def _forget(self, child: Child) -> None:
+    def _forget(self, child: Child, must_die: bool) -> None:
         self._children.discard(child)
         with contextlib.suppress(ValueError):
             self._idle.remove(child)
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(child.sock)
         child.sock.close()
-        if child.is_busy:
+        if must_die:
             child.process.kill()
 
     def _seats(self, process: ChildProcess) -> list[Child]:

@@ -18,9 +18,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -34,6 +36,9 @@ from jobs.settings import Settings
 
 MOST_FDS = 253
 """What the kernel passes on in one message (SCM_MAX_FD)."""
+LOOK_AGAIN = 0.005
+FAREWELL = timedelta(seconds=3)
+"""How long children may take to close their middlewares."""
 log = structlog.get_logger("worker")
 
 
@@ -44,9 +49,16 @@ class Template:
     pid: int
     control: socket.socket
 
-    def end(self) -> None:
-        """Kill it, and with it every child."""
+    def end(self, patience: timedelta = timedelta(0)) -> None:
+        """Kill it, and with it every child, unless they have ended by themselves within the patience."""
         self.control.close()
+        give_up = time.monotonic() + patience.total_seconds()
+        while time.monotonic() < give_up:
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                    time.sleep(LOOK_AGAIN)
+                    continue
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
@@ -99,7 +111,7 @@ def main(control_fd: int, parent: int) -> None:
 def _load(fleet: Fleet) -> None:
     """Load all there is, and keep the garbage collector from writing to it, so that children share its pages."""
     fleet.discover()
-    _preload()
+    _preload(fleet)
     if (threads := process.threads()) > 1:
         log.warning("what preload= names has started threads; children won't have them", threads=threads - 1)
     gc.collect()
@@ -107,9 +119,11 @@ def _load(fleet: Fleet) -> None:
     process.give_back_memory()
 
 
-def _preload() -> None:
-    """Import what job types name in `preload=`: a module, or `module:function` to call as well."""
-    for name in sorted({name for each in registry.all_types() for name in each.preload}):
+def _preload(fleet: Fleet) -> None:
+    """Import what job types and middlewares name in `preload=`: a module, or `module:function` to call as well."""
+    for name in sorted(
+        {name for each in registry.all_types() for name in each.preload} | set(fleet.middleware.preload)
+    ):
         module, _, function = name.partition(":")
         loaded = importlib.import_module(module)
         if function:
@@ -143,17 +157,28 @@ def _serve(control: socket.socket, fleet: Fleet) -> None:
         if wake_read in ready:
             _drain(wake_read)
             for pid, status in _exited():
-                control.send(json.dumps({"exited": pid, "status": status}).encode())
+                _tell(control, {"exited": pid, "status": status})
         if control in ready:
-            message, fds, _, _ = socket.recv_fds(control, 64, MOST_FDS)
+            message, fds = _heard(control)
             if not message:
+                if fleet.middleware.must_close:
+                    _wait_for_children()
                 return
             seats, pipes = map(int, message.split()[1:])
             if len(fds) == 2 * seats + pipes:
                 _fork(control, fds, seats, fleet, (wake_read, wake_write))
             else:
                 _close(fds)
-                control.send(json.dumps({"pid": 0, "error": "too many open files"}).encode())
+                _tell(control, {"pid": 0, "error": "too many open files"})
+
+
+def _wait_for_children() -> None:
+    """They close their middlewares when their worker has closed their sockets."""
+    give_up = time.monotonic() + FAREWELL.total_seconds()
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < give_up:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(LOOK_AGAIN)
 
 
 def _fork(control: socket.socket, fds: Sequence[int], seats: int, fleet: Fleet, inherited: tuple[int, int]) -> None:
@@ -162,7 +187,7 @@ def _fork(control: socket.socket, fds: Sequence[int], seats: int, fleet: Fleet, 
         pid = os.fork()
     except OSError as error:
         _close(fds)
-        control.send(json.dumps({"pid": 0, "error": str(error)}).encode())
+        _tell(control, {"pid": 0, "error": str(error)})
         return
     if pid == 0:
         status = 1
@@ -180,7 +205,7 @@ def _fork(control: socket.socket, fds: Sequence[int], seats: int, fleet: Fleet, 
     _close(fds)
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)
-    control.send(json.dumps({"pid": pid}).encode())
+    _tell(control, {"pid": pid})
 
 
 def _be_a_child(fds: Sequence[int], seats: int, fleet: Fleet) -> None:
@@ -188,6 +213,21 @@ def _be_a_child(fds: Sequence[int], seats: int, fleet: Fleet) -> None:
         child.main(socket.socket(fileno=fds[0]), fds[1], fds[2:], fleet)
     else:
         threaded_child.main([(socket.socket(fileno=fds[2 * n]), fds[2 * n + 1]) for n in range(seats)], fleet)
+
+
+def _heard(control: socket.socket) -> tuple[bytes, list[int]]:
+    """The worker's next request, empty where there will be none; one that left without reading all resets the line."""
+    try:
+        message, fds, _, _ = socket.recv_fds(control, 64, MOST_FDS)
+    except ConnectionResetError:
+        return b"", []
+    return message, fds
+
+
+def _tell(control: socket.socket, message: dict[str, Any]) -> None:
+    """Tell the worker; one that has closed its end needs to know nothing any more."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        control.send(json.dumps(message).encode())
 
 
 def _close(fds: Iterable[int]) -> None:

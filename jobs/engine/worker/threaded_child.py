@@ -40,6 +40,7 @@ def main(sockets: Sequence[tuple[socket.socket, int]], fleet: Fleet) -> None:
     capture.start()
     ready.set()
     clock.keep(len(sockets))
+    fleet.middleware.close()
 
 
 def _serve(seat: Seat, its: tuple[socket.socket, int], clock: Clock, ready: threading.Event) -> None:
