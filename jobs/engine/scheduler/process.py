@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -26,6 +28,7 @@ ANSWER_WITHIN = timedelta(seconds=0.6)
 END_WITHIN = timedelta(seconds=5)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=0.1), timedelta(seconds=0.8)
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
+Signalled = Callable[[timedelta], bool]
 AWAY = (redis.RedisError, BrokerUnavailable, OSError)
 log = structlog.get_logger(__name__)
 
@@ -79,28 +82,25 @@ def main(parent: int) -> None:
 
 
 def keep_running(scheduler: FleetScheduler) -> None:
-    """Tick until SIGTERM or SIGINT, which are held back and asked for between steps; then release the locks.
+    """Tick until SIGTERM or SIGINT, which are noted and asked for between steps; then release the locks.
 
     While Redis is away, or anything else goes wrong, it tries again within a second.
     """
-    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     log.info("scheduler started", name=scheduler.name)
-    try:
-        if _tick_until_signalled(scheduler):
+    with _signals_noted() as signalled:
+        if _tick_until(signalled, scheduler):
             with suppress(*AWAY):
                 scheduler.remove_lock()
-    finally:
         log.info("scheduler stopped", name=scheduler.name)
-        signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
 
 
-def _tick_until_signalled(scheduler: FleetScheduler) -> bool:
+def _tick_until(signalled: Signalled, scheduler: FleetScheduler) -> bool:
     """Returns whether the last tick went well: if not, the locks are left to run out rather than waited for."""
     failures = 0
     wait = timedelta(0)
-    while signal.sigtimedwait(SIGNALS, wait.total_seconds()) is None:
+    while not signalled(wait):
         try:
-            wait = scheduler.tick(_signalled)
+            wait = scheduler.tick(lambda: signalled(timedelta(0)))
             if failures:
                 log.info("scheduling again", name=scheduler.name)
             failures = 0
@@ -113,5 +113,21 @@ def _tick_until_signalled(scheduler: FleetScheduler) -> bool:
     return failures == 0
 
 
-def _signalled() -> bool:
-    return bool(signal.sigpending() & SIGNALS)
+@contextmanager
+def _signals_noted() -> Iterator[Signalled]:
+    """Gives what waits for SIGTERM or SIGINT and tells whether one came, also long ago.
+
+    Not `sigtimedwait`: CPython's tells of a signal that nobody sent when the process was stopped and continued in it.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    handlers = {each: signal.signal(each, lambda *_: None) for each in SIGNALS}
+    woken = signal.set_wakeup_fd(writer.fileno())
+    try:
+        yield lambda wait: bool(select.select([reader], [], [], wait.total_seconds())[0])
+    finally:
+        signal.set_wakeup_fd(woken)
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+        reader.close()
+        writer.close()

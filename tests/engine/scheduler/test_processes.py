@@ -72,30 +72,6 @@ def test_delayed_jobs_run_not_before_their_time_and_each_once_though_leaders_are
     assert second.poll() is None
 
 
-def test_two_side_by_side_run_each_periodic_time_once(start_scheduler: Start, fleet: Fleet) -> None:
-    processes = [start_scheduler("reports.often=1") for _ in range(2)]
-    wait_until(lambda: alive(fleet.redis) == 2)
-    wait_until(lambda: len(waiting(fleet.redis)) >= 4)
-    runs = waiting(fleet.redis)
-    assert len(set(runs)) == len(runs)
-    assert list(entries(fleet.redis)) == ["periodic-reports-often"]
-    assert sum(leads(fleet.redis, process)() for process in processes) == 1
-
-
-def test_periodic_runs_go_on_without_a_double_after_the_leader_was_killed(start_scheduler: Start, fleet: Fleet) -> None:
-    first = start_scheduler("reports.often=1")
-    wait_until(leads(fleet.redis, first))
-    second = start_scheduler("reports.often=1")
-    wait_until(lambda: alive(fleet.redis) == 2)
-    wait_until(lambda: waiting(fleet.redis))
-    first.kill()
-    wait_until(leads(fleet.redis, second))
-    before = len(waiting(fleet.redis))
-    wait_until(lambda: len(waiting(fleet.redis)) >= before + 2)
-    runs = waiting(fleet.redis)
-    assert len(set(runs)) == len(runs)
-
-
 def test_a_restart_with_other_declarations_replaces_the_entries(start_scheduler: Start, fleet: Fleet) -> None:
     first = start_scheduler("reports.changed=3600", "reports.removed=3600")
     wait_until(lambda: len(entries(fleet.redis)) == 2)
