@@ -19,9 +19,6 @@ from tests.engine import middlewares
 from tests.engine.conftest import until_ended
 from tests.engine.samples.jobs import Number, double
 from tests.engine.samples.surrounded import Folder, Nothing, clock, endless, fails, quiet
-from tests.engine.test_stock_worker import Drain, stock_worker
-
-__all__ = ["stock_worker"]
 
 HERE = "tests.engine.middlewares"
 
@@ -58,7 +55,7 @@ def test_the_first_middleware_is_the_outermost(fleet: Fleet, folder: Path, spawn
 
 
 @pytest.mark.middleware("Outer")
-def test_runs_of_a_stock_rq_worker_pass_them_too(fleet: Fleet, folder: Path, stock_worker: Drain) -> None:
+def test_runs_of_a_stock_rq_worker_pass_them_too(fleet: Fleet, folder: Path, stock_worker: Callable[[], None]) -> None:
     job = quiet.enqueue(Folder(folder=str(folder)))
     stock_worker()
     assert until_ended(fleet, job).status == "completed"
