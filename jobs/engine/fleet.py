@@ -26,6 +26,7 @@ from jobs.engine.middleware import Chain
 from jobs.engine.pauses import Pauses
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Policy
+from jobs.engine.statistics import Statistics
 from jobs.engine.timetable import Schedules
 from jobs.engine.views import JobView
 from jobs.settings import InvalidSettings, Settings
@@ -51,6 +52,7 @@ class Fleet:
         self.jobs = Jobs(self)
         self.pauses = Pauses(self)
         self.breakers = Breakers(settings, lambda: self.redis)
+        self.statistics = Statistics(lambda: self.redis)
         self.schedules = Schedules(self)
         self.dead_letters = DeadLetters(self)
 

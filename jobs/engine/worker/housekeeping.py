@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from jobs.engine import broker
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
+from jobs.engine.statistics import Tally, sample
 from jobs.engine.worker import upkeep
 from jobs.engine.worker.leasing import Leases
 
 EVERY = timedelta(seconds=10)
+FLUSH_EVERY = timedelta(seconds=2)
 ANSWER_WITHIN = timedelta(seconds=10)
 log = structlog.get_logger("worker")
 
@@ -22,25 +25,42 @@ log = structlog.get_logger("worker")
 class Housekeeping(threading.Thread):
     """Now and then, apart from everything that must be on time."""
 
-    def __init__(self, fleet: Fleet, worker: str, queues: Sequence[str]) -> None:
+    def __init__(self, fleet: Fleet, worker: str, queues: Sequence[str], tally: Tally) -> None:
         super().__init__(name="housekeeping", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="housekeeping", socket_timeout=ANSWER_WITHIN)
         self._leases = Leases(self._client, worker, queues, fleet)
-        self._queues, self._dead_letters = list(queues), fleet.dead_letters
+        self._queues, self._tally, self._dead_letters = list(queues), tally, fleet.dead_letters
+        self._sampled = sorted(set(queues) | set(fleet.settings.queue_weights))
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        while not self._stopping.wait(EVERY.total_seconds()):
-            try:
-                self._leases.maintain()
-                self._leases.sweep()
-                self._dead_letters.keep_within_bounds(self._client)
-                upkeep.run(self._client, self._queues)
-            except BrokerUnavailable:
-                continue
-            except Exception:
-                log.exception("housekeeping failed")
+        turns = 0
+        while not self._stopping.wait(FLUSH_EVERY.total_seconds()):
+            turns = (turns + 1) % (EVERY // FLUSH_EVERY)
+            self._try(self._count)
+            if turns == 0:
+                self._try(self._tidy_up)
 
     def stop(self) -> None:
-        """End the thread soon; it is a daemon and holds nothing."""
+        """End the thread soon; what was counted is told before."""
         self._stopping.set()
+        self.join(ANSWER_WITHIN.total_seconds())
+        self._try(partial(self._tally.flush, self._client))
+
+    def _count(self) -> None:
+        self._tally.flush(self._client)
+        sample(self._client, self._sampled)
+
+    def _tidy_up(self) -> None:
+        self._leases.maintain()
+        self._leases.sweep()
+        self._dead_letters.keep_within_bounds(self._client)
+        upkeep.run(self._client, self._queues)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BrokerUnavailable:
+            return
+        except Exception:
+            log.exception("housekeeping failed")

@@ -1,35 +1,39 @@
-"""The worker's log line of each run: the usual one is put together by hand, since it is written for every job."""
+"""What is told of each run that has ended: a log line, put together by hand as there are many, and a count."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
 import structlog
 
 from jobs.engine.log_redaction import redact
+from jobs.engine.statistics import Counted, Tally
 from jobs.engine.worker.settling import EndedRun
 from jobs.settings import Settings
 
+TAKEN = ("ok", "again")
 log = structlog.get_logger("worker")
 
 
 class RunLog:
-    """Writes a line for each outcome that was settled; the JSON lines of finished runs in one write."""
+    """Writes a line for each outcome that was settled, the JSON lines of finished runs in one write, and counts it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, worker: str) -> None:
+        self.tally = Tally(worker)
         self._is_quick = settings.json_logs and settings.log_level in ("DEBUG", "INFO")
         self._tail = f'"logger":"worker","process":"worker","pid":{os.getpid()}'
 
-    def write(self, batch: Iterable[EndedRun], words: Iterable[str]) -> None:
+    def write(self, batch: Sequence[EndedRun], words: Sequence[str]) -> None:
         """Tell how runs ended and whether their outcome was taken."""
+        self.tally.count(_counted(batch, words))
         lines, time = [], f"{datetime.now(UTC).isoformat(timespec='microseconds')[:-6]}Z"
         for each, word in zip(batch, words, strict=True):
-            if self._is_quick and each.outcome.kind == "finished" and word in ("ok", "again"):
+            if self._is_quick and each.outcome.kind == "finished" and word in TAKEN:
                 lines.append(self._finished(each, time))
             else:
                 _log(each, word)
@@ -48,6 +52,13 @@ class RunLog:
             f'"correlation_id":{_text(running.correlation_id)},"attempt":{running.attempt},'
             f'"seconds":{max(0.0, each.ended - each.begun):.3f}}}\n'
         )
+
+
+def _counted(batch: Sequence[EndedRun], words: Sequence[str]) -> Iterator[Counted]:
+    """The runs that were taken; what was given back goes on elsewhere and is counted there."""
+    for (running, outcome, begun, ended, _, _), word in zip(batch, words, strict=True):
+        if word in TAKEN and outcome.kind != "released":
+            yield Counted(running.queue, running.lane, running.job_type, outcome.kind, max(0.0, ended - begun))
 
 
 @lru_cache(4096)
