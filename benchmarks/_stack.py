@@ -21,6 +21,7 @@ from deploy.launcher.environment import any_free_port, environment_of
 from deploy.launcher.instance import Instance
 from jobs.adapters.database import migrate
 from jobs.engine import Fleet, connect, keys
+from jobs.engine.scheduler import names
 from jobs.settings import Settings
 from webapp.auth import SCOPES, make_token
 
@@ -79,6 +80,12 @@ class Stack:
         workers = self.fleet.redis.zcard(keys.WORKERS)
         process = self._start("worker.py")
         self.wait(lambda: self.fleet.redis.zcard(keys.WORKERS) > workers)
+        return process
+
+    def start_scheduler(self) -> subprocess.Popen[bytes]:
+        """A scheduler that keeps the ledger, where there are durable jobs."""
+        process = self._start("worker.py", "--scheduler")
+        self.wait(lambda: self.fleet.redis.zcard(names.SCHEDULERS) > 0)
         return process
 
     def end(self, process: subprocess.Popen[bytes]) -> None:

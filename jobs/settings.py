@@ -86,6 +86,7 @@ class Settings(BaseModel):
     shutdown_grace: Seconds = timedelta(seconds=25)
     cancel_grace: Seconds = timedelta(seconds=10)
     lease: Seconds = timedelta(seconds=6)
+    ledger_retention: Seconds = timedelta(days=30)
     queue_max_retries: int | None = Field(None, ge=0, le=100)
     queue_backoff_strategy: Literal["exponential", "linear", "fixed"] | None = None
     breaker_failures: int = Field(5, ge=0, le=1000)

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from jobs.adapters.database import Database
 from jobs.adapters.database.models import Document, IdempotentRequest, Workspace
 from jobs.domains.documents import service
-from jobs.engine import BrokerUnavailable
 from webapp.errors import Problem
 from webapp.schemas import UploadAccepted, UploadedFile
 from webapp.uploads import Received, fingerprint_of
@@ -24,15 +22,14 @@ ALREADY_USED = "This Idempotency-Key was used before with other files; choose a 
 
 @dataclass(frozen=True)
 class Accepted:
-    """What came of an upload: the answer, the documents whose jobs are to be queued, and whether it is a repetition."""
+    """What came of an upload: the answer, and whether it is a repetition."""
 
     answer: UploadAccepted
-    documents: list[Document]
     replayed: bool = False
 
 
 def accept(database: Database, workspace: Workspace, received: Sequence[Received], key: str | None) -> Accepted:
-    """Write the documents of `received`, or find what was answered to `key` before.
+    """Write the documents of `received` with the jobs that ingest them, or find what was answered to `key` before.
 
     Raises a 422 problem, having written nothing, when no file is acceptable or the key stands for other files.
     """
@@ -45,35 +42,25 @@ def accept(database: Database, workspace: Workspace, received: Sequence[Received
         return _written(database, workspace, received, key)
 
 
-def enqueue(documents: Sequence[Document]) -> None:
-    """Queue the ingestion of committed documents; when Redis has just gone, reconciling queues them later."""
-    try:
-        service.enqueue_all(documents)
-    except BrokerUnavailable as error:
-        structlog.get_logger("webapp").warning("documents wait for Redis", error=str(error))
-
-
 def _written(database: Database, workspace: Workspace, received: Sequence[Received], key: str | None) -> Accepted:
     fingerprint = fingerprint_of(workspace.slug, received)
     with database.begin() as session:
         earlier = session.get(IdempotentRequest, (workspace.tenant, key)) if key else None
         if earlier is not None:
-            return _replay(session, earlier, fingerprint)
+            return _replay(earlier, fingerprint)
         documents = _attached(session, workspace, received)
+        service.enqueue_all([document for document in documents if document is not None], session)
         answer = _answer(received, documents)
         if key:
             session.add(_remembered(workspace, key, fingerprint, answer.model_dump(mode="json")))
-    return Accepted(answer, [document for document in documents if document is not None])
+    return Accepted(answer)
 
 
-def _replay(session: Session, earlier: IdempotentRequest, fingerprint: str) -> Accepted:
-    """The stored answer, and those of its documents that wait: queueing them again repairs what an outage left."""
+def _replay(earlier: IdempotentRequest, fingerprint: str) -> Accepted:
+    """The answer that was stored with the documents and their jobs."""
     if earlier.fingerprint != fingerprint:
         raise Problem(422, ALREADY_USED)
-    answer = UploadAccepted.model_validate(earlier.body)
-    found = [session.get(Document, file.id) for file in answer.documents if file.id]
-    waiting = [document for document in found if document is not None and document.status == "queued"]
-    return Accepted(answer, waiting, replayed=True)
+    return Accepted(UploadAccepted.model_validate(earlier.body), replayed=True)
 
 
 def _attached(session: Session, workspace: Workspace, received: Sequence[Received]) -> list[Document | None]:

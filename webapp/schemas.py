@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
-from jobs.engine import LogLine
+from jobs.engine import JobView, LogLine
+from jobs.engine.views import Status
 
 PRINTABLE = r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 KEY = r"^[!-~]+$"
@@ -59,6 +60,21 @@ class SearchQuery(BaseModel):
 
     q: Line = Field(min_length=1, max_length=1000)
     limit: int = Field(10, ge=1, le=50)
+
+
+class JobsQuery(PageQuery):
+    """Which durable jobs: by state, type, when they were enqueued, the value of a searchable field, and words."""
+
+    model_config = ConfigDict(str_strip_whitespace=True)
+
+    state: Status | None = None
+    type: str | None = Field(None, max_length=200, pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")
+    since: Moment | None = None
+    until: Moment | None = None
+    field: str | None = Field(None, max_length=100, pattern=r"^[a-z_][a-z0-9_]*$")
+    value: Line | None = Field(None, max_length=1000)
+    q: Line | None = Field(None, max_length=1000)
+    cursor: Annotated[str | None, Field(max_length=19, pattern=r"^[0-9]+$")] = None
 
 
 class WaitQuery(BaseModel):
@@ -197,6 +213,13 @@ class SourcePage(Out):
     """The sources of a workspace."""
 
     items: list[Source]
+    next_cursor: str | None = None
+
+
+class JobPage(Out):
+    """Durable jobs, newest first."""
+
+    items: list[JobView]
     next_cursor: str | None = None
 
 

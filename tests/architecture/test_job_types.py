@@ -56,6 +56,7 @@ def row(job_type: JobType[Any]) -> str:
         f"`{job_type.name}`",
         str(policy.queue),
         policy.lane,
+        "yes" if job_type.durable else "no",
         str(policy.retry.max_retries),
         f"{policy.retry.strategy} from {duration(policy.retry.first)}",
         "none" if policy.timeout is None else duration(policy.timeout),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from jobs.adapters import database as databases
 from jobs.adapters import storage as storages
@@ -18,6 +19,7 @@ from jobs.adapters.database.models import Document, Passage, Workspace
 from jobs.adapters.storage import Storage
 from jobs.domains.documents import service
 from jobs.engine import Context, Fleet, JobView, connect, registry
+from jobs.engine.ledger.table import JOBS
 from jobs.settings import Settings
 from tests.postgres import postgres_server, postgres_url
 
@@ -113,6 +115,12 @@ class World:
         """The jobs that wait in the default queue."""
         ids = self.fleet.redis.lrange("rq:queue:default", 0, -1)
         return [view for view in self.fleet.jobs.get_many([each.decode() for each in ids]) if view]
+
+    def forget_jobs(self) -> None:
+        """As if every job that waits had run: Redis is empty, and no row of the ledger is unfinished."""
+        self.fleet.redis.flushall()
+        with self.database.begin() as session:
+            session.execute(update(JOBS).values(state="finished", ended_at=datetime.now(UTC)))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

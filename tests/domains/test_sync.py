@@ -45,7 +45,7 @@ def documents(world: World) -> dict[str, Document]:
 def finish(world: World) -> list[str]:
     """Run what is queued, as a worker would; the types in order."""
     views = world.queued()
-    world.fleet.redis.flushall()
+    world.forget_jobs()
     by_id = {each.job_id: each for each in documents(world).values()}
     for view in views:
         if view.type == "documents.ingest":
@@ -161,7 +161,7 @@ def test_a_folder_is_followed(world: World) -> None:
     assert set(documents(world)) == {"lena.md", "new.md"}
 
 
-def test_a_removal_that_was_lost_is_asked_for_again(world: World) -> None:
+def test_a_removal_is_asked_for_again_but_not_lost_with_redis(world: World) -> None:
     put(world, "a.md", "The Lena flows.")
     source = source_of(world, "prefix", "")
     sync(world, source)
@@ -169,7 +169,8 @@ def test_a_removal_that_was_lost_is_asked_for_again(world: World) -> None:
     world.storage.delete("sources/ours/a.md")
     for _ in range(2):
         assert sync(world, source)["removed"] == 1
-        assert [view.type for view in world.queued()] == ["documents.delete"]
+        found = world.fleet.ledger.search(types=["documents.delete"])
+        assert [view.status for view in found.items] == ["queued"]
         world.fleet.redis.flushall()
 
 

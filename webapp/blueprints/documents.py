@@ -9,7 +9,7 @@ from flask import request, url_for
 
 from jobs.domains.documents import service
 from jobs.engine import JobView
-from webapp.acceptance import Accepted, accept, enqueue
+from webapp.acceptance import Accepted, accept
 from webapp.auth import current_tenant, requires
 from webapp.errors import Problem
 from webapp.schemas import (
@@ -46,7 +46,6 @@ def upload(slug: str, headers_data: IdempotencyHeaders) -> Any:
         raise
     if accepted.replayed:
         receiver.discard(received)
-    enqueue(accepted.documents)
     return accepted.answer, 202, _headers(accepted)
 
 

@@ -11,10 +11,34 @@ from flask import url_for
 from jobs.engine import JobView
 from webapp.auth import current_tenant, requires
 from webapp.live.connections import connections
-from webapp.schemas import CancelQuery, LogPage, LogQuery, WaitQuery
+from webapp.schemas import CancelQuery, JobPage, JobsQuery, LogPage, LogQuery, WaitQuery
 from webapp.services import fleet
 
 bp = APIBlueprint("jobs", __name__, url_prefix="/api/jobs", tag="Jobs")
+
+
+@bp.get("")
+@requires("jobs:read")
+@bp.input(JobsQuery, location="query")
+@bp.output(JobPage)
+def listing(query_data: JobsQuery) -> Any:
+    """Your durable jobs, newest first, for as long as the ledger keeps them; all that is asked for has to hold.
+
+    `field` and `value` name a payload field that the job type declares as searchable, and what it was; `q` is a part of
+    an error, or a job's id, or the value of any such field.
+    """
+    values = {query_data.field: query_data.value or ""} if query_data.field else {}
+    return fleet().ledger.search(
+        tenant=current_tenant(),
+        types=[query_data.type] if query_data.type else [],
+        states=[query_data.state] if query_data.state else [],
+        since=query_data.since,
+        until=query_data.until,
+        values=values,
+        text=query_data.q,
+        limit=query_data.limit,
+        cursor=query_data.cursor,
+    )
 
 
 @bp.get("/<job_id>")

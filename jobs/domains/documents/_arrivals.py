@@ -66,19 +66,19 @@ def look(database: Database, source_id: str, tenant: str) -> SourceNow | None:
 def take_in(
     source: SourceNow, arrivals: Sequence[Arrival], remember: Callable[[Source], None], context: Context
 ) -> bool:
-    """Write the documents and, through `remember`, the source's state in one transaction, then queue the documents.
+    """Write the documents, their jobs and, through `remember`, the source's state in one transaction.
 
     Sets each arrival's `document_id` and `is_new` before `remember` is called. False when the source was deleted.
-    Whatever is lost in a crash after the commit, `documents.reconcile` and `maintenance.cleanup_uploads` make good.
+    Objects that a crash after the commit leaves behind are removed by `maintenance.cleanup_uploads`.
     """
     with databases.connect(context.settings).begin() as session:
         row, workspace = session.get(Source, source.id), session.get(Workspace, source.workspace_id)
         if row is None or workspace is None:
             return False
         written = [_write(session, workspace, row, arrival) for arrival in arrivals]
+        _queue.ingestions([document for document, _ in written], session)
         remember(row)
         row.last_synced_at = datetime.now(UTC)
-    _queue.ingestions([document for document, _ in written])
     for _, old_key in written:
         if old_key:
             storage.connect(context.settings).delete(old_key)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy.orm import Session
+
 from jobs.adapters.database.models import Document
 from jobs.engine import JobView, current_fleet, registry
 
 
-def ingestions(documents: Sequence[Document]) -> list[JobView]:
-    """Queue the documents in one round trip, each as the job that its row names. Raises BrokerUnavailable."""
+def ingestions(documents: Sequence[Document], session: Session | None = None) -> list[JobView]:
+    """Have the documents ingested, each by the job that its row names, once `session` or a transaction of its own is
+    committed."""
     client, job_type = current_fleet().client, registry.get("documents.ingest")
     new = [client.prepare(job_type, [payload_of(each)], options={"job_id": each.job_id})[0] for each in documents]
-    return list(client.send(new))
+    return list(client.send(new, session))
 
 
 def payload_of(document: Document) -> dict[str, str]:

@@ -107,12 +107,11 @@ def _mark_failed(database: Database, seen: Document, message: str) -> bool:
 
 def _queue_again(database: Database, fleet: Fleet, seen: Document, *, renew: bool) -> bool:
     """Queue the ingestion, under another id where the first has ended (its hash would make this do nothing)."""
-    job_id = seen.job_id or ""
-    if renew:
-        with database.begin() as session:
-            document = session.get(Document, seen.id, with_for_update=True)
-            if document is None or (document.job_id, document.updated_at) != (seen.job_id, seen.updated_at):
-                return False
-            document.job_id = job_id = new_id()
     payload = {"tenant_id": seen.tenant, "workspace_id": seen.workspace_id, "document_id": seen.id}
-    return fleet.enqueue("documents.ingest", payload, job_id=job_id).id == job_id
+    with database.begin() as session:
+        document = session.get(Document, seen.id, with_for_update=True)
+        if document is None or (document.job_id, document.updated_at) != (seen.job_id, seen.updated_at):
+            return False
+        job_id = new_id() if renew else seen.job_id or new_id()
+        document.job_id = fleet.enqueue("documents.ingest", payload, job_id=job_id, session=session).id
+        return document.job_id == job_id

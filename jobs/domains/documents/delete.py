@@ -24,6 +24,8 @@ class Delete(Payload):
     retention=Retention(finished=timedelta(hours=24), failed=timedelta(days=7)),
     unique=lambda p: p.document_id,
     topics=lambda p: [f"workspace:{p.workspace_id}"],
+    durable=True,
+    searchable=("document_id", "workspace_id"),
 )
 def delete(payload: Delete, context: Context) -> dict[str, int]:
     """Remove the rows in one transaction, then the objects; may be repeated."""

@@ -26,6 +26,8 @@ class Reembed(Payload):
     retention=Retention(finished=timedelta(hours=24), failed=timedelta(days=7)),
     unique=lambda p: p.document_id,
     topics=lambda p: [f"workspace:{p.workspace_id}"],
+    durable=True,
+    searchable=("document_id", "workspace_id"),
     memory_mb=1024,
     preload=("jobs.domains.documents._preload:load",),
 )

@@ -75,7 +75,7 @@ def accept(
     storage: Storage,
     limit: int | None,
 ) -> Document:
-    """Store the stream and add the document's rows; call `enqueue` with it once the session is committed.
+    """Store the stream and add the document's rows; call `enqueue` with it and the session before that is committed.
 
     Nothing is sent to the database before the session's commit or next query, so that no transaction is open while the
     stream is read: load the workspace in an earlier session. A crash leaves an object without rows, which is swept
@@ -90,12 +90,12 @@ def accept(
 
 
 def attach(session: Session, workspace: Workspace, name: str, *, storage_key: str, size: int, sha256: str) -> Document:
-    """Make a document of an object that is stored, and of its Upload row if there is one; `enqueue` it afterwards."""
+    """Make a document of an object that is stored, and of its Upload row if there is one; `enqueue` it as well."""
     return attach_all(session, workspace, [StoredFile(name, storage_key, size, sha256)])[0]
 
 
 def attach_all(session: Session, workspace: Workspace, files: Sequence[StoredFile]) -> list[Document]:
-    """The same for many objects, in their order and with few statements; `enqueue_all` them afterwards."""
+    """The same for many objects, in their order and with few statements; `enqueue_all` them as well."""
     documents = [_versions.new_document(workspace, each.name, each.key, each.size, each.sha256) for each in files]
     session.add_all(documents)
     session.flush()
@@ -109,17 +109,17 @@ def attach_all(session: Session, workspace: Workspace, files: Sequence[StoredFil
     return documents
 
 
-def enqueue(document: Document) -> JobView:
-    """Queue the ingestion of a committed document; harmless to repeat, since the document names its job.
+def enqueue(document: Document, session: Session | None = None) -> JobView:
+    """Have a document ingested, from the commit of `session` on; harmless to repeat, since the document names its job.
 
-    Raises BrokerUnavailable; `documents.reconcile` then queues it later.
+    Without a session it has to be committed already.
     """
-    return _queue.ingestions([document])[0]
+    return _queue.ingestions([document], session)[0]
 
 
-def enqueue_all(documents: Sequence[Document]) -> list[JobView]:
-    """The same for many documents in one round trip."""
-    return _queue.ingestions(documents)
+def enqueue_all(documents: Sequence[Document], session: Session | None = None) -> list[JobView]:
+    """The same for many documents, in one round trip after the commit."""
+    return _queue.ingestions(documents, session)
 
 
 def list_documents(
@@ -147,12 +147,12 @@ def show(documents: Sequence[Document]) -> None:
 
 
 def request_delete(document: Document) -> JobView:
-    """Queue the removal of the document with all that belongs to it. Raises BrokerUnavailable."""
+    """Have the document removed with all that belongs to it, also when Redis is away."""
     return current_fleet().enqueue("documents.delete", payload_of(document))
 
 
 def request_reembed(document: Document, *, force: bool = True) -> JobView:
-    """Queue a new embedding; without `force` only when the model or the content changed. Raises BrokerUnavailable."""
+    """Queue a new embedding; without `force` only when the model or the content changed."""
     return current_fleet().enqueue("documents.reembed", payload_of(document) | {"force": force})
 
 
@@ -189,7 +189,7 @@ def list_sources(
 
 
 def request_sync(source: Source) -> JobView:
-    """Queue a synchronisation of the source. Raises BrokerUnavailable."""
+    """Queue a synchronisation of the source."""
     payload = {"tenant_id": source.tenant, "workspace_id": source.workspace_id, "source_id": source.id}
     return current_fleet().enqueue("documents.sync", payload)
 

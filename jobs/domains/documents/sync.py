@@ -24,6 +24,8 @@ class Sync(Payload):
     retention=Retention(finished=timedelta(hours=24), failed=timedelta(days=7)),
     unique=lambda p: p.source_id,
     topics=lambda p: [f"workspace:{p.workspace_id}"],
+    durable=True,
+    searchable=("source_id", "workspace_id"),
     memory_mb=1024,
     preload=("jobs.domains.documents._preload:load",),
 )

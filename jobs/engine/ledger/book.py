@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import structlog
 from sqlalchemy import Connection, event, select
@@ -14,10 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from jobs.engine.errors import BrokerUnavailable
-from jobs.engine.ledger import outbox, pushing, rows, steps
+from jobs.engine.ledger import outbox, pushing, retention, rows, steps
 from jobs.engine.ledger.keeper import Keeper
 from jobs.engine.ledger.outbox import Accepted
 from jobs.engine.ledger.pushing import Pushed
+from jobs.engine.ledger.search import Found, Wanted, search
 from jobs.engine.ledger.table import JOBS, PENDING, PUSHING
 from jobs.engine.ledger.writing import Writer
 from jobs.engine.new_jobs import NewJob
@@ -96,6 +97,14 @@ class Ledger:
         except SQLAlchemyError as error:
             log.warning("the ledger can't be read", error=str(error))
         return found
+
+    def search(self, **wanted: Unpack[Wanted]) -> Found:
+        """The durable jobs of which all that is wanted holds, newest first; see `search.search`."""
+        return search(self._fleet.database, **wanted)
+
+    def forget(self, older_than: timedelta) -> int:
+        """Delete the rows of jobs that ended so long ago, a few at a time; how many."""
+        return retention.forget(self._fleet.database, older_than)
 
     def kept(self, place: str) -> AbstractContextManager[object]:
         """Relay, follow and audit in this process, in the background, when no process with more time for it does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,17 @@ from sqlalchemy import RowMapping
 from jobs.engine import registry
 from jobs.engine.errors import UnknownJob
 from jobs.engine.heads import Due, Extras, Heads
-from jobs.engine.ledger.table import CANCELLED, FAILED, FINISHED, LOCAL, PUSHED, QUARANTINED, SCHEDULED, STARTED
+from jobs.engine.ledger.table import (
+    CANCELLED,
+    FAILED,
+    FINISHED,
+    LOCAL,
+    PUSHED,
+    QUARANTINED,
+    QUEUED,
+    SCHEDULED,
+    STARTED,
+)
 from jobs.engine.new_jobs import NewJob
 from jobs.engine.views import JobError, JobView, Status
 
@@ -26,6 +36,13 @@ STATUS: Mapping[str, Status] = {
     CANCELLED: "cancelled",
     QUARANTINED: "quarantined",
 }
+STATES: Mapping[Status, Sequence[str]] = {
+    **{status: (state,) for state, status in STATUS.items()},
+    "queued": (QUEUED,),
+    "deferred": (),
+    "unknown": (),
+}
+"""What a row's state is where a view has that status."""
 
 
 def row_of(new: NewJob, step: str) -> dict[str, Any]:

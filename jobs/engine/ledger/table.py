@@ -33,7 +33,7 @@ QUEUED, SCHEDULED, STARTED = "queued", "scheduled", "started"
 FINISHED, FAILED, CANCELLED, QUARANTINED = "finished", "failed", "cancelled", "quarantined"
 ENDED: Final = frozenset({FINISHED, FAILED, CANCELLED, QUARANTINED})
 
-OPEN = text("ended_at IS NULL")
+OPEN, WRONG = text("ended_at IS NULL"), text("error IS NOT NULL")
 Number = BigInteger().with_variant(Integer(), "sqlite")
 metadata = MetaData()
 
@@ -69,6 +69,7 @@ JOBS = Table(
     Index("ix_ledger_jobs_unique_key", "unique_key", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_ledger_jobs_tenant_number", "tenant", "number"),
     Index("ix_ledger_jobs_type_number", "type", "number"),
+    Index("ix_ledger_jobs_errors", "tenant", "number", postgresql_where=WRONG, sqlite_where=WRONG),
     Index("ix_ledger_jobs_ended_at", "ended_at"),
     sqlite_autoincrement=True,
 )

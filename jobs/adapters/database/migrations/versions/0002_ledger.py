@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-OPEN = sa.text("ended_at IS NULL")
+OPEN, WRONG = sa.text("ended_at IS NULL"), sa.text("error IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -73,4 +73,7 @@ def _create_indexes() -> None:
         op.create_index(f"ix_ledger_jobs_{name}", "ledger_jobs", columns, postgresql_where=OPEN, sqlite_where=OPEN)
     op.create_index("ix_ledger_jobs_tenant_number", "ledger_jobs", ["tenant", "number"])
     op.create_index("ix_ledger_jobs_type_number", "ledger_jobs", ["type", "number"])
+    op.create_index(
+        "ix_ledger_jobs_errors", "ledger_jobs", ["tenant", "number"], postgresql_where=WRONG, sqlite_where=WRONG
+    )
     op.create_index("ix_ledger_jobs_ended_at", "ledger_jobs", ["ended_at"])

@@ -1,0 +1,28 @@
+"""Forgetting rows of jobs that ended long ago."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, select
+
+from jobs.engine.database import Database
+from jobs.engine.ledger.table import JOBS, VALUES
+
+AT_ONCE = 500
+
+
+def forget(database: Database, older_than: timedelta) -> int:
+    """Delete what ended so long ago, in transactions so short that others come in between; how many rows."""
+    before, forgotten = datetime.now(UTC) - older_than, 0
+    query = select(JOBS.c.number, JOBS.c.id).where(JOBS.c.ended_at < before).order_by(JOBS.c.ended_at).limit(AT_ONCE)
+    while True:
+        with database.read() as session:
+            old = session.execute(query).all()
+        if not old:
+            return forgotten
+        with database.begin(durable=False) as session:
+            session.execute(delete(VALUES).where(VALUES.c.job_id.in_([job_id for _, job_id in old])))
+            numbers = JOBS.c.number.in_([number for number, _ in old])
+            gone = session.execute(delete(JOBS).where(numbers, JOBS.c.ended_at < before).returning(JOBS.c.number))
+            forgotten += len(gone.all())
