@@ -80,6 +80,8 @@ class Schedules:
     def run_now(self, name: str) -> JobView:
         """Enqueue a run besides those that are due; it counts as one of the entry's.
 
+        That of a durable type is in the ledger then.
+
         Raises NotFound, Conflict where runs must not overlap and one is under way, BrokerUnavailable.
         """
         job_type, schedule = _periodic(name)
@@ -92,11 +94,14 @@ class Schedules:
             ):
                 raise Conflict(f"run {others[0]} is under way")
             pipe.multi()
-            pipe.eval(script("enqueue").source, 0, keys.PREFIX, *new_jobs.arguments([run]))
+            if not job_type.durable:
+                pipe.eval(script("enqueue").source, 0, keys.PREFIX, *new_jobs.arguments([run]))
             schedule_runs.remember(pipe, entry, {run.id: run.at.timestamp()})
 
         with translate_errors():
             client.transaction(write, keys.schedule_runs(entry))
+        if job_type.durable:
+            return self._fleet.ledger.accept([run])[0]
         return self._fleet.jobs.get(run.id)
 
     def pause(self, name: str) -> None:

@@ -20,6 +20,7 @@ from jobs.engine.scheduler.json_bound import JsonJob, JsonQueue
 from jobs.engine.scheduler.leadership import Leadership, LostLead
 from jobs.engine.scheduler.periodic import OURS, Entries
 from jobs.engine.scheduler.process import AWAY, keep_running
+from jobs.engine.scheduler.rows import NotYet
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -105,19 +106,22 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
         return cast(JsonJob, self.enqueue_at(datetime.now(UTC) + time_delta, func, *args, **options))
 
     def enqueue_jobs(self) -> list[str]:
-        """Enqueue the due entries of rq-scheduler's sorted set, a hundred at most; returns their ids."""
+        """Enqueue the due entries of rq-scheduler's sorted set, a hundred at most; returns those that are done with."""
         self._looked = self.lead.now.timestamp()
         most = ENTRIES + len(self._left)
         due = self.connection.zrangebyscore(self.scheduled_jobs_key, "-inf", self._looked, 0, most, withscores=True)
-        due = [each for each in due if not self._leave(each[0])]
-        for member, score in due:
+        done = []
+        for member, score in (each for each in due if not self._leave(each[0])):
             try:
                 self._enqueue_entry(member.decode(), score)
             except (LostLead, *AWAY):
                 raise
+            except NotYet:
+                continue
             except Exception as error:
                 set_aside(self.connection, self.scheduled_jobs_key, member, error)
-        return [member.decode(errors="replace") for member, _ in due]
+            done.append(member.decode(errors="replace"))
+        return done
 
     def enqueue_job(self, job: JsonJob) -> None:
         """Enqueue one job of rq-scheduler's sorted set and move or remove its entry, as one transaction."""

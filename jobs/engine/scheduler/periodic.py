@@ -16,6 +16,7 @@ from jobs.engine.scheduler import entries, names, plans
 from jobs.engine.scheduler.entries import Entry, State
 from jobs.engine.scheduler.leadership import Leadership
 from jobs.engine.scheduler.plans import Plan
+from jobs.engine.scheduler.rows import Rows
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -31,6 +32,7 @@ class Entries:
     def __init__(self, fleet: Fleet, lead: Leadership, declared: Callable[[], Iterable[JobType[Any]]]) -> None:
         self.fleet, self.lead, self._declared = fleet, lead, declared
         self._next: dict[str, float] = {}
+        self._rows = Rows(fleet)
 
     @cached_property
     def declared(self) -> dict[str, Entry]:
@@ -67,28 +69,37 @@ class Entries:
     def enqueue(self, entry_id: str, score: float) -> None:
         """Make the runs of an entry that is due at `score` and move the entry to its next time, all or nothing.
 
-        A run's id follows from its time, and no time is looked at twice. Raises LostLead.
+        A run's id follows from its time, and no time is looked at twice. Runs of a durable type are written to the
+        ledger first: whoever repeats that after a crash finds them there. Raises LostLead, NotYet.
         """
-        made: list[Plan] = []
+        entry, made = self.declared[entry_id], list[Plan]()
+        written = self._in_ledger(entry, score) if entry.job_type.durable else None
 
         def write(pipe: Pipeline) -> None:
             made.clear()
-            state = entries.states(self.lead.connection, [self.declared[entry_id]])[0]
+            state = entries.states(self.lead.connection, [entry])[0]
             if state.score != score:
                 return
-            if not state.cancelled:
-                made.append(plans.make(self.declared[entry_id], state, self.lead, self.fleet.client))
-            pipe.multi()
             if state.cancelled:
+                pipe.multi()
                 pipe.zrem(names.SCHEDULED_JOBS, entry_id)
-            for plan in made:
-                plans.write(pipe, plan, self.lead.now)
+            elif written or not entry.job_type.durable:
+                made.append(written or plans.make(entry, state, self.lead, self.fleet.client))
+                pipe.multi()
+                plans.write(pipe, made[0], self.lead.now)
 
         watched = keys.job(entry_id), keys.schedule(entry_id), keys.schedule_runs(entry_id), keys.PAUSED
         replies = self.lead.fenced(write, names.SCHEDULED_JOBS, *watched)
         for plan in made:
             self._next[entry_id] = plan.next.timestamp()
             plans.report(plan, replies)
+
+    def _in_ledger(self, entry: Entry, score: float) -> Plan | None:
+        state = entries.states(self.lead.connection, [entry])[0]
+        if state.score != score or state.cancelled:
+            return None
+        self.lead.fenced(lambda pipe: None)
+        return self._rows.written(plans.make(entry, state, self.lead, self.fleet.client))
 
     def _write_differences(self, pipe: Pipeline) -> None:
         known: Any = pipe.smembers(keys.SCHEDULES)

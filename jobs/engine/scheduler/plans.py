@@ -38,6 +38,11 @@ class Plan:
     skipped: list[datetime] = field(default_factory=list)
     running: str = ""
 
+    @property
+    def sends(self) -> bool:
+        """Whether there are runs to be put on their queue together with the move of the entry."""
+        return bool(self.runs) and not self.entry.job_type.durable
+
 
 def make(entry: Entry, state: State, lead: Leadership, client: Client) -> Plan:
     """The plan for an entry that is due. A run that can't be prepared is reported and left out."""
@@ -56,9 +61,12 @@ def make(entry: Entry, state: State, lead: Leadership, client: Client) -> Plan:
 
 
 def write(pipe: Pipeline, plan: Plan, now: datetime) -> None:
-    """Make the runs and move the entry to its next time, in the caller's transaction; the first reply is the runs'."""
+    """Make the runs and move the entry to its next time, in the caller's transaction; the first reply is the runs'.
+
+    Those of a durable type stand in the ledger already.
+    """
     entry_id = plan.entry.id
-    if plan.runs:
+    if plan.sends:
         pipe.eval(script("enqueue").source, 0, keys.PREFIX, *new_jobs.arguments(plan.runs))
     pipe.zadd(names.SCHEDULED_JOBS, {entry_id: plan.next.timestamp()})
     pipe.hset(keys.schedule(entry_id), "reached", repr(now.timestamp()))
@@ -76,7 +84,7 @@ def write(pipe: Pipeline, plan: Plan, now: datetime) -> None:
 def report(plan: Plan, replies: Sequence[Any]) -> None:
     """Log what was done; `replies` are those to what `write` wrote."""
     entry = plan.entry.id
-    refused = replies[0][::3] if plan.runs else []
+    refused = replies[0][::3] if plan.sends else []
     for place, run in enumerate(plan.runs, start=1):
         word = "skipped: it, or the one whose lock it needs, is there already" if place in refused else "enqueued"
         log.info(f"periodic run {word}", entry=entry, job_id=run.id)
