@@ -16,7 +16,13 @@ KEY = r"^[!-~]+$"
 SLUG = r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"
 
 ROW_ID = r"^[0-9a-f]{32}$"
-PATH_PATTERNS = {"slug": SLUG, "document_id": ROW_ID, "source_id": ROW_ID, "job_id": r"^[A-Za-z0-9_-]{1,128}$"}
+PATH_PATTERNS = {
+    "slug": SLUG,
+    "document_id": ROW_ID,
+    "source_id": ROW_ID,
+    "job_id": r"^[A-Za-z0-9_-]{1,128}$",
+    "workflow_id": r"^[A-Za-z0-9_-]{1,64}$",
+}
 
 
 def _aware(moment: datetime) -> datetime:
@@ -105,6 +111,12 @@ class LogQuery(BaseModel):
     """Only lines after the one with this id."""
 
     after: str | None = Field(None, pattern=r"^[0-9]{1,18}(-[0-9]{1,18})?$")
+
+
+class Replay(In):
+    """The node to run again, with everything after it."""
+
+    node: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")
 
 
 class NewWorkspace(In):

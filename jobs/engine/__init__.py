@@ -15,6 +15,7 @@ from jobs.engine.errors import (
     Interrupted,
     InvalidJob,
     InvalidPayload,
+    InvalidWorkflow,
     MissingEncryptionKey,
     NotFound,
     PayloadTooLarge,
@@ -34,6 +35,10 @@ from jobs.engine.policy import Policy, Queue, Retention, Retry
 from jobs.engine.schedules import Cron
 from jobs.engine.views import JobView, LogLine, Progress
 from jobs.engine.waiting import Waiting
+from jobs.engine.workflows.build import Node, Workflow
+from jobs.engine.workflows.inputs import Place
+from jobs.engine.workflows.shapes import chain, group
+from jobs.engine.workflows.views import WorkflowView
 
 __all__ = [
     "Breaker",
@@ -52,15 +57,18 @@ __all__ = [
     "Interrupted",
     "InvalidJob",
     "InvalidPayload",
+    "InvalidWorkflow",
     "JobType",
     "JobView",
     "Limit",
     "LogLine",
     "MissingEncryptionKey",
+    "Node",
     "NotFound",
     "Payload",
     "PayloadTooLarge",
     "Permanent",
+    "Place",
     "Policy",
     "Progress",
     "ProviderFailed",
@@ -73,7 +81,11 @@ __all__ = [
     "UnknownJob",
     "Untrusted",
     "Waiting",
+    "Workflow",
+    "WorkflowView",
+    "chain",
     "connect",
     "current_fleet",
+    "group",
     "job",
 ]

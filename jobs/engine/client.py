@@ -55,9 +55,12 @@ class Client:
         wait: timedelta | None = None,
         when: datetime | None = None,
         options: Options | None = None,
+        flow: str = "",
     ) -> list[NewJob]:
-        """Check and sign a batch of one type for `send` or a transaction of the caller's; nothing is written."""
-        return list(self._prepare(self._call(job_type, values, wait, when, options)))
+        """Check and sign a batch of one type for `send`, a workflow (`flow`) or a transaction; nothing is written."""
+        call = self._call(job_type, values, wait, when, options)
+        call.flow = flow
+        return list(self._prepare(call))
 
     def enqueue_by_name(self, name: str, values: Any, options: Options | None = None) -> JobView:
         """Send one job by its type's name. Raises UnknownJob besides."""

@@ -15,6 +15,7 @@ from jobs.engine.checkpoints import Checkpoints
 from jobs.engine.errors import BrokerUnavailable, Cancelled, FleetError, Interrupted
 from jobs.engine.logs import OWN
 from jobs.engine.providers import Providers
+from jobs.engine.workflows.inputs import Place
 from jobs.settings import Settings
 
 LONGEST_STAGE = 100
@@ -53,6 +54,7 @@ class Context:
     """What the middlewares of whoever enqueued the job sent along."""
     begun: float = 0.0
     """When the job's function was called, in monotonic seconds."""
+    workflow: Place | None = None
 
     @property
     def is_last_attempt(self) -> bool:

@@ -98,6 +98,8 @@ class Jobs:
             word = script("retry")(self._fleet.redis, *said).decode()
         if word.startswith("held:"):
             raise Conflict(f"job {word.removeprefix('held:')} is doing the same already")
+        if word == "part":
+            raise Conflict("the job is part of a workflow: replay that from its node")
         if word != "again":
             raise Conflict(f"the job is {views.WORDS.get(word, word)}; only an ended one can be run again")
         return self.get(job_id, tenant)

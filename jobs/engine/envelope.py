@@ -36,13 +36,16 @@ class Envelope(NamedTuple):
     gates: str = ""
     carried: Mapping[str, str] = NOTHING
     """What middlewares send along, such as a trace's context."""
+    flow: str = ""
+    """Of a workflow's job: its place there and where its inputs are; `jobs.engine.workflows.inputs` reads it."""
 
     def signed_text(self) -> bytes:
         """What the signature covers; JSON keeps the parts apart."""
         parts = [self.job_id, self.name, self.payload, self.tenant, self.correlation_id]
-        parts += [self.gates] if self.gates or self.carried else []
-        carried = f",{_canonical(self.carried)}" if self.carried else ""
-        return f"[{VERSION},{','.join(map(quoted, parts))}{carried}]".encode("ascii")
+        parts += [self.gates] if self.gates or self.carried or self.flow else []
+        more = f",{_canonical(self.carried)}" if self.carried or self.flow else ""
+        more += f",{quoted(self.flow)}" if self.flow else ""
+        return f"[{VERSION},{','.join(map(quoted, parts))}{more}]".encode("ascii")
 
 
 class Seal:
@@ -54,13 +57,17 @@ class Seal:
         self._begin = f'["{PERFORM}",null,[{self._name},'
         self._headers = f'{{"v":{VERSION},"kid":{quoted(key_id)},"sig":"'
 
-    def data(self, job_id: str, payload: str, correlation_id: str, gates: str = "", carried: str = "") -> bytes:
+    def data(
+        self, job_id: str, payload: str, correlation_id: str, gates: str = "", carried: str = "", flow: str = ""
+    ) -> bytes:
         """RQ's `data` for its JSON serializer: [function, instance, args, kwargs]; compressed when that pays."""
         text, tenant, cid = quoted(payload), self._tenant, quoted(correlation_id)
         mac = self._mac.copy()
         signed, told = (f",{quoted(gates)}", f',"gates":{quoted(gates)}') if gates else ("", "")
         if carried:
             signed, told = f",{quoted(gates)},{carried}", f'{told},"carried":{carried}'
+        if flow:
+            signed, told = f",{quoted(gates)},{carried or '{}'},{quoted(flow)}", f'{told},"flow":{quoted(flow)}'
         mac.update(f"[{VERSION},{quoted(job_id)},{self._name},{text},{tenant},{cid}{signed}]".encode("ascii"))
         headers = f'{self._headers}{mac.hexdigest()}","tenant":{tenant},"cid":{cid}{told}}}'
         data = f"{self._begin}{text},{headers}],{{}}]".encode("ascii")
@@ -94,11 +101,11 @@ class Keys:
         """The envelope that these arguments of `perform` are. Raises Untrusted."""
         if not (isinstance(name, str) and isinstance(payload, str) and isinstance(headers, dict)):
             raise Untrusted("the envelope has the wrong shape")
-        said = [headers.get(name, "") for name in ("tenant", "cid", "gates")]
+        said = [headers.get(name, "") for name in ("tenant", "cid", "gates", "flow")]
         if headers.get("v") != VERSION or not all(isinstance(each, str) for each in said):
             raise Untrusted("the envelope is of an unknown version")
         key = self._signing.get(str(headers.get("kid")))
-        envelope = Envelope(job_id, name, payload, said[0], said[1], said[2], _carried(headers.get("carried")))
+        envelope = Envelope(job_id, name, payload, said[0], said[1], said[2], _carried(headers.get("carried")), said[3])
         if key is None:
             raise Untrusted("the envelope is signed with an unknown key")
         expected = hmac.digest(key, envelope.signed_text(), "sha256").hex()

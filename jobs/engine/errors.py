@@ -29,6 +29,10 @@ class InvalidPayload(EnqueueRefused):
         self.problems = problems or []
 
 
+class InvalidWorkflow(EnqueueRefused):
+    """The workflow contradicts itself: a circle, an unknown node, too many nodes, a result that may not be there."""
+
+
 class PayloadTooLarge(EnqueueRefused):
     """The payload is over 1 MiB: store the data and pass its key instead."""
 

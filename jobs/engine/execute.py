@@ -15,6 +15,7 @@ from jobs.engine.job_types import JobType
 from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy
 from jobs.engine.providers import Providers
+from jobs.engine.workflows import inputs
 
 
 @dataclass(slots=True)
@@ -80,7 +81,8 @@ def _registered(name: str) -> JobType[Any]:
 
 
 def _call(job_type: JobType[Any], policy: Policy, sealed: Envelope, run: Run, fleet: Fleet, reporter: Reporter) -> Any:
-    payload = payloads.load(job_type.payload_type, sealed.payload, fleet.keys.decrypt)
+    text, place = inputs.merged(sealed, fleet) if sealed.flow else (sealed.payload, None)
+    payload = payloads.load(job_type.payload_type, text, fleet.keys.decrypt)
     context = Context(
         job_id=run.job_id,
         execution_id=run.execution_id,
@@ -95,5 +97,6 @@ def _call(job_type: JobType[Any], policy: Policy, sealed: Envelope, run: Run, fl
         providers=Providers(fleet.breakers, policy.lane),
         timeout_seconds=run.timeout,
         carried=sealed.carried,
+        workflow=place,
     )
     return fleet.middleware.run(job_type, payload, context)

@@ -29,6 +29,7 @@ from jobs.engine.policy import Policy
 from jobs.engine.statistics import Statistics
 from jobs.engine.timetable import Schedules
 from jobs.engine.views import JobView
+from jobs.engine.workflows.control import Workflows
 from jobs.settings import InvalidSettings, Settings
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Fleet:
         self.statistics = Statistics(lambda: self.redis)
         self.schedules = Schedules(self)
         self.dead_letters = DeadLetters(self)
+        self.workflows = Workflows(self)
 
     @cached_property
     def redis(self) -> redis.Redis:

@@ -14,6 +14,7 @@ LEASES = f"{FLEET}:leases"
 WORKERS = f"{FLEET}:workers"
 REAPER = f"{FLEET}:reaper"
 FOLLOW_UPS = f"{FLEET}:follow-ups"
+WORKFLOWS = f"{FLEET}:workflows"
 FILED = f"{FLEET}:filed"
 PAUSED = f"{FLEET}:paused"
 GATES = f"{FLEET}:gates"
@@ -91,6 +92,11 @@ def ended(job_type: str, state: str) -> str:
 def breaker(name: str) -> str:
     """The hash of a circuit breaker, `LANE/PROVIDER`, that is not closed or has seen failures of late."""
     return f"{FLEET}:breaker:{name}"
+
+
+def workflow(workflow_id: str) -> str:
+    """The hash of a workflow; beside it its plan, state, results and data."""
+    return f"{FLEET}:workflow:{workflow_id}"
 
 
 def commands(worker: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +12,12 @@ from pydantic_core import PydanticSerializationError, core_schema
 
 from jobs.engine.errors import InvalidPayload, MissingEncryptionKey, PayloadTooLarge
 from jobs.engine.log_redaction import strike
+from jobs.engine.placeholders import Draft, holds_result
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
 NO_KEY = "a secret field needs ENCRYPTION_KEYS to be set (Fernet keys, newest first)"
@@ -20,7 +26,16 @@ P = TypeVar("P", bound="Payload")
 Cipher = Callable[[str], str]
 
 
-class Payload(BaseModel):
+class _Drafting(ModelMetaclass):
+    """Calling a payload class with results of a workflow's nodes gives a draft; reading payloads costs nothing more."""
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        if holds_result(values):
+            return Draft(cls, values)  # type: ignore[arg-type]
+        return super().__call__(*args, **values)
+
+
+class Payload(BaseModel, metaclass=_Drafting):
     """The arguments of a job: immutable, no unknown fields, plain JSON types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", allow_inf_nan=False)

@@ -44,7 +44,7 @@ def prepare(call: Enqueueing, heads: Heads, keys: Keys) -> list[NewJob]:
         job_id = _chosen_id(options, tenant, job_type.name) or fresh_id if options else fresh_id
         text = payloads.dump(payload, keys.encrypt)
         gates = gates_of(job_type.name, limits, payload) if limits else ""
-        data = head.seal.data(job_id, text, correlation_id, gates, carried)
+        data = head.seal.data(job_id, text, correlation_id, gates, carried, call.flow)
         own = _own(job_type, payload, tenant, keys, options, gates) if has_more else (b"", ())
         values = searching.values_of(searchable, payload) if searchable else ()
         new.append(NewJob(job_id, head, now, correlation_id, data, *own, job_id is not fresh_id, values))

@@ -26,6 +26,7 @@ from jobs.engine.providers import Providers
 from jobs.engine.reports import RedisReporter
 from jobs.engine.scripts import script
 from jobs.engine.worker.capture import Capture
+from jobs.engine.workflows import inputs
 from jobs.settings import Settings
 
 
@@ -44,9 +45,11 @@ def perform(name: str, payload: str, headers: dict[str, Any]) -> Any:
     if sealed.gates or ours.windows:
         script("begun_elsewhere")(ours.redis, keys.PREFIX, job.id, " ".join(ours.windows.values()))
     try:
-        values = payloads.load(job_type.payload_type, sealed.payload, ours.keys.decrypt)
+        text, place = inputs.merged(sealed, ours) if sealed.flow else (sealed.payload, None)
+        values = payloads.load(job_type.payload_type, text, ours.keys.decrypt)
         with _captured(Run(job.id, "", b"", sealed.name, sealed.tenant, attempt), ours) as reporter:
             context = _context(job, sealed, policy, attempt, ours, reporter)
+            context.workflow = place
             result = ours.middleware.run(job_type, values, context)
     except Exception as error:
         _failed(job, of_error(error, policy.retry, attempt), ours, sealed, attempt)

@@ -15,16 +15,18 @@ from pathlib import Path
 import pytest
 
 from jobs import engine
-from jobs.engine import Context, Fleet, JobType
+from jobs.engine import Context, Fleet, JobType, Node, Workflow
 from jobs.engine.context import JobLog
 from jobs.engine.control import Jobs
 from jobs.engine.events import Events, Subscription
+from jobs.engine.workflows.control import Workflows
 from jobs.settings import Settings
 from tests.conftest import ROOT
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| `([A-Z][A-Z_]+)` \| (.*?) \|", OPERATIONS, re.MULTILINE))
 TUTORIAL = (ROOT / "docs/add-a-job.md").read_text(encoding="utf-8")
+WORKFLOWS = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```python *(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
 
@@ -72,12 +74,13 @@ def project(tmp_path: Path) -> Path:
     for name in ("worker.py", "setup.cfg", "tests/conftest.py"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    for name, code in BLOCK.findall(TUTORIAL):
+    for name, code in BLOCK.findall(TUTORIAL) + BLOCK.findall(WORKFLOWS):
         if name:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(code, encoding="utf-8")
-    (folder / "jobs/domains/texts/__init__.py").write_text('"""Texts."""\n', encoding="utf-8")
+    for noun in ("texts", "reports"):
+        (folder / f"jobs/domains/{noun}/__init__.py").write_text(f'"""{noun.title()}."""\n', encoding="utf-8")
     return folder
 
 
@@ -96,8 +99,9 @@ def processes(project: Path, environ: dict[str, str]) -> Iterator[dict[str, str]
             process.wait(60)
 
 
-def test_the_tutorials_code_runs_as_it_stands(project: Path, processes: dict[str, str]) -> None:
-    (project / "session.py").write_text(_session(TUTORIAL), encoding="utf-8")
+@pytest.mark.parametrize("page", [TUTORIAL, WORKFLOWS], ids=["tutorial", "workflows"])
+def test_the_code_of_a_page_runs_as_it_stands(project: Path, processes: dict[str, str], page: str) -> None:
+    (project / "session.py").write_text(_session(page), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "session.py"], cwd=project, env=processes, capture_output=True, text=True, timeout=180
     )
@@ -113,11 +117,11 @@ def test_the_tutorials_test_passes(project: Path) -> None:
 
 
 def test_the_tutorial_uses_every_public_function_of_the_engine() -> None:
-    owners = (Fleet, JobType, Jobs, Events, Subscription, Context, JobLog)
+    owners = (Fleet, JobType, Jobs, Events, Subscription, Context, JobLog, Workflow, Workflows, Node)
     public = {
         name for owner in owners for name in vars(owner) if not name.startswith("_") and callable(getattr(owner, name))
     }
-    used = {word for _, code in BLOCK.findall(TUTORIAL) for word in _names(code)}
+    used = {word for page in (TUTORIAL, WORKFLOWS) for _, code in BLOCK.findall(page) for word in _names(code)}
     told = set(re.findall(r"`(?:[a-z.]+\.)?(\w+)", TUTORIAL))
     assert public - used - told == set()
     assert {name for name in engine.__all__ if name[0].islower()} - used == set()

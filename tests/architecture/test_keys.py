@@ -12,7 +12,7 @@ import redis
 from rq import Queue as RQQueue
 from rq.serializers import JSONSerializer
 
-from jobs.engine import Fleet, keys
+from jobs.engine import Fleet, chain, keys, registry
 from jobs.engine.scheduler import names
 from jobs.settings import Settings
 from tests.conftest import ROOT, wait_until
@@ -48,12 +48,15 @@ def busy_fleet(fleet: Fleet, settings: Settings, spawn: Any, spawn_worker: Any, 
     holder = fleet.enqueue("samples.only_one", told)
     rq_queue.enqueue("os.getcwd", depends_on=holder.id)
     later = fleet.enqueue("samples.later", {**told, "name": "later"})
+    steps = [(registry.get("flows.step"), {}), (registry.get("flows.step"), lambda before: {"takes": before})]
+    flow = chain(*steps, (registry.get("samples.gate"), {**told, "name": "last"}), tenant="acme").enqueue(fleet)
     fleet.jobs.cancel(fleet.enqueue("samples.gate", told | {"name": "cancelled"}).id)
     for job in (report, hopeless):
         fleet.jobs.wait(job.id, None, timedelta(seconds=30))
     wait_until(lambda: fleet.jobs.get(foreign.id).status == "quarantined")
     wait_until(lambda: fleet.jobs.get(later.id).status == "scheduled")
     wait_until(lambda: fleet.redis.exists(names.SCHEDULERS))
+    wait_until(lambda: fleet.workflows.get(flow.id).node("step-2").status == "completed")
     wait_until(lambda: fleet.jobs.get(holder.id).status == "started")
     sessions.use_ticket(settings, fleet.redis, sessions.make_ticket(settings))
     return fleet.redis
@@ -86,6 +89,7 @@ def test_every_key_that_the_engine_names_is_in_the_table() -> None:
         keys.results("ID"),
         keys.log("ID"),
         keys.checkpoint("ID"),
+        keys.workflow("WORKFLOW"),
         keys.commands("WORKER"),
     }
     named |= {keys.inbox("WORKER", "QUEUE"), keys.overflow("QUEUE", "LANE")}

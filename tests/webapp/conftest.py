@@ -13,6 +13,8 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 from jobs.adapters.database import connect, migrate
+from jobs.domains.maintenance.forget_requests import forget_requests
+from jobs.engine import Workflow
 from jobs.settings import Settings
 from tests.postgres import postgres_server, postgres_url
 from webapp import create_app
@@ -102,3 +104,12 @@ def upload(client: FlaskClient, workspace: str, us: Header) -> Callable[..., lis
         return documents
 
     return post
+
+
+@pytest.fixture
+def workflow(app: APIFlask) -> str:
+    """The id of a workflow of ours whose first node waits in a queue and whose second waits for that."""
+    flow = Workflow("tidy up", tenant="ours")
+    first = flow.add(forget_requests, {}, name="first")
+    flow.add(forget_requests, {}, name="second", after={first: "continue"})
+    return flow.enqueue(app.extensions["fleet"]).id

@@ -26,8 +26,8 @@ PUBLIC = {
     "api_docs.docs",
     "development.sign_in",
 }
-OURS = ("workspaces", "documents", "sources", "jobs")
-UNKNOWN = {"slug": "nowhere", "document_id": "0" * 32, "source_id": "0" * 32, "job_id": "0" * 32}
+OURS = ("workspaces", "documents", "sources", "jobs", "workflows")
+UNKNOWN = {"slug": "nowhere"} | dict.fromkeys(("document_id", "source_id", "job_id", "workflow_id"), "0" * 32)
 
 
 def guarded(app: APIFlask) -> list[tuple[str, Rule]]:
@@ -72,13 +72,20 @@ def test_a_wrong_scope_gets_403_from_every_route(
 
 
 def test_a_foreign_tenants_things_read_exactly_like_unknown_ones(
-    app: APIFlask, client: FlaskClient, workspace: str, us: Header, them: Header, upload: Callable[..., Any]
+    app: APIFlask,
+    client: FlaskClient,
+    workspace: str,
+    workflow: str,
+    us: Header,
+    them: Header,
+    upload: Callable[..., Any],
 ) -> None:
     document = upload(("a.txt", b"ours alone"))[0]
     source = client.post(
         "/api/workspace/papers/sources", json={"kind": "url", "location": "http://example.com/"}, headers=us
     ).get_json()
     real = {"slug": workspace, "document_id": document["id"], "source_id": source["id"], "job_id": document["job_id"]}
+    real["workflow_id"] = workflow
     mine = {"X-Request-ID": "same"} | them
     for method, rule in guarded(app):
         if rule.endpoint in ("workspaces.listing", "workspaces.create", "jobs.listing"):
@@ -86,6 +93,8 @@ def test_a_foreign_tenants_things_read_exactly_like_unknown_ones(
         extra: dict[str, Any] = {"query_string": {"q": "ours"}} if rule.endpoint == "documents.search" else {}
         if method == "POST" and rule.endpoint == "sources.create":
             extra = {"json": {"kind": "url", "location": "http://example.com/"}}
+        if rule.endpoint == "workflows.replay":
+            extra = {"json": {"node": "first"}}
         theirs = client.open(url_of(app, rule, **real), method=method, headers=mine, **extra)
         unknown = client.open(url_of(app, rule), method=method, headers=mine, **extra)
         assert theirs.status_code == unknown.status_code == 404, (method, rule, theirs.get_json(), unknown.get_json())

@@ -37,7 +37,7 @@ def api(app: APIFlask) -> Any:
 
 
 @pytest.fixture
-def known(client: FlaskClient, us: Header, workspace: str, upload: Callable[..., Any]) -> dict[str, str]:
+def known(client: FlaskClient, us: Header, workspace: str, workflow: str, upload: Callable[..., Any]) -> dict[str, str]:
     """Path parameters of things that exist."""
     document = upload(("a.txt", b"some words"))[0]
     location = {"kind": "url", "location": "http://example.com/"}
@@ -47,6 +47,7 @@ def known(client: FlaskClient, us: Header, workspace: str, upload: Callable[...,
         "document_id": document["id"],
         "source_id": source["id"],
         "job_id": document["job_id"],
+        "workflow_id": workflow,
     }
 
 

@@ -10,9 +10,21 @@ from jobs.settings import Settings
 def blueprints_of(settings: Settings) -> list[Blueprint]:
     """The blueprints that serve under `settings`; the development sign-in is none of production's."""
     from webapp import dashboard
-    from webapp.blueprints import admin, development, documents, health, jobs, live, page, sources, workspaces
+    from webapp.blueprints import (
+        admin,
+        development,
+        documents,
+        health,
+        jobs,
+        live,
+        page,
+        sources,
+        workflows,
+        workspaces,
+    )
 
     blueprints: list[Blueprint] = [health.bp, workspaces.bp, documents.bp, sources.bp, jobs.bp, live.bp, live.socket_bp]
+    blueprints.append(workflows.bp)
     blueprints += [page.bp, admin.bp, dashboard.blueprint()]
     if settings.environment in ("development", "test"):
         blueprints.append(development.bp)

@@ -8,7 +8,7 @@ from typing import Any
 
 from webapp.principal import Principal
 
-SCOPES = {"job": "jobs:read", "workspace": "documents:read", "conversation": "documents:read"}
+SCOPES = {"job": "jobs:read", "workflow": "jobs:read", "workspace": "documents:read", "conversation": "documents:read"}
 _TOPIC = re.compile(rf"({'|'.join(SCOPES)}):[A-Za-z0-9_-]{{1,128}}")
 _EVENT_ID = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?")
 
@@ -26,7 +26,7 @@ def topic_of(message: Mapping[str, Any], principal: Principal) -> str:
     named = [f"{kind}:{message[f'{kind}Id']}" for kind in SCOPES if f"{kind}Id" in message]
     named += [message["topic"]] if "topic" in message else []
     if len(named) != 1 or not isinstance(named[0], str) or not (match := _TOPIC.fullmatch(named[0])):
-        raise BadRequest("bad_topic", 'name one topic: "job:ID", "workspace:ID" or "conversation:ID"')
+        raise BadRequest("bad_topic", 'name one topic: "job:ID", "workflow:ID", "workspace:ID" or "conversation:ID"')
     if not principal.may(SCOPES[match[1]]):
         raise BadRequest("forbidden", f"this needs {SCOPES[match[1]]}")
     return named[0]

@@ -1,61 +1,15 @@
 #!lua flags=allow-oom
--- Cancel one job: at once while it waits, by asking its worker while it runs.
+-- Cancel one job: at once while it waits, by asking its worker while it runs. What follows from that in its workflow is done.
 -- ARGV: prefix, id, now (RFC 3339), seconds to keep, rate windows (KEY=COUNT ...).
 -- Returns cancelled, asked, missing, or the state that forbids it.
 --include lib_events
 --include lib_execution
 --include lib_gates
-local P, id, now, keep = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local key = P .. ':job:' .. id
-local time = redis.call('TIME')
-local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local status, queue, worker, topics, job_type, unique, attempts, gates, filed, durable = unpack(
-  redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'topics', 'type', 'unique_key', 'attempts', 'gates', 'filed',
-    'ledger'))
-
-queue, worker = queue or 'default', worker or ''
-local quarantined = redis.call('ZREM', P .. ':fleet:quarantine', id) == 1
-
-if not status and not (quarantined and redis.call('EXISTS', key) == 1) then
-  return 'missing'
+--include lib_workflow
+--include lib_cancel
+local P, id, at = ARGV[1], ARGV[2], clock_of(ARGV[3])
+local word = cancel_job(P, id, ARGV[5], tonumber(ARGV[4]), at)
+if word == 'cancelled' then
+  observe_job(P, id, at)
 end
-if quarantined then
-  redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
-  redis.call('HDEL', key, 'quarantined')
-  status = 'queued'
-end
-if status == 'started' then
-  redis.call('HSET', key, 'cancel_requested', now)
-  redis.call('PUBLISH', P .. ':pubsub:' .. worker, cjson.encode({command = 'cancel-job', job_id = id}))
-  return 'asked'
-end
-if status ~= 'queued' and status ~= 'scheduled' and status ~= 'deferred' and status ~= 'ready_to_enqueue' then
-  return status
-end
-if redis.call('LLEN', P .. ':queue:' .. queue) <= LONGEST_SEARCH then
-  redis.call('LREM', P .. ':queue:' .. queue, 1, id)
-end
-leave_line(P, id, queue, gates_of(gates, ARGV[5]), filed, ms)
-for _, kind in ipairs({'scheduled', 'deferred', 'ready'}) do
-  redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)
-end
-redis.call('HSET', key, 'status', 'canceled', 'ended_at', now, 'final', '1', 'error', '')
-redis.call('ZADD', P .. ':canceled:' .. queue, seconds + keep, id)
-if durable then
-  keep = LEDGER_KEPT
-  tell_ledger(id, job_type, 'cancelled', attempts, '', '', now)
-  send_to_ledger(P)
-end
-redis.call('EXPIRE', key, keep)
-redis.call('EXPIRE', P .. ':results:' .. id, keep)
-redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
-redis.call('DEL', P .. ':fleet:checkpoint:' .. id)
-if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
-  redis.call('DEL', P .. ':fleet:unique:' .. unique)
-end
-if job_type and job_type ~= '' and not durable then
-  redis.call('ZADD', P .. ':fleet:ended:cancelled:' .. job_type, seconds, id)
-end
-redis.call('HINCRBY', P .. ':fleet:counters', 'cancelled:' .. (job_type or ''), 1)
-job_event(P, id, topics, 'job:cancelled', {type = job_type or '', attempt = tonumber(attempts or '0')})
-return 'cancelled'
+return word

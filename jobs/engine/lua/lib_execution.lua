@@ -39,7 +39,7 @@ local function give_back(P, id, queue, now)
 end
 
 -- Set a job aside, unread and restorable: out of every list, its hash kept as it is but for the reason, for 30 days.
--- Returns whether that has a follow-up: the slot of a rate limit of RQ.
+-- Returns whether that has a follow-up: the slot of a rate limit of RQ, or its workflow.
 local QUARANTINE_KEPT = 30 * 86400
 local function quarantine(P, id, queue, reason, seconds)
   local key = P .. ':job:' .. id
@@ -48,21 +48,21 @@ local function quarantine(P, id, queue, reason, seconds)
   if redis.call('TYPE', key).ok == 'hash' then
     redis.call('HSET', key, 'quarantined', reason)
     redis.call('EXPIRE', key, QUARANTINE_KEPT)
-    local limit, durable, job_type, attempts, worker, started = unpack(
-      redis.call('HMGET', key, 'rate_limit_key', 'ledger', 'type', 'attempts', 'worker_name', 'started_at'))
-    local limited = (limit or '') ~= ''
+    local limit, durable, job_type, attempts, worker, started, workflow = unpack(
+      redis.call('HMGET', key, 'rate_limit_key', 'ledger', 'type', 'attempts', 'worker_name', 'started_at', 'workflow'))
+    local followed = (limit or '') ~= '' or workflow
     if durable then
       local about = cjson.encode({type = 'Quarantined', message = reason})
       tell_ledger(id, job_type, 'quarantined', attempts, worker, started, seconds .. '', about)
     end
-    if limited then
+    if followed then
       redis.call('ZADD', P .. ':fleet:follow-ups', seconds, id .. ':')
     end
     local lock = P .. ':fleet:unique:' .. (redis.call('HGET', key, 'unique_key') or '')
     if redis.call('GET', lock) == id then
       redis.call('DEL', lock)
     end
-    return limited
+    return followed
   end
 end
 

@@ -1,6 +1,7 @@
 -- Run an ended job again, by hand: its attempts start anew.
 -- ARGV: prefix, id, now (RFC 3339), retries, the execution whose outcome it ended with or '' for whatever that is, who wants it.
--- Returns again, missing, held:ID (its unique lock), changed (it ran and ended anew since), or the state that forbids it.
+-- Returns again, missing, held:ID (its unique lock), changed (it ran and ended anew since), part
+-- (of a workflow, which has to be replayed), or the state that forbids it.
 --include lib_dead_letters
 --include lib_events
 --include lib_execution
@@ -14,6 +15,9 @@ local status, queue, topics, job_type, unique, quarantined = unpack(
 local execution, settled = unpack(redis.call('HMGET', key, 'execution', 'settled'))
 execution = execution or ''
 queue = queue or 'default'
+if redis.call('HEXISTS', key, 'workflow') == 1 then
+  return 'part'
+end
 local ENDED = {failed = true, canceled = true, stopped = true}
 if not status and not quarantined then
   return 'missing'

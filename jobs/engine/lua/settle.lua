@@ -18,7 +18,7 @@
 local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
 local seconds, fraction = tonumber(time[1]), tonumber(time[2]) / 1000000
-local PER_RUN, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT, TOLD_KEPT = 9, tonumber(ARGV[4]), 3, 200, 60, 60
+local PER_RUN, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT, WORKFLOW_KEPT, TOLD_KEPT = 9, tonumber(ARGV[4]), 3, 200, 60, 86400, 60
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'stopped'}
 local REGISTRY = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'failed'}
@@ -91,9 +91,9 @@ end
 local function keep(run, key)
   local dependents, dependencies = any_dependent and dependents_of(run.id), any_dependent and dependencies_of(run.id)
   local has_dependents = any_dependent and redis.call('EXISTS', dependents) == 1
-  if has_dependents or (run.type == '' and has_foreign_follow_ups(key)) then
+  if has_dependents or run.workflow or (run.type == '' and has_foreign_follow_ups(key)) then
     follow(run)
-    run.keep = run.keep < 0 and run.keep or math.max(run.keep, FOLLOWED_KEPT)
+    run.keep = run.keep < 0 and run.keep or math.max(run.keep, run.workflow and WORKFLOW_KEPT or FOLLOWED_KEPT)
   end
   if has_dependents or (any_dependent and redis.call('EXISTS', dependencies) == 1) then
     expire(dependents, run.keep)
@@ -112,7 +112,7 @@ local function keep(run, key)
     expire(P .. ':fleet:log:' .. run.id, run.keep)
   end
   later('ZADD', P .. ':' .. REGISTRY[run.kind] .. ':' .. run.queue, registered < 0 and '+inf' or texts[seconds + registered], run.id)
-  if run.type ~= '' and not run.durable then
+  if run.type ~= '' and not run.durable and not run.workflow then
     local set = P .. ':fleet:ended:' .. run.kind .. ':' .. run.type
     later('ZADD', set, ended_at, run.id)
     kept_counts[set] = {run.kind, run.count}
@@ -226,7 +226,8 @@ local function write(run, member)
   local key = P .. ':job:' .. run.id
   end_run(run, member)
   local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates', 'checkpoint',
-    'attempts', 'ledger')
+    'attempts', 'ledger', 'workflow')
+  run.workflow = head[10]
   -- RQ may have cancelled or deleted the job meanwhile, and even put another of the same id in its place.
   if head[1] ~= 'started' or head[2] ~= run.execution then
     if not LIVE[head[1] or ''] then

@@ -39,6 +39,8 @@ class Enqueueing:
     tenant: str = ""
     correlation_id: str = ""
     carried: dict[str, str] = field(default_factory=dict)
+    flow: str = ""
+    """Of a node of a workflow: its place there and where its inputs are, to be signed."""
 
 
 class Middleware:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from typing import Any
 
 import redis
 import structlog
 
-from jobs.engine import broker, keys
+from jobs.engine import broker, keys, views
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.scripts import script
 from jobs.engine.worker import aftermath
@@ -98,23 +98,24 @@ class FollowUps(threading.Thread):
 
     def _pass(self) -> int:
         """How many follow-ups were due; those that others may have done meanwhile are not done again."""
-        claimed = self._claim()
+        due, claimed = self._claim()
         for member in claimed:
             requests = aftermath.follow(self._client, member, self._settings)
             if requests:
                 self._hand_over(member, requests)
             else:
                 self._finish(member)
-        self._passes += bool(claimed)
-        return len(claimed)
+        self._passes += bool(due)
+        return due
 
-    def _claim(self) -> list[str]:
+    def _claim(self) -> tuple[int, list[str]]:
+        """How many were due, and those of them that are left to do: the script moves workflows on itself."""
         with self._lock:
             held = list(self._in_hand)
         with broker.translate_errors():
             seconds = int(CLAIM.total_seconds())
-            due: Any = script("claim_follow_ups")(self._client, keys.PREFIX, AT_ONCE, seconds, *held)
-        return [member.decode("utf-8", "replace") for member in due]
+            reply: Any = script("claim_follow_ups")(self._client, keys.PREFIX, AT_ONCE, seconds, _now(), *held)
+        return reply[0], [member.decode("utf-8", "replace") for member in reply[1:]]
 
     def _finish(self, member: str) -> None:
         with broker.translate_errors():
@@ -140,3 +141,7 @@ class FollowUps(threading.Thread):
             with self._lock:
                 self._in_hand.discard(member)
             self._done()
+
+
+def _now() -> str:
+    return views.rfc3339(datetime.now(UTC))

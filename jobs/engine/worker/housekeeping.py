@@ -54,6 +54,7 @@ class Housekeeping(threading.Thread):
     def _tidy_up(self) -> None:
         self._leases.maintain()
         self._leases.sweep()
+        self._leases.sweep_workflows()
         self._dead_letters.keep_within_bounds(self._client)
         upkeep.run(self._client, self._queues)
 

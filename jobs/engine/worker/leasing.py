@@ -159,6 +159,12 @@ class Leases:
             dropped: int = script("sweep")(self._client, PREFIX, json.dumps(self._counts), windows)
         return dropped
 
+    def sweep_workflows(self) -> int:
+        """Move workflows on that were left behind; how many were looked at."""
+        with translate_errors():
+            looked: int = script("workflow_sweep")(self._client, PREFIX, _now())
+        return looked
+
     def leave(self) -> None:
         """Say that this worker is gone: its inboxes are empty and nothing is leased."""
         with translate_errors(), self._client.pipeline() as pipe:

@@ -1,0 +1,53 @@
+-- Cancelling one job: at once while it waits, by asking its worker while it runs. Returns cancelled, asked, missing, or the
+-- state that forbids it. `quick` leaves its id in the queue's list, where it is dropped when it is met.
+local function cancel_job(P, id, windows, keep, at, quick)
+  local key = P .. ':job:' .. id
+  local status, queue, worker, topics, job_type, unique, attempts, gates, filed, durable = unpack(
+    redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'topics', 'type', 'unique_key', 'attempts', 'gates', 'filed',
+      'ledger'))
+  queue, worker = queue or 'default', worker or ''
+  local quarantined = redis.call('ZREM', P .. ':fleet:quarantine', id) == 1
+  if not status and not (quarantined and redis.call('EXISTS', key) == 1) then
+    return 'missing'
+  end
+  if quarantined then
+    redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
+    redis.call('HDEL', key, 'quarantined')
+    status = 'queued'
+  end
+  if status == 'started' then
+    redis.call('HSET', key, 'cancel_requested', at.now)
+    redis.call('PUBLISH', P .. ':pubsub:' .. worker, cjson.encode({command = 'cancel-job', job_id = id}))
+    return 'asked'
+  end
+  if status ~= 'queued' and status ~= 'scheduled' and status ~= 'deferred' and status ~= 'ready_to_enqueue' then
+    return status
+  end
+  if not quick and redis.call('LLEN', P .. ':queue:' .. queue) <= LONGEST_SEARCH then
+    redis.call('LREM', P .. ':queue:' .. queue, 1, id)
+  end
+  leave_line(P, id, queue, gates_of(gates, windows), filed, at.ms)
+  for _, kind in ipairs({'scheduled', 'deferred', 'ready'}) do
+    redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)
+  end
+  redis.call('HSET', key, 'status', 'canceled', 'ended_at', at.now, 'final', '1', 'error', '')
+  redis.call('ZADD', P .. ':canceled:' .. queue, at.seconds + keep, id)
+  if durable then
+    keep = LEDGER_KEPT
+    tell_ledger(id, job_type, 'cancelled', attempts, '', '', at.now)
+    send_to_ledger(P)
+  end
+  redis.call('EXPIRE', key, keep)
+  redis.call('EXPIRE', P .. ':results:' .. id, keep)
+  redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
+  redis.call('DEL', P .. ':fleet:checkpoint:' .. id)
+  if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
+    redis.call('DEL', P .. ':fleet:unique:' .. unique)
+  end
+  if job_type and job_type ~= '' and not durable then
+    redis.call('ZADD', P .. ':fleet:ended:cancelled:' .. job_type, at.seconds, id)
+  end
+  redis.call('HINCRBY', P .. ':fleet:counters', 'cancelled:' .. (job_type or ''), 1)
+  job_event(P, id, topics, 'job:cancelled', {type = job_type or '', attempt = tonumber(attempts or '0')})
+  return 'cancelled'
+end
