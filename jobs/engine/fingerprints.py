@@ -21,10 +21,10 @@ _PARTS = (
     (re.compile(r"(?<![\w.+-])[\w.+-]+@[\w.-]+"), "<address>"),
     (re.compile(r"(?<![\w.@~+<:-])(?:[a-z]:)?[\w.@~+-]*(?:[\\/][\w.@~+-]+)+[\\/]?", re.IGNORECASE), "<path>"),
     (re.compile(r"(?<![\w.-])[+-]?\d+(?:[.,:]\d+)*(?:e[+-]?\d+)?(?![\w-])", re.IGNORECASE), "<n>"),
-    (re.compile(r"(?<![\w-])(?:(?=[\w-]*\d)[\w-]+|[0-9a-f]{8,}(?![\w-]))", re.IGNORECASE), "<id>"),
+    (re.compile(r"(?<![\w-])(?:(?=[\w-]*\d)[\w-]+|[0-9a-f]{8,}(?![\w-]))", re.IGNORECASE), "<n>"),
     (re.compile(r"\s+"), " "),
 )
-"""What is no part of an error's identity: each word with a digit, in the end, is an id, and so is long hexadecimal."""
+"""What is no part of an error's identity: a word with a digit is taken for a number, and so is long hexadecimal."""
 _LIBRARIES = tuple(f"{folder}/" for folder in (sysconfig.get_path("stdlib"), Path(__file__).parent))
 
 
