@@ -5,7 +5,7 @@ from __future__ import annotations
 from apiflask import APIFlask
 
 from jobs.settings import Settings
-from webapp import auth, correlation, errors, metrics, openapi, parsing, security, services, sessions, tracing
+from webapp import auth, commands, correlation, errors, metrics, openapi, parsing, security, services, sessions, tracing
 from webapp.blueprints import blueprints_of
 
 
@@ -26,6 +26,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     auth.init_app(app, settings)
     services.init_app(app, settings)
     openapi.init_app(app)
+    commands.init_app(app)
     tracing.init_app(app, settings)
     for blueprint in blueprints_of(settings):
         app.register_blueprint(blueprint)

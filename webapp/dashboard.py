@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from functools import cache
 from typing import Any
-from urllib.parse import quote
 
 import redis
 import rq_dashboard.web as upstream  # type: ignore[import-untyped]
-from flask import Blueprint, Response, current_app, redirect, request
+from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from webapp import json_rq, sessions
+from webapp import json_rq, operators, sessions
 from webapp.errors import RETRY_SOON, Problem, problem
 from webapp.services import fleet
 
@@ -76,7 +75,7 @@ def _configure(state: BlueprintSetupState) -> None:
 
 def _guard() -> WerkzeugResponse | None:
     """Runs before each of the package's views, in place of the one that switches Redis for the whole process."""
-    if (answer := _refuse_strangers()) is not None:
+    if (answer := operators.refuse_strangers()) is not None:
         return answer
     _check_change()
     _check_arguments(request.view_args or {})
@@ -84,27 +83,11 @@ def _guard() -> WerkzeugResponse | None:
     return None
 
 
-def _refuse_strangers() -> WerkzeugResponse | None:
-    """A session with the scope admin is needed; tenants' bearer tokens are not taken, for this shows every tenant."""
-    principal = sessions.signed_in()
-    if principal is not None and principal.may("admin"):
-        return None
-    if (
-        request.method == "GET"
-        and request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
-    ):
-        return redirect(f"/admin/login?next={quote(request.path)}", 303)
-    raise Problem(401 if principal is None else 403, "Sign in as an administrator at /admin/login.")
-
-
 def _check_change() -> None:
     changes = (request.endpoint or "").rpartition(".")[2] in CHANGING
     if changes and request.method != "POST":
         raise Problem(405, "This changes the queue; it takes a POST.", headers={"Allow": "POST"})
-    if request.method in sessions.SAFE_METHODS:
-        return
-    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or not sessions.csrf_passes():
-        raise Problem(403, "The page's security token is missing or old; reload the page.")
+    operators.refuse_changes_from_elsewhere()
 
 
 def _check_arguments(arguments: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # 
 from jobs.engine import BrokerUnavailable, Fleet, Queue, keys
 from jobs.engine.broker import translate_errors
 from jobs.settings import Settings
+from webapp.letter_metrics import dead_letter_metrics
 from webapp.services import fleet
 from webapp.workforce import at_work, waiting
 
@@ -69,6 +70,7 @@ class QueueCollector(Collector):
         for breaker in self._fleet.breakers.all():
             breakers.add_metric([breaker.lane, breaker.provider, breaker.state], 1)
         yield breakers
+        yield from dead_letter_metrics(self._fleet)
         alive = at_work(self._fleet)
         yield GaugeMetricFamily("fleet_workers", "Workers that give signs of life", value=alive.workers)
         yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)

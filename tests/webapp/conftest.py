@@ -19,6 +19,7 @@ from jobs.settings import Settings
 from tests.postgres import postgres_server, postgres_url
 from webapp import create_app
 from webapp.auth import SCOPES, make_token
+from webapp.sessions import make_ticket
 
 __all__ = ["postgres_server", "postgres_url"]
 
@@ -63,6 +64,19 @@ def app(settings: Settings, tables: None) -> Iterator[APIFlask]:
 @pytest.fixture
 def client(app: APIFlask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def admin(app: APIFlask) -> Iterator[FlaskClient]:
+    client = app.test_client()
+    client.get("/dev/sign-in", query_string={"ticket": make_ticket(app.extensions["settings"])})
+    yield client
+
+
+@pytest.fixture
+def csrf(admin: FlaskClient) -> Header:
+    with admin.session_transaction() as session:
+        return {"X-CSRF-Token": session["csrf"]}
 
 
 @pytest.fixture

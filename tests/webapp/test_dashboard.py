@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from rq.serializers import JSONSerializer
 
 from tests.conftest import wait_until
 from tests.webapp.conftest import Header
-from webapp.sessions import make_ticket
 
 HOSTILE = "<script>alert('canary')</script>"
 
@@ -38,19 +36,6 @@ class Canary:
 def redis(app: APIFlask) -> Redis:
     found: Redis = app.extensions["fleet"].redis
     return found
-
-
-@pytest.fixture
-def admin(app: APIFlask) -> Iterator[FlaskClient]:
-    client = app.test_client()
-    client.get("/dev/sign-in", query_string={"ticket": make_ticket(app.extensions["settings"])})
-    yield client
-
-
-@pytest.fixture
-def csrf(admin: FlaskClient) -> Header:
-    with admin.session_transaction() as session:
-        return {"X-CSRF-Token": session["csrf"]}
 
 
 @pytest.fixture

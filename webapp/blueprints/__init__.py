@@ -12,6 +12,7 @@ def blueprints_of(settings: Settings) -> list[Blueprint]:
     from webapp import dashboard
     from webapp.blueprints import (
         admin,
+        dead_letters,
         development,
         documents,
         health,
@@ -25,7 +26,7 @@ def blueprints_of(settings: Settings) -> list[Blueprint]:
 
     blueprints: list[Blueprint] = [health.bp, workspaces.bp, documents.bp, sources.bp, jobs.bp, live.bp, live.socket_bp]
     blueprints.append(workflows.bp)
-    blueprints += [page.bp, admin.bp, dashboard.blueprint()]
+    blueprints += [page.bp, admin.bp, dead_letters.bp, dashboard.blueprint()]
     if settings.environment in ("development", "test"):
         blueprints.append(development.bp)
     return blueprints

@@ -1,0 +1,166 @@
+"""`flask --app webapp dead-letters ...`: what operators do with dead letters from a shell."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from typing import Any
+
+import click
+from apiflask import APIFlask
+from flask.cli import AppGroup
+from pydantic import BaseModel, ValidationError
+
+from jobs.engine import FleetError, logs
+from jobs.engine.dead_letters import DeadLetters, Done, Letter, Where
+from webapp.services import fleet
+
+letters = AppGroup("dead-letters", help="Jobs that failed for good: list, group, show, run again, discard.")
+FILTERS = ("type", "tenant", "lane", "queue", "fingerprint", "text", "since", "until")
+
+
+def init_app(app: APIFlask) -> None:
+    """Give Flask's command line the group `dead-letters`."""
+    app.cli.add_command(letters)
+
+
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say which letters are meant; the command gets them as `where`."""
+
+    def run(**given: Any) -> None:
+        wanted = {name: given.pop(name) for name in FILTERS}
+        wanted["state"] = "quarantined" if given.pop("quarantined") else "dead"
+        wanted["spent"] = given.pop("spent")
+        try:
+            where = Where(**{name: value for name, value in wanted.items() if value is not None})
+        except ValidationError as error:
+            problems = (f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+            raise click.UsageError("; ".join(problems)) from None
+        command(where=where, **given)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for name in reversed(FILTERS):
+        run = click.option(f"--{name}", default=None)(run)
+    run = click.option("--quarantined", is_flag=True, help="What was set aside instead.")(run)
+    return click.option("--spent/--final", default=None, help="Whether no retry was left, or none would help.")(run)
+
+
+def acting(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of a command that changes something."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+    command = click.option("--by", default=None, help="Who wants it; the user of this shell by default.")(command)
+    command = click.option("--bound", default=None, help="Act: on what a dry run found that printed this bound.")(
+        command
+    )
+    return click.argument("job_id", required=False)(command)
+
+
+@letters.command("list")
+@filtered
+@click.option("--limit", default=50, show_default=True)
+@click.option("--cursor", default=None)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_letters(where: Where, limit: int, cursor: str | None, as_json: bool) -> None:
+    """Letters, the latest first."""
+    page = _asked(lambda desk: desk.find(where, limit=limit, cursor=cursor))
+    _print(
+        page,
+        as_json,
+        [_line(letter) for letter in page.items] + [f"--cursor {page.next_cursor}"][: bool(page.next_cursor)],
+    )
+
+
+@letters.command("groups")
+@click.option("--limit", default=50, show_default=True)
+@click.option("--cursor", default=None)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_groups(limit: int, cursor: str | None, as_json: bool) -> None:
+    """Errors, that of the latest letter first."""
+    page = _asked(lambda desk: desk.groups(limit=limit, cursor=cursor))
+    lines = [
+        f"{group.fingerprint}  {group.count:6}  {group.last_at:%F %T}  {group.type}  {group.text}"
+        for group in page.items
+    ]
+    _print(page, as_json, lines + [f"--cursor {page.next_cursor}"][: bool(page.next_cursor)])
+
+
+@letters.command("show")
+@click.argument("job_id")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(job_id: str, as_json: bool) -> None:
+    """One letter: payload, runs with their tracebacks, output."""
+    details = _asked(lambda desk: desk.get(job_id))
+    lines = [_line(details), f"payload: {details.payload}"]
+    for run in details.history:
+        lines += [
+            "",
+            f"attempt {run.number} ({run.outcome}) on {run.worker}, {run.began_at} to {run.ended_at}",
+            run.traceback,
+        ]
+    _print(details, as_json, lines + [line.text for line in details.lines])
+
+
+@letters.command("exhausted")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def exhausted(as_json: bool) -> None:
+    """How many jobs used up their retries on each of the last eight days (UTC)."""
+    for day in _asked(lambda desk: desk.exhausted()):
+        click.echo(day.model_dump_json() if as_json else f"{day.day}  {day.total:6}  {day.types or ''}")
+
+
+@letters.command("retry")
+@filtered
+@acting
+def retry(**given: Any) -> None:
+    """Run one letter again; or with filters a dry run, whose bound then says what may be run again."""
+    _act(DeadLetters.retry, DeadLetters.retry_one, **given)
+
+
+@letters.command("discard")
+@filtered
+@acting
+def discard(**given: Any) -> None:
+    """Throw one letter away; or with filters a dry run, whose bound then says what may be thrown away."""
+    _act(DeadLetters.discard, DeadLetters.discard_one, **given)
+
+
+def _act(
+    many: Callable[..., Done], one: Callable[..., Letter], where: Where, job_id: str | None, bound: str | None,
+    by: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    who = by or f"shell:{getpass.getuser()}"
+    if sum((bool(job_id), bool(bound), where != Where())) > 1:
+        raise click.UsageError("give an id, or filters, or --bound")
+    if job_id:
+        letter = _asked(lambda desk: one(desk, job_id, by=who))
+        return _print(letter, as_json, [_line(letter)])
+    if bound is None:
+        plan = _asked(lambda desk: desk.plan(where))
+        number = f"{'more than ' if plan.more else ''}{plan.count} letters; nothing is changed yet. To go on:"
+        return _print(plan, as_json, [*map(_line, plan.shown), number, f"--bound {plan.bound}"])
+    done = _asked(lambda desk: many(desk, bound, by=who))
+    left = [f"{refusal.id}: {refusal.reason}" for refusal in done.refusals]
+    return _print(done, as_json, [f"{done.done} done, {done.refused} left", *left])
+
+
+def _asked(ask: Callable[[DeadLetters], Any]) -> Any:
+    logs.configure(fleet().settings, "shell")
+    try:
+        return ask(fleet().dead_letters)
+    except (FleetError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _line(letter: Letter) -> str:
+    when, tenant = f"{letter.died_at:%F %T}", letter.tenant or "-"
+    return "  ".join((letter.id, when, letter.type, tenant, letter.fingerprint, letter.text))
+
+
+def _print(value: BaseModel, as_json: bool, lines: list[str]) -> None:
+    click.echo(value.model_dump_json() if as_json else _shown("\n".join(lines)))
+
+
+def _shown(text: str) -> str:
+    """Without what might steer the terminal: others wrote parts of it."""
+    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)

@@ -1,0 +1,29 @@
+"""Dead letters as Prometheus sees them: how many there are, and how many jobs used up their retries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from jobs.engine import Fleet, keys
+from jobs.engine.broker import translate_errors
+from jobs.engine.dead_letters import exhaustion
+
+
+def dead_letter_metrics(fleet: Fleet) -> Iterator[Metric]:
+    """Four families; labels are declared job types, and `rq` for all of plain RQ clients. Raises BrokerUnavailable."""
+    with translate_errors(), fleet.redis.pipeline(transaction=False) as pipe:
+        pipe.zcard(keys.DEAD_LETTERS)
+        pipe.zcard(keys.QUARANTINE)
+        letters, quarantined = pipe.execute()
+    yield GaugeMetricFamily("fleet_dead_letters", "Jobs that failed for good and are kept", value=letters)
+    yield GaugeMetricFamily("fleet_quarantined_jobs", "Jobs that were set aside unread", value=quarantined)
+    ever = CounterMetricFamily("fleet_retries_exhausted", "Jobs that used up their retries", labels=["type"])
+    for job_type, number in exhaustion.totals(fleet.redis).items():
+        ever.add_metric([job_type or "rq"], number)
+    yield ever
+    today = GaugeMetricFamily("fleet_retries_exhausted_today", "The same on this day in UTC", labels=["type"])
+    for job_type, number in exhaustion.last_days(fleet.redis)[0].types.items():
+        today.add_metric([job_type or "rq"], number)
+    yield today
