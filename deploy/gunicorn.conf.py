@@ -30,7 +30,7 @@ worker_connections = room.connections
 backlog = 1024
 keepalive = 30
 timeout = 60
-graceful_timeout = int(settings.shutdown_grace.total_seconds())
+graceful_timeout = int(settings.shutdown_grace.total_seconds()) + (0 if settings.use_job_queue else 5)
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  a heartbeat must not wait for a disk
 control_socket_disable = True
 logger_class = "deploy.web_logger.WebLogger"
@@ -49,16 +49,21 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Close the live connections on SIGTERM, which would otherwise be waited for until the grace is over.
-
-    Each process of the web is also ready to keep the ledger of durable jobs.
-    """
-    from webapp import services
+    """Run local jobs, if there are any, and be ready to keep the ledger. On SIGTERM stop jobs and live connections."""
+    from webapp import local_jobs, services
     from webapp.live.connections import close_on_sigterm, connections
 
     connections.limit(room.live)
     close_on_sigterm()
     services.keep_ledger(worker.wsgi)
+    local_jobs.start(worker.wsgi.extensions["fleet"])
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Wait for the local jobs that still run, as long as they may."""
+    from webapp import local_jobs
+
+    local_jobs.join()
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -77,6 +77,9 @@ class Settings(BaseModel):
     upload_max_files: int = Field(1000, gt=0)
     allow_private_http: bool = False
 
+    use_job_queue: bool = True
+    local_concurrency: int = Field(4, ge=1, le=100)
+
     worker_concurrency: int = Field(10, ge=1, le=1000)
     worker_threads: int = Field(1, ge=1, le=100)
     max_jobs_per_child: int | None = Field(None, ge=1)

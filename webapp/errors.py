@@ -22,6 +22,7 @@ from jobs.engine import (
     FleetError,
     IdempotencyConflict,
     InvalidPayload,
+    NeedsRedis,
     NotFound,
     PayloadTooLarge,
 )
@@ -33,6 +34,7 @@ DETAILS = {404: "There is no such thing here.", 413: "The request is too large."
 FLEET_PROBLEMS: tuple[tuple[type[FleetError], int, str | None], ...] = (
     (NotFound, 404, "There is no such thing here."),
     (Conflict, 409, None),
+    (NeedsRedis, 501, None),
     (PayloadTooLarge, 413, None),
     (InvalidPayload, 422, None),
     (IdempotencyConflict, 422, None),

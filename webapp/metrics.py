@@ -14,16 +14,13 @@ from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics  # type: ignore[import-untyped]
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # type: ignore[import-untyped]
 
-from jobs.engine import BrokerUnavailable, Fleet, Queue, keys
-from jobs.engine.broker import translate_errors
+from jobs.engine import BrokerUnavailable, Fleet
 from jobs.settings import Settings
 from webapp.letter_metrics import dead_letter_metrics
 from webapp.services import fleet
-from webapp.workforce import at_work, waiting
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-STATES = {"started": "wip", "scheduled": "scheduled", "failed": "failed"}
 
 
 def init_app(app: APIFlask, settings: Settings) -> None:
@@ -41,7 +38,7 @@ def init_app(app: APIFlask, settings: Settings) -> None:
 
 
 class QueueCollector(Collector):
-    """The numbers of jobs in each queue, asked from Redis when Prometheus asks us."""
+    """The numbers of jobs in each queue, asked for when Prometheus asks us."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -52,16 +49,17 @@ class QueueCollector(Collector):
             found = list(self._found())
         except BrokerUnavailable:
             found = []
-        yield GaugeMetricFamily("rq_fleet_redis_up", "Whether Redis answers", value=float(bool(found)))
+        if self._fleet.has_broker:
+            yield GaugeMetricFamily("rq_fleet_redis_up", "Whether Redis answers", value=float(bool(found)))
         yield from found
 
     def _found(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily("rq_fleet_queue_jobs", "Jobs in a queue, by state", labels=["queue", "state"])
-        for labels, number in self._counts().items():
+        for labels, number in self._fleet.census.by_state().items():
             jobs.add_metric(list(labels), number)
         yield jobs
         waits = GaugeMetricFamily("fleet_jobs_waiting", "Jobs that wait, those for a full lane too", labels=["queue"])
-        for queue, number in waiting(self._fleet).items():
+        for queue, number in self._fleet.census.waiting().items():
             waits.add_metric([queue], number)
         yield waits
         breakers = GaugeMetricFamily(
@@ -70,21 +68,11 @@ class QueueCollector(Collector):
         for breaker in self._fleet.breakers.all():
             breakers.add_metric([breaker.lane, breaker.provider, breaker.state], 1)
         yield breakers
-        yield from dead_letter_metrics(self._fleet)
-        alive = at_work(self._fleet)
+        if self._fleet.has_broker:
+            yield from dead_letter_metrics(self._fleet)
+        alive = self._fleet.census.at_work()
         yield GaugeMetricFamily("fleet_workers", "Workers that give signs of life", value=alive.workers)
         yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)
-
-    def _counts(self) -> dict[tuple[str, str], int]:
-        labels: list[tuple[str, str]] = []
-        with translate_errors(), self._fleet.redis.pipeline(transaction=False) as pipe:
-            for queue in Queue:
-                labels.append((queue.value, "queued"))
-                pipe.llen(keys.queue(queue.value))
-                for state, registry in STATES.items():
-                    labels.append((queue.value, state))
-                    pipe.zcard(keys.registry(registry, queue.value))
-            return dict(zip(labels, pipe.execute(), strict=True))
 
 
 def _metrics() -> Response:

@@ -6,14 +6,13 @@ import hashlib
 import time
 from datetime import UTC, datetime, timedelta
 
-from jobs.engine import BrokerUnavailable, Fleet, broker
-from jobs.engine.broker import translate_errors
+from jobs.engine import BrokerUnavailable, Fleet
 from webapp.principal import Principal
 
 ENDED = "sign-in:ended"
 NOBODYS = "none"
 LONGEST = timedelta(days=400)
-ANSWER_WITHIN, ASK_AGAIN_AFTER = timedelta(seconds=0.3), timedelta(seconds=1)
+ASK_AGAIN_AFTER = timedelta(seconds=1)
 
 
 def name_of(kind: str, secret: str) -> str:
@@ -34,8 +33,7 @@ def revoke(fleet: Fleet, principal: Principal) -> None:
     left = (principal.until - datetime.now(UTC)) if principal.until else LONGEST
     if not principal.sign_in or left <= timedelta(0):
         return
-    with translate_errors():
-        fleet.redis.set(_key(fleet, principal), b"", px=max(timedelta(seconds=1), min(left, LONGEST)))
+    fleet.notes.put(_note(principal), b"", max(timedelta(seconds=1), min(left, LONGEST)))
     fleet.events.publish(topic_of(principal), ENDED, {}, tenant=principal.tenant)
 
 
@@ -44,7 +42,6 @@ class Revocations:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet, self._not_before = fleet, 0.0
-        self._client = broker.connect(fleet.settings, socket_timeout=ANSWER_WITHIN, purpose="sign-ins")
 
     def include(self, principal: Principal) -> bool:
         """Whether the sign-in was ended. Raises BrokerUnavailable."""
@@ -53,12 +50,11 @@ class Revocations:
         if time.monotonic() < self._not_before:
             raise BrokerUnavailable("Redis did not answer a moment ago")
         try:
-            with translate_errors():
-                return bool(self._client.exists(_key(self._fleet, principal)))
+            return self._fleet.hurried_notes.has(_note(principal))
         except BrokerUnavailable:
             self._not_before = time.monotonic() + ASK_AGAIN_AFTER.total_seconds()
             raise
 
 
-def _key(fleet: Fleet, principal: Principal) -> str:
-    return f"{fleet.settings.rq_key_prefix}:web:revoked:{principal.sign_in}"
+def _note(principal: Principal) -> str:
+    return f"revoked:{principal.sign_in}"

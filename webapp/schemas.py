@@ -262,7 +262,7 @@ class Readiness(Out):
 
 
 class JobQueueHealth(Out):
-    """Whether jobs are taken, and whether Redis answers."""
+    """Whether jobs go through Redis (they run in the web processes otherwise), and whether it answers."""
 
     enabled: bool
     redis: bool

@@ -27,7 +27,8 @@ def init_app(app: APIFlask, settings: Settings) -> None:
 def keep_ledger(app: APIFlask) -> None:
     """In a process that serves: be ready to keep the ledger, for as long as the process lives."""
     fleet: Fleet = app.extensions["fleet"]
-    fleet.ledger.kept("web").__enter__()
+    if fleet.has_broker:
+        fleet.ledger.kept("web").__enter__()
 
 
 def settings() -> Settings:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import hmac
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from apiflask import APIFlask
 from flask import Request, request, session
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from jobs.engine import BrokerUnavailable
-from jobs.engine.broker import translate_errors
+from jobs.engine.notes import Notes
 from jobs.settings import Settings
 from webapp import origins, revocation
 from webapp.principal import OPERATORS, SCOPES, Principal
 from webapp.services import fleet, revocations, settings
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 LIFETIME = timedelta(hours=12)
 TICKET_LIFETIME = timedelta(minutes=5)
@@ -106,16 +102,13 @@ def make_ticket(settings: Settings) -> str:
     return _signer(settings).dumps(secrets.token_hex(16))
 
 
-def use_ticket(settings: Settings, redis: Redis, ticket: str) -> Principal:
+def use_ticket(settings: Settings, notes: Notes, ticket: str) -> Principal:
     """The development user with every scope. Raises InvalidTicket (forged, used or old) or BrokerUnavailable."""
     try:
         nonce = _signer(settings).loads(ticket, max_age=int(TICKET_LIFETIME.total_seconds()))
     except BadSignature as error:
         raise InvalidTicket("the sign-in link is not valid any more") from error
-    key = f"{settings.rq_key_prefix}:web:ticket:{nonce}"
-    with translate_errors():
-        fresh = redis.set(key, b"used", nx=True, ex=TICKET_LIFETIME * 2)
-    if not fresh:
+    if not notes.claim(f"ticket:{nonce}", TICKET_LIFETIME * 2):
         raise InvalidTicket("the sign-in link was used already")
     return Principal("developer", "dev", SCOPES, frozenset({"admin"}))
 

@@ -29,6 +29,7 @@ class Options:
     question: str | None
     verbose: bool
     data: Path
+    simple: bool = False
 
 
 def parse(arguments: list[str], *, here: Path, root: Path) -> Options:
@@ -40,10 +41,20 @@ def parse(arguments: list[str], *, here: Path, root: Path) -> Options:
     parser.add_argument("--ask", metavar="QUESTION", help="what to search for when the files are processed")
     parser.add_argument("--verbose", action="store_true", help="show what the processes print meanwhile")
     parser.add_argument("--data", metavar="FOLDER", help="where everything is kept (default: var)")
+    parser.add_argument("--simple", action="store_true", help="without Redis: jobs run in the web process")
     given = parser.parse_args(arguments)
     files, missing = expand(given.files, here)
     data = here / given.data if given.data else root / "var"
-    return Options(tuple(files), tuple(missing), given.once, given.verify, given.ask, given.verbose, data.resolve())
+    return Options(
+        tuple(files),
+        tuple(missing),
+        given.once,
+        given.verify,
+        given.ask,
+        given.verbose,
+        data.resolve(),
+        given.simple,
+    )
 
 
 def expand(names: list[str], here: Path) -> tuple[list[Path], list[Missing]]:

@@ -19,7 +19,7 @@ from rich.console import Console
 from deploy.launcher import environment, ingest, preflight, procfile, report
 from deploy.launcher.arguments import Options
 from deploy.launcher.broker import Broker
-from deploy.launcher.crew import RELEASE, Crew
+from deploy.launcher.crew import RELEASE, WEB, Crew
 from deploy.launcher.errors import CannotStart, Interrupted, PortTaken, ProcessEnded
 from deploy.launcher.instance import Instance
 from deploy.launcher.output import Output
@@ -70,12 +70,17 @@ class Launch:
 
     def _start(self, instance: Instance, wanted: int) -> Site:
         variables = self._variables(self._port(wanted))
-        if not (variables.get("REDIS_URL") or variables.get("REDIS_HOST")):
-            variables["REDIS_URL"] = self._start_redis(instance)
+        if self._options.simple:
+            variables["USE_JOB_QUEUE"] = "false"
         settings = _settings_of(variables)
+        if settings.use_job_queue and not (variables.get("REDIS_URL") or variables.get("REDIS_HOST")):
+            variables["REDIS_URL"] = self._start_redis(instance)
+            settings = _settings_of(variables)
         self._grace = settings.shutdown_grace
         preflight.check(settings)
         commands = procfile.read(self._root / "Procfile")
+        if not settings.use_job_queue:
+            commands = {name: command for name, command in commands.items() if name in (RELEASE, WEB)}
         self._output.loud = self._options.verbose or not (self._options.once or self._options.files)
         self._console.print(f"Starting {', '.join(name for name in commands if name != RELEASE)}.", style="dim")
         self._crew = Crew(self._root, self._logs, self._output, variables, self._processes)

@@ -14,12 +14,14 @@ LIMIT = timedelta(seconds=10)
 
 
 def check(settings: Settings) -> None:
-    """Ask Redis, the database and the storage. Raises CannotStart naming the first variable that leads nowhere."""
+    """Ask Redis, where it is used, the database and the storage. Raises CannotStart naming what leads nowhere first."""
     probes: dict[str, Callable[[Settings], None]] = {
         "REDIS_URL": _ask_redis,
         "DATABASE_URL": _ask_database,
         "STORAGE_URL": _ask_storage,
     }
+    if not settings.use_job_queue:
+        del probes["REDIS_URL"]
     for variable, probe in probes.items():
         reason = _reason(probe, settings)
         if reason is not None:

@@ -92,14 +92,15 @@ class Breakers:
         limits = self._settings
         with translate_errors():
             state, _, wait_ms = script("breaker")(
-                self._client(), keys.PREFIX, _name(lane, provider), what, limits.breaker_failures,
+                self._client(), keys.PREFIX, name_of(lane, provider), what, limits.breaker_failures,
                 _ms(limits.breaker_window), _ms(limits.breaker_open_for), _ms(limits.breaker_longest), _ms(asked),
                 reason[:LONGEST_REASON],
             )  # fmt: skip
         return Verdict(state.decode(), timedelta(milliseconds=wait_ms))
 
 
-def _name(lane: str, provider: str) -> str:
+def name_of(lane: str, provider: str) -> str:
+    """The name of a breaker. Raises NotFound for an unknown lane and for what is no provider."""
     if lane not in lanes.CONCURRENCY:
         raise NotFound(f"there is no lane {lane!r}; declared are {', '.join(sorted(lanes.CONCURRENCY))}")
     if not PROVIDER.fullmatch(provider):

@@ -39,13 +39,19 @@ class Checkpoints:
 
         Raises BrokerUnavailable.
         """
-        try:
-            text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise Permanent(f"the checkpoint is no JSON: {error}") from None
-        if len(text) > LARGEST:
-            raise Permanent("the checkpoint is over 256 KiB: store the data and keep its key in the checkpoint")
+        text = as_text(data)
         about = (self._job_id, self._execution_id, int(KEPT.total_seconds()))
         with translate_errors():
             word: bytes = script("checkpoint")(self._fleet.redis, keys.PREFIX, *about, text)
         return word == b"ok"
+
+
+def as_text(data: Any) -> str:
+    """A checkpoint as JSON. Raises Permanent for what is no JSON or too large."""
+    try:
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Permanent(f"the checkpoint is no JSON: {error}") from None
+    if len(text) > LARGEST:
+        raise Permanent("the checkpoint is over 256 KiB: store the data and keep its key in the checkpoint")
+    return text

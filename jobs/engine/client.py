@@ -117,11 +117,15 @@ class Client:
 
     def _known(self, new: NewJob, code: int, job_id: str) -> JobView:
         if code == EXISTS and new.digests:
-            with translate_errors():
-                stored: Any = self._fleet.redis.hget(f"{PREFIX}:job:{job_id}", "digest")
-            if stored is not None and stored.decode() not in new.digests:
+            stored = self._stored_digest(job_id)
+            if stored is not None and stored not in new.digests:
                 raise IdempotencyConflict("this idempotency key was used before with another payload")
         known = self._fleet.jobs.get(job_id)
         if known.tenant != new.head.view.tenant:
             raise IdempotencyConflict("this job id is taken")
         return known
+
+    def _stored_digest(self, job_id: str) -> str | None:
+        with translate_errors():
+            stored: Any = self._fleet.redis.hget(f"{PREFIX}:job:{job_id}", "digest")
+        return None if stored is None else stored.decode()

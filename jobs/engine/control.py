@@ -117,7 +117,7 @@ class Jobs:
         Raises NotFound, ValueError for an id that is none, BrokerUnavailable.
         """
         self.get(job_id, tenant)
-        start = "-" if after is None else f"({_line_id(after)}"
+        start = "-" if after is None else f"({line_id(after)}"
         with translate_errors():
             lines: Any = self._fleet.redis.xrange(keys.log(job_id), min=start, count=MOST_LINES)
         return [views.of_line(line_id, fields) for line_id, fields in lines]
@@ -191,7 +191,8 @@ def _result(fields: Mapping[bytes, bytes]) -> Any:
         return None
 
 
-def _line_id(text: str) -> str:
+def line_id(text: str) -> str:
+    """A line's id that somebody sent us. Raises ValueError for what is none."""
     parts = text.split("-")
     if not (1 <= len(parts) <= 2 and all(part.isdigit() and len(part) < 19 for part in parts)):
         raise ValueError(f"{text!r} is no line id")

@@ -53,6 +53,10 @@ class BrokerUnavailable(FleetError):
         self.retry_after = retry_after
 
 
+class NeedsRedis(FleetError):
+    """Without Redis (`USE_JOB_QUEUE=false`) there is no such thing."""
+
+
 class NotFound(FleetError):
     """No such thing, or it belongs to somebody else."""
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.engine import envelope, foreign, outcome, payloads, registry
-from jobs.engine.checkpoints import Checkpoints
 from jobs.engine.context import Context, Reporter
 from jobs.engine.envelope import PERFORM, Call, Envelope
 from jobs.engine.errors import CircuitOpen, Interrupted, Untrusted
@@ -93,7 +92,7 @@ def _call(job_type: JobType[Any], policy: Policy, sealed: Envelope, run: Run, fl
         correlation_id=sealed.correlation_id,
         settings=fleet.settings,
         reporter=reporter,
-        checkpoints=Checkpoints(fleet, run.job_id, run.execution_id),
+        checkpoints=fleet.checkpoints(run.job_id, run.execution_id),
         providers=Providers(fleet.breakers, policy.lane),
         timeout_seconds=run.timeout,
         carried=sealed.carried,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,15 +15,18 @@ import structlog
 
 from jobs.engine import broker, lanes, limits, registry
 from jobs.engine.breakers import Breakers
+from jobs.engine.census import Census, RedisCensus
+from jobs.engine.checkpoints import Checkpoints
 from jobs.engine.client import Client
 from jobs.engine.control import Jobs
 from jobs.engine.dead_letters import DeadLetters
 from jobs.engine.envelope import Keys
 from jobs.engine.errors import BrokerUnavailable, FleetError
-from jobs.engine.events import EventLog
+from jobs.engine.events import EventLog, Events
 from jobs.engine.job_types import JobType, Options
 from jobs.engine.keys import PREFIX
 from jobs.engine.middleware import Chain
+from jobs.engine.notes import Notes, RedisNotes
 from jobs.engine.pauses import Pauses
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Policy
@@ -37,11 +41,15 @@ if TYPE_CHECKING:
     from jobs.engine.ledger.book import Ledger
 
 LOOK_AGAIN = timedelta(seconds=0.5)
+HURRY = timedelta(seconds=0.3)
 _current: list[Fleet] = []
 
 
 class Fleet:
     """One fleet as this process sees it; nothing is connected before the first use."""
+
+    has_broker = True
+    """Whether there is a Redis: without one, jobs run in pools of the web processes."""
 
     def __init__(self, settings: Settings) -> None:
         if settings.rq_key_prefix != PREFIX:
@@ -50,7 +58,7 @@ class Fleet:
         self.keys = Keys(settings)
         self._policies: dict[str, tuple[JobType[Any], Policy]] = {}
         self.client = Client(self)
-        self.jobs = Jobs(self)
+        self.jobs: Jobs = Jobs(self)
         self.pauses = Pauses(self)
         self.breakers = Breakers(settings, lambda: self.redis)
         self.statistics = Statistics(lambda: self.redis)
@@ -78,7 +86,7 @@ class Fleet:
         return Ledger(self)
 
     @cached_property
-    def events(self) -> EventLog:
+    def events(self) -> Events:
         """The event streams of this fleet."""
         return EventLog(self.settings, self.redis)
 
@@ -92,6 +100,26 @@ class Fleet:
         """The gates of each lane that has rate windows, as the scripts read them. Raises InvalidSettings."""
         found = lanes.windows(self.settings)
         return {lane: " ".join(window.gate(lane) for window in windows) for lane, windows in found.items()}
+
+    @cached_property
+    def notes(self) -> Notes:
+        """Short-lived words that all web processes share."""
+        return RedisNotes(self.redis)
+
+    @cached_property
+    def hurried_notes(self) -> Notes:
+        """The same notes, waited for less long: for what is asked on every request."""
+        return RedisNotes(broker.connect(self.settings, socket_timeout=HURRY, purpose="notes"))
+
+    @cached_property
+    def census(self) -> Census:
+        """Who is at work, and how many jobs are where."""
+        return RedisCensus(self.redis)
+
+    @property
+    def checkpoints(self) -> Callable[[str, str], Checkpoints]:
+        """The checkpoint of a run, by its job's id and its own."""
+        return partial(Checkpoints, self)
 
     @property
     def gated_types(self) -> frozenset[str]:
@@ -154,9 +182,16 @@ class Fleet:
 
 def connect(settings: Settings) -> Fleet:
     """The fleet of these settings, which `job_type.enqueue(...)` uses from now on in this process."""
-    fleet = Fleet(settings)
+    fleet = Fleet(settings) if settings.use_job_queue else _local(settings)
     _current[:] = [fleet]
     return fleet
+
+
+def _local(settings: Settings) -> Fleet:
+    """Imported only where it is used: processes beside Redis need no SQL."""
+    from jobs.engine.local.fleet import LocalFleet
+
+    return LocalFleet(settings)
 
 
 def current_fleet() -> Fleet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.engine import keys, lanes
@@ -25,32 +25,35 @@ class Pauses:
 
     def pause(self, *whats: str) -> list[str]:
         """Begin no further jobs of these; what runs goes on. All that is paused now. Raises as `resume` does."""
-        return self._change("sadd", whats)
+        return self._change("sadd", _checked(whats))
 
     def resume(self, *whats: str) -> list[str]:
         """Go on with these; workers are woken. All that is still paused.
 
         Raises NotFound for a lane that is not declared or what is none of these; BrokerUnavailable.
         """
-        return self._change("srem", whats)
+        return self._change("srem", _checked(whats))
 
     def all(self) -> list[str]:
         """All that is paused. Raises BrokerUnavailable."""
         return self._change("", ())
 
-    def _change(self, command: str, whats: Iterable[str]) -> list[str]:
-        wanted = [_checked(what) for what in whats]
+    def _change(self, command: str, whats: Sequence[str]) -> list[str]:
         with translate_errors(), self._fleet.redis.pipeline() as pipe:
-            if wanted:
-                getattr(pipe, command)(keys.PAUSED, *wanted)
+            if whats:
+                getattr(pipe, command)(keys.PAUSED, *whats)
             pipe.smembers(keys.PAUSED)
-            if wanted:
+            if whats:
                 pipe.publish(keys.FILED, "pauses")
             replies: list[Any] = pipe.execute()
-        return sorted(member.decode("utf-8", "replace") for member in replies[1 if wanted else 0])
+        return sorted(member.decode("utf-8", "replace") for member in replies[1 if whats else 0])
 
 
-def _checked(what: str) -> str:
+def _checked(whats: Iterable[str]) -> list[str]:
+    return [_one_checked(what) for what in whats]
+
+
+def _one_checked(what: str) -> str:
     written = WHAT.fullmatch(what)
     if written is None:
         raise NotFound(f"write queue:NAME, lane:NAME, worker:NAME or schedule:NAME, not {what!r}")

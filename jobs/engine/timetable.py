@@ -84,7 +84,7 @@ class Schedules:
 
         Raises NotFound, Conflict where runs must not overlap and one is under way, BrokerUnavailable.
         """
-        job_type, schedule = _periodic(name)
+        job_type, schedule = periodic_type(name)
         entry, client = entry_id(name), self._fleet.redis
         run = self._fleet.client.prepare(job_type, [{}], options={"job_id": f"{entry}-now-{uuid4().hex[:12]}"})[0]
 
@@ -127,7 +127,8 @@ class Schedules:
         return [view for view in views if view is not None]
 
 
-def _periodic(name: str) -> tuple[JobType[Any], Periodic]:
+def periodic_type(name: str) -> tuple[JobType[Any], Periodic]:
+    """The type of that name and its schedule. Raises NotFound."""
     try:
         job_type = registry.get(name)
     except UnknownJob as error:

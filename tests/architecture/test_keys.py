@@ -58,7 +58,7 @@ def busy_fleet(fleet: Fleet, settings: Settings, spawn: Any, spawn_worker: Any, 
     wait_until(lambda: fleet.redis.exists(names.SCHEDULERS))
     wait_until(lambda: fleet.workflows.get(flow.id).node("step-2").status == "completed")
     wait_until(lambda: fleet.jobs.get(holder.id).status == "started")
-    sessions.use_ticket(settings, fleet.redis, sessions.make_ticket(settings))
+    sessions.use_ticket(settings, fleet.notes, sessions.make_ticket(settings))
     return fleet.redis
 
 

@@ -13,7 +13,6 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from flask import redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from jobs.engine.broker import translate_errors
 from webapp import sessions
 from webapp.errors import Problem
 from webapp.principal import OPERATORS, Principal
@@ -43,15 +42,14 @@ def login() -> ResponseReturnValue:
     if not sessions.csrf_passes():
         raise Problem(403, "The form is too old; open the login page again.")
     target = _target(request.form.get("next", ""))
-    keys = _counters()
-    if wait := _locked_for(keys):
+    counters = _counters()
+    if wait := _locked_for(counters):
         minutes = max(1, round(wait.total_seconds() / 60))
         text = f"Too many tries. Wait {minutes} minutes, then try again."
         return _form(target, text), 429, {"Retry-After": str(int(wait.total_seconds()))}
     if not _right(request.form.get("username", ""), request.form.get("password", "")):
         return _form(target, "That name or password is not right."), 403
-    with translate_errors():
-        fleet().redis.delete(*keys)
+    fleet().notes.forget(*counters)
     sessions.sign_in(Principal(settings().admin_username, OPERATORS, frozenset({"admin"}), frozenset({"operator"})))
     return redirect(target, 303)
 
@@ -73,8 +71,7 @@ def _target(wanted: str) -> str:
 
 
 def _counters() -> list[str]:
-    prefix = f"{settings().rq_key_prefix}:web:login"
-    return [f"{prefix}:address:{_network(request.remote_addr)}", f"{prefix}:account"]
+    return [f"login:address:{_network(request.remote_addr)}", "login:account"]
 
 
 def _network(address: str | None) -> str:
@@ -86,17 +83,10 @@ def _network(address: str | None) -> str:
     return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _locked_for(keys: list[str]) -> timedelta | None:
+def _locked_for(counters: list[str]) -> timedelta | None:
     """How long to wait if this try is one too many. It counts before it is judged, so tries side by side count too."""
-    with translate_errors(), fleet().redis.pipeline() as pipe:
-        for key in keys:
-            pipe.incr(key)
-            pipe.expire(key, WINDOW, nx=True)
-            pipe.ttl(key)
-        answers = pipe.execute()
-    tries = zip(answers[::3], answers[2::3], (TRIES_PER_ADDRESS, TRIES_PER_ACCOUNT), strict=True)
-    waits = [max(1, ttl) for count, ttl, most in tries if count > most]
-    return timedelta(seconds=max(waits)) if waits else None
+    tries = zip(fleet().notes.count(counters, WINDOW), (TRIES_PER_ADDRESS, TRIES_PER_ACCOUNT), strict=True)
+    return max((count.left for count, most in tries if count.number > most), default=None)
 
 
 def _right(username: str, password: str) -> bool:

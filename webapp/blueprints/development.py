@@ -16,7 +16,7 @@ def sign_in() -> ResponseReturnValue:
     """Sign in with `?ticket=` and go to the page; a forged, used or old ticket is 403 for whoever is not signed in."""
     settings, fleet = current_app.extensions["settings"], current_app.extensions["fleet"]
     try:
-        principal = sessions.use_ticket(settings, fleet.redis, request.args.get("ticket", ""))
+        principal = sessions.use_ticket(settings, fleet.notes, request.args.get("ticket", ""))
     except sessions.InvalidTicket as error:
         if sessions.signed_in() is not None:
             return redirect("/", 303)

@@ -13,7 +13,6 @@ from jobs.engine import BrokerUnavailable
 from webapp.health import Checks, storage_check
 from webapp.schemas import Alive, Health, JobQueueHealth, Readiness
 from webapp.services import fleet, settings
-from webapp.workforce import at_work
 
 UNREADY: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
     503: {
@@ -28,12 +27,9 @@ bp = APIBlueprint("health", __name__, tag="Health")
 @bp.record
 def _prepare(state: BlueprintSetupState) -> None:
     parts = state.app.extensions
-    checks = {
-        "redis": parts["fleet"].ping,
-        "database": parts["database"].ping,
-        "storage": storage_check(parts["storage"].write),
-    }
-    parts["checks"] = Checks(checks)
+    broker = {"redis": parts["fleet"].ping} if parts["fleet"].has_broker else {}
+    others = {"database": parts["database"].ping, "storage": storage_check(parts["storage"].write)}
+    parts["checks"] = Checks(broker | others)
 
 
 @bp.after_request
@@ -57,7 +53,8 @@ def healthz() -> Any:
 def readyz() -> Any:
     """Redis, the database and the storage answer within two seconds: 200, else 503 with what is wrong.
 
-    Without a worker it is "degraded" and still 200: requests are served, and jobs wait.
+    With USE_JOB_QUEUE=false there is no Redis to ask. Without a worker it is "degraded" and still 200: requests are
+    served, and jobs wait.
     """
     verdicts = current_app.extensions["checks"].run()
     if any(verdict != "ok" for verdict in verdicts.values()):
@@ -70,7 +67,8 @@ def readyz() -> Any:
 def health() -> Any:
     """How the application is: "degraded" while Redis is away or no worker is alive."""
     state = _state()
-    queue = JobQueueHealth(enabled=True, redis=state["workers"] is not None)
+    has_broker = fleet().has_broker
+    queue = JobQueueHealth(enabled=has_broker, redis=has_broker and state["workers"] is not None)
     return Health(timestamp=datetime.now(UTC), jobQueue=queue, **state)
 
 
@@ -85,7 +83,7 @@ def _breakers() -> dict[str, str] | None:
 def _state() -> dict[str, Any]:
     """The status and who is at work; nobody knows that while Redis is away."""
     try:
-        found = at_work(fleet())
+        found = fleet().census.at_work()
     except BrokerUnavailable:
         return {"status": "degraded", "workers": None, "schedulers": None}
     status = "ok" if found.workers else "degraded"

@@ -54,7 +54,7 @@ class EventsQuery(Out):
 @bp.output(Ticket, status_code=201)
 def ticket() -> Any:
     """A ticket that opens one WebSocket in the caller's name, so that no token is part of a URL."""
-    word = tickets.issue(fleet().redis, settings().rq_key_prefix, current_user(), _signed_in_until())
+    word = tickets.issue(fleet().notes, current_user(), _signed_in_until())
     return Ticket(ticket=word, expires_at=datetime.now(UTC) + tickets.LIFETIME), 201
 
 
@@ -117,7 +117,7 @@ def _configure(state: BlueprintSetupState) -> None:
 def _socket_caller() -> tuple[Principal, datetime]:
     """By ticket, by token, by header, or by the session when the page that asks is ours."""
     if word := request.args.get("ticket"):
-        redeemed = tickets.redeem(fleet().redis, settings().rq_key_prefix, word)
+        redeemed = tickets.redeem(fleet().notes, word)
         if redeemed is None:
             raise Problem(401, "The ticket is unknown, used or older than 30 seconds.")
         return redeemed

@@ -13,7 +13,7 @@ from typing import Any
 from simple_websocket import ConnectionClosed, Server  # type: ignore[import-untyped]
 
 from jobs.engine import BrokerUnavailable
-from jobs.engine.events import EventLog, Subscription
+from jobs.engine.events import Events, Subscription
 from webapp.live.connections import connections
 from webapp.live.topics import BadRequest, event_id_of, topic_of
 from webapp.principal import Principal
@@ -37,7 +37,7 @@ class LiveSocket:
     def __init__(
         self,
         server: Server,
-        events: EventLog,
+        events: Events,
         principal: Principal,
         until: datetime,
         slowest_send: timedelta = SLOWEST_SEND,

@@ -7,15 +7,13 @@ import json
 import secrets
 from datetime import UTC, datetime, timedelta
 
-from redis import Redis
-
-from jobs.engine.broker import translate_errors
+from jobs.engine.notes import Notes
 from webapp.principal import Principal
 
 LIFETIME = timedelta(seconds=30)
 
 
-def issue(redis: Redis, prefix: str, principal: Principal, until: datetime) -> str:
+def issue(notes: Notes, principal: Principal, until: datetime) -> str:
     """A ticket that opens one connection as `principal`, to be closed at `until`. Raises BrokerUnavailable."""
     ticket = secrets.token_urlsafe(32)
     held = {
@@ -26,15 +24,13 @@ def issue(redis: Redis, prefix: str, principal: Principal, until: datetime) -> s
         "until": until.timestamp(),
         "sign_in": principal.sign_in,
     }
-    with translate_errors():
-        redis.set(_key(prefix, ticket), json.dumps(held), ex=LIFETIME)
+    notes.put(_note(ticket), json.dumps(held).encode(), LIFETIME)
     return ticket
 
 
-def redeem(redis: Redis, prefix: str, ticket: str) -> tuple[Principal, datetime] | None:
+def redeem(notes: Notes, ticket: str) -> tuple[Principal, datetime] | None:
     """Whose ticket it is and until when, once; None for an unknown, used or old one. Raises BrokerUnavailable."""
-    with translate_errors():
-        held = redis.getdel(_key(prefix, ticket))
+    held = notes.take(_note(ticket))
     if not held:
         return None
     values = json.loads(held)
@@ -43,5 +39,5 @@ def redeem(redis: Redis, prefix: str, ticket: str) -> tuple[Principal, datetime]
     return Principal(values["subject"], values["tenant"], scopes, roles, until, values["sign_in"]), until
 
 
-def _key(prefix: str, ticket: str) -> str:
-    return f"{prefix}:web:ws-ticket:{hashlib.sha256(ticket.encode()).hexdigest()}"
+def _note(ticket: str) -> str:
+    return f"ws-ticket:{hashlib.sha256(ticket.encode()).hexdigest()}"

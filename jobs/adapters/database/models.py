@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from jobs.adapters.database.columns import Instant, Json, Prose, now
 from jobs.engine.ledger import table as ledger
+from jobs.engine.local import tables as local
 
 Id = String(32)
 Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -134,5 +135,5 @@ class IdempotentRequest(Model):
     created_at: Mapped[datetime] = mapped_column(Instant, default=now, index=True)
 
 
-for _each in (ledger.JOBS, ledger.VALUES):
+for _each in (ledger.JOBS, ledger.VALUES, *local.metadata.sorted_tables):
     _each.to_metadata(Model.metadata)

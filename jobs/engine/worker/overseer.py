@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import structlog
 
@@ -17,7 +17,6 @@ from jobs.engine.worker.leasing import Renewal
 from jobs.engine.worker.parking import Parking
 from jobs.engine.worker.pool import ChildPool
 from jobs.engine.worker.running import Running
-from jobs.engine.worker.settling import Settler
 
 KILL_AFTER_ASKING = timedelta(seconds=2)
 EVERYTHING = "*"
@@ -35,10 +34,17 @@ class Wish(NamedTuple):
     how: How
 
 
+class Settles(Protocol):
+    """Who writes how runs ended."""
+
+    def add(self, running: Running, outcome: Outcome) -> None:
+        """A run has ended."""
+
+
 class Overseer:
     """Knows why a child is killed, and so what its run's outcome is."""
 
-    def __init__(self, pool: ChildPool, settler: Settler, cancel_grace: timedelta) -> None:
+    def __init__(self, pool: ChildPool, settler: Settles, cancel_grace: timedelta) -> None:
         self._pool, self._settler, self._cancel_grace = pool, settler, cancel_grace
         self._lock = threading.Lock()
         self._lost: set[str] = set()

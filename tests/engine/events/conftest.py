@@ -10,9 +10,16 @@ import pytest
 import redis
 
 from jobs.engine import broker
-from jobs.engine.events import Event, EventLog, Subscription
+from jobs.engine.database import Database
+from jobs.engine.events import Event, EventLog, Events, Subscription
+from jobs.engine.local import news
+from jobs.engine.local.events import LocalEvents
+from jobs.engine.local.tables import metadata
 from jobs.settings import Settings
 from tests.conftest import RedisServer
+from tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 TOPIC = "job:abc"
 GUARD = 30.0
@@ -27,6 +34,22 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
 @pytest.fixture
 def log(settings: Settings, client: redis.Redis) -> EventLog:
     return EventLog(settings, client)
+
+
+@pytest.fixture(params=["redis", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def any_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Events]:
+    """An event log in Redis, and without one in each database: the same promises hold."""
+    if request.param == "redis":
+        yield request.getfixturevalue("log")
+        return
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    database = Database(url)
+    if request.param == "sqlite":
+        metadata.create_all(database.engine.execution_options(rq_fleet_writes="NORMAL"))
+    yield LocalEvents(database, news.of(database))
+    database.close()
 
 
 @pytest.fixture
@@ -45,7 +68,7 @@ def own_log(own_server: RedisServer) -> Iterator[EventLog]:
         yield EventLog(settings, client)
 
 
-def publish(log: EventLog, *numbers: int, topic: str = TOPIC, tenant: str | None = "acme") -> list[str]:
+def publish(log: Events, *numbers: int, topic: str = TOPIC, tenant: str | None = "acme") -> list[str]:
     return [log.publish(topic, "job:progress", {"n": number}, tenant=tenant) for number in numbers]
 
 

@@ -11,50 +11,50 @@ import pytest
 import redis
 
 from jobs.engine import broker
-from jobs.engine.events import Event, EventLog, stream_suffix
+from jobs.engine.events import Event, EventLog, Events, stream_suffix
 from jobs.settings import Settings
 from tests.conftest import ROOT, RedisServer, free_port, wait_until
 from tests.engine.events.conftest import GUARD, TOPIC, numbers, publish, pubsub_connections, take
 from tests.engine.redis_servers import make_certificates, running, tls_binary
 
 
-def test_a_subscription_begins_with_the_call_and_not_with_the_first_get(log: EventLog) -> None:
-    publish(log, 1)
-    with log.subscribe([TOPIC], tenant="acme") as subscription:
-        publish(log, 2)
+def test_a_subscription_begins_with_the_call_and_not_with_the_first_get(any_log: Events) -> None:
+    publish(any_log, 1)
+    with any_log.subscribe([TOPIC], tenant="acme") as subscription:
+        publish(any_log, 2)
         assert numbers(take(subscription, 1)) == [2]
-        publish(log, 3)
+        publish(any_log, 3)
         assert numbers(take(subscription, 1)) == [3]
         assert subscription.get(0.05) is None
 
 
-def test_a_client_that_was_away_resumes_from_the_last_id_it_saw(log: EventLog) -> None:
-    ids = publish(log, *range(400))
-    with log.subscribe([TOPIC], tenant="acme", after={TOPIC: ids[49]}) as subscription:
-        publish(log, *range(400, 450))
+def test_a_client_that_was_away_resumes_from_the_last_id_it_saw(any_log: Events) -> None:
+    ids = publish(any_log, *range(400))
+    with any_log.subscribe([TOPIC], tenant="acme", after={TOPIC: ids[49]}) as subscription:
+        publish(any_log, *range(400, 450))
         assert numbers(take(subscription, 400)) == list(range(50, 450))
         assert subscription.get(0.05) is None
 
 
-def test_everything_kept_is_replayed_from_0(log: EventLog) -> None:
-    publish(log, 1, 2)
-    with log.subscribe([TOPIC], tenant="acme", after={TOPIC: "0"}) as subscription:
+def test_everything_kept_is_replayed_from_0(any_log: Events) -> None:
+    publish(any_log, 1, 2)
+    with any_log.subscribe([TOPIC], tenant="acme", after={TOPIC: "0"}) as subscription:
         assert numbers(take(subscription, 2)) == [1, 2]
 
 
-def test_topics_are_added_and_removed_while_a_reader_waits(log: EventLog) -> None:
-    publish(log, 1, topic="job:later")
+def test_topics_are_added_and_removed_while_a_reader_waits(any_log: Events) -> None:
+    publish(any_log, 1, topic="job:later")
     got: list[Event | None] = []
-    with log.subscribe([], tenant="acme") as subscription:
+    with any_log.subscribe([], tenant="acme") as subscription:
         reader = threading.Thread(target=lambda: got.append(subscription.get(GUARD)))
         reader.start()
         subscription.add("job:later", after="0")
         reader.join(GUARD)
         assert numbers([event for event in got if event]) == [1]
         subscription.remove("job:later")
-        publish(log, 2, topic="job:later")
+        publish(any_log, 2, topic="job:later")
         subscription.add("job:other")
-        publish(log, 3, topic="job:other")
+        publish(any_log, 3, topic="job:other")
         assert numbers(take(subscription, 1)) == [3]
         subscription.add("job:later", after="0")
         assert numbers(take(subscription, 2)) == [1, 2]
@@ -73,20 +73,20 @@ def test_a_waiting_reader_hears_of_a_new_topic_at_once(log: EventLog, client: re
     assert not reader.is_alive()
 
 
-def test_nothing_of_a_removed_topic_comes_any_more(log: EventLog) -> None:
-    publish(log, 1, 2, 3)
-    with log.subscribe([TOPIC], tenant="acme", after={TOPIC: "0"}) as subscription:
+def test_nothing_of_a_removed_topic_comes_any_more(any_log: Events) -> None:
+    publish(any_log, 1, 2, 3)
+    with any_log.subscribe([TOPIC], tenant="acme", after={TOPIC: "0"}) as subscription:
         assert numbers(take(subscription, 1)) == [1]
         subscription.remove(TOPIC)
         assert subscription.get(0.05) is None
         subscription.remove(TOPIC)
 
 
-def test_a_topic_that_is_left_and_followed_anew_is_replayed_in_order(log: EventLog) -> None:
-    with log.subscribe([TOPIC], tenant="acme") as subscription:
-        publish(log, 0)
+def test_a_topic_that_is_left_and_followed_anew_is_replayed_in_order(any_log: Events) -> None:
+    with any_log.subscribe([TOPIC], tenant="acme") as subscription:
+        publish(any_log, 0)
         take(subscription, 1)
-        publish(log, 1, 2, 3)
+        publish(any_log, 1, 2, 3)
         subscription.remove(TOPIC)
         assert subscription.get(0) is None
         subscription.add(TOPIC, after="0")
@@ -186,8 +186,8 @@ def test_one_connection_serves_all_topics_of_a_subscription(log: EventLog, clien
 
 
 @pytest.mark.parametrize("call", ["subscribe", "add"])
-def test_a_subscription_is_bounded(log: EventLog, call: str) -> None:
+def test_a_subscription_is_bounded(any_log: Events, call: str) -> None:
     topics = [f"job:{number}" for number in range(1001)]
     first = topics if call == "subscribe" else topics[:1000]
-    with pytest.raises(ValueError, match="1000"), log.subscribe(first, tenant="acme") as subscription:
+    with pytest.raises(ValueError, match="1000"), any_log.subscribe(first, tenant="acme") as subscription:
         subscription.add(topics[-1])
