@@ -15,7 +15,7 @@ import redis
 SCRIPTS = ("evalsha", "eval", "fcall")
 LINE = re.compile(rb'^\+[0-9.]+ \[\d+ ([^\]]+)\] "([^"]*)"(?: "((?:[^"\\]|\\.)*)")?')
 PURPOSES: Sequence[tuple[str, str]] = (
-    ("lease and fence", r"fleet:leases|fleet:lease-reply"),
+    ("lease and fence", r"fleet:leases|fleet:lease-reply|fleet:batch"),
     ("execution records", r"wip:|execution:|executions:|worker:.*:executions"),
     ("events", r"events:|event-clock"),
     ("result and retention", r"results:|finished:|fleet:ended|fleet:log:|fleet:follow-ups"),

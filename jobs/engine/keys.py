@@ -11,6 +11,7 @@ PREFIX = RQ_KEY_PREFIX
 FLEET = f"{PREFIX}:fleet"
 
 LEASES = f"{FLEET}:leases"
+BATCHES = f"{FLEET}:batches"
 WORKERS = f"{FLEET}:workers"
 REAPER = f"{FLEET}:reaper"
 FOLLOW_UPS = f"{FLEET}:follow-ups"

@@ -105,7 +105,7 @@ def test_jobs_that_were_handed_out_together_do_not_begin_behind_one_that_runs(
     until_told(folder, 2, name="held")
     fleet.pauses.pause(what)
     (folder / "held.go").touch()
-    wait_until(lambda: fleet.redis.zcard(keys.LEASES) == 0)
+    wait_until(lambda: not fleet.redis.exists(keys.LEASES, keys.BATCHES))
     begun = told(folder, "held")
     assert {job.id for job in held if fleet.jobs.get(job.id).status == "queued"} == {job.id for job in held} - {*begun}
     fleet.pauses.resume(what)

@@ -59,9 +59,7 @@ class Protocol(Clients, Workers, Strangers):
             self.tell(host, lost=False)
             host.asked = None
         self.redis_is_as_the_model_says()
-        if self.before.leases:
-            self.client.zadd(keys.LEASES, dict.fromkeys(self.before.leases, PAST))
-        self.reap(set(self.before.leases))
+        self.reap(self.let_pass(set(self.before.leases)))
         self.redis_is_as_the_model_says()
 
     def _turn(self) -> bool:

@@ -1,9 +1,10 @@
 -- Keep what a run has reached, so that its next run can go on from there. No allow-oom: a full Redis refuses it.
 -- ARGV: prefix, id, execution ('' is not checked against a lease), seconds to keep, checkpoint (JSON).
 -- Returns ok, missing for a job that is gone, or stale for a run whose lease is gone.
+--include lib_leases
 local P, id, execution = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. ':job:' .. id
-if execution ~= '' and not redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) then
+if execution ~= '' and not is_leased(P, id, execution) then
   return 'stale'
 end
 if redis.call('EXISTS', key) == 0 then

@@ -5,6 +5,7 @@
 -- know of its end yet), or the state that forbids it.
 --include lib_events
 --include lib_dead_letters
+--include lib_leases
 local P, id, execution = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. ':job:' .. id
 local head = redis.pcall('HMGET', key, 'status', 'quarantined', 'settled', 'topics', 'type', 'origin', 'attempts', 'execution',
@@ -25,7 +26,7 @@ end
 if execution ~= '' and (head[3] or '') ~= execution then
   return 'changed'
 end
-if redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. (head[8] or '')) then
+if is_leased(P, id, head[8] or '') then
   return 'started'
 end
 if redis.call('EXISTS', key .. ':dependents') == 1 then

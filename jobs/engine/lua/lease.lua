@@ -11,7 +11,8 @@
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
 --          more until it runs nothing, for a job that has to run alone, when (ms) the next rate window opens before which
 --          somebody waits or 0, paused lanes (with commas)}, a job being {id, execution, queue, lane, hash fields in FIELDS' order,
---          then the times for its callbacks where a plain RQ job has any}.
+--          then the times for its callbacks where a plain RQ job has any, 1 if it is leased in a batch}.
+-- Of tiny types what this call hands out is one batch, with one lease; what else a start writes waits (lib_leases).
 --include lib_batch
 --include lib_breakers
 --include lib_events
@@ -37,8 +38,9 @@ local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 -- Redis writes numbers out slowly: what is sent with each job is a text.
 local lease_until, wip_until = string.format('%d', ms + lease_ms), string.format('%d', seconds + horizon)
-local memory_key, leases = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases'
+local memory_key, leases, batches = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases', P .. ':fleet:batches'
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {cjson.encode(request)}, false, false
+local letters, has_batch = {}, false
 local windows, puts_aside, overflowed = windows_of(declared.windows), false, {}
 
 -- Whether workers died while they ran this job.
@@ -55,24 +57,7 @@ local function told(key, fields)
   return fields
 end
 
--- What this request was given before, as far as it is still this worker's.
-local function remembered()
-  local known = cjson.decode(redis.call('GET', memory_key) or '[""]')
-  if known[1] ~= request then
-    return false
-  end
-  for n = 2, #known do
-    local id, execution, queue, lane = unpack(known[n])
-    local fields = redis.pcall('HMGET', P .. ':job:' .. id, unpack(FIELDS))
-    local ours = fields[1] and fields[22] == 'started' and fields[24] == execution
-    if ours and redis.call('ZSCORE', leases, id .. ':' .. execution) then
-      alone = alone or is_suspect(fields)
-      redis.call('ZADD', leases, ms + lease_ms, id .. ':' .. execution)
-      jobs[#jobs + 1] = {id, execution, queue, lane, told(P .. ':job:' .. id, fields)}
-    end
-  end
-  return #jobs > 0
-end
+--include lib_requests
 
 local function lane_of(name)
   return name and name ~= '' and free[name] ~= nil and name or default_lane
@@ -117,34 +102,49 @@ local as_json = setmetatable({}, {__index = function(known, name)
   return known[name]
 end})
 
+-- A run with a lease of its own.
+local function show(id, queue, fields, attempt, member)
+  if fields.gates then
+    enter_gates(P, id, member, queue, fields.gates, ms)
+  end
+  later('ZADD', leases, lease_until, member)
+  later('ZADD', P .. ':wip:' .. queue, wip_until, member)
+  if fields[7] and fields[7] ~= '' then
+    local data = '{"type":' .. as_json[fields[2] or ''] .. ',"attempt":' .. attempt .. ',"job_id":"' .. id .. '"}'
+    pcall(emit, P, fields[7], 'job:started', data)
+  end
+end
+
 local function begin(id, queue, lane, key, fields)
   local execution = request .. string.format('%04x', #jobs)
-  local member = id .. ':' .. execution
   local attempt = string.format('%d', (tonumber(fields[6] or '0') or 0) + 1)
   fields[6] = attempt
-  redis.call('HSET', key, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', worker,
-    'attempts', attempt, 'execution', execution)
+  local taken = tiny[fields[2]] or SLOT
+  local is_batched = taken < SLOT and not (fields.gates or fields[9] or fields[26])
+  if is_batched then
+    redis.call('HSET', key, 'status', 'started', 'started_at', now, 'worker_name', worker, 'attempts', attempt,
+      'execution', execution)
+  else
+    redis.call('HSET', key, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', worker,
+      'attempts', attempt, 'execution', execution)
+  end
   if fields[25] and fields[25] ~= '' then
     redis.call('HSET', key, 'ended_at', '')
   end
   if fields[27] or fields[28] then
     redis.call('HDEL', key, 'filed', 'given_back')
   end
-  if fields.gates then
-    enter_gates(P, id, member, queue, fields.gates, ms)
-  end
-  later('ZADD', leases, lease_until, member)
-  later('ZADD', P .. ':wip:' .. queue, wip_until, member)
   if fields[29] then
     tell_ledger(id, fields[2], 'started', attempt, worker, now)
   end
-  if fields[7] and fields[7] ~= '' then
-    local data = '{"type":' .. as_json[fields[2] or ''] .. ',"attempt":' .. attempt .. ',"job_id":"' .. id .. '"}'
-    pcall(emit, P, fields[7], 'job:started', data)
+  if is_batched then
+    has_batch = true
+  else
+    show(id, queue, fields, attempt, id .. ':' .. execution)
   end
-  local taken = tiny[fields[2]] or SLOT
   room, free[lane] = room - taken, free[lane] - taken
-  jobs[#jobs + 1] = {id, execution, queue, lane, told(key, fields)}
+  letters[#jobs + 1] = is_batched and 'u' or '-'
+  jobs[#jobs + 1] = {id, execution, queue, lane, told(key, fields), is_batched and 1 or 0}
   memory[#memory + 1] = '["' .. id .. '","' .. execution .. '",' .. as_json[queue] .. ',' .. as_json[lane] .. ']'
 end
 
@@ -199,7 +199,7 @@ local function consider(id, queue, is_filed)
     return quarantine(P, id, queue, 'the job has no data', seconds)
   end
   -- Somebody put it back while its last run goes on: that run loses its lease, and the job waits until it is over.
-  if fields[24] and redis.call('ZSCORE', leases, id .. ':' .. fields[24]) then
+  if fields[24] and is_leased(P, id, fields[24]) then
     end_abandoned(P, redis.call('HGET', key, 'worker_name'), id, fields[24])
     redis.call('HSET', key, 'status', 'scheduled')
     redis.call('ZADD', P .. ':scheduled:' .. queue, seconds + math.ceil(lease_ms / 1000), id)
@@ -281,6 +281,7 @@ return tell_together(function()
   for _, reader in pairs(readers) do
     put_back(reader)
   end
+  remember()
   send_lines(P, ms)
   flush()
   send_to_ledger(P)
@@ -289,9 +290,6 @@ return tell_together(function()
   end
   if filed > 0 then
     redis.call('PUBLISH', P .. ':fleet:filed', filed)
-  end
-  if #jobs > 0 then
-    redis.call('SET', memory_key, '[' .. table.concat(memory, ',') .. ']', 'EX', 120)
   end
   return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
     next_look(next_due(P, windows, ms), next_trial), table.concat(paused_lanes, ',')}

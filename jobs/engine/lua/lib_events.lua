@@ -28,16 +28,23 @@ local function next_event_id(prefix)
   return event_clock.ms .. event_clock.number
 end
 
+local function push_event(key, entry, before)
+  if before then
+    return redis.pcall('RPUSH', key, before, entry)
+  end
+  return redis.pcall('RPUSH', key, entry)
+end
+
 -- Returns how long the list is. A stream of an earlier release is replaced.
-local function keep_event(key, entry)
-  local length = redis.pcall('RPUSH', key, entry)
+local function keep_event(key, entry, before)
+  local length = push_event(key, entry, before)
   if type(length) == 'number' then
     return length
   elseif redis.call('TYPE', key).ok ~= 'stream' then
     error(length, 0)
   end
   redis.call('UNLINK', key)
-  return redis.call('RPUSH', key, entry)
+  return push_event(key, entry, before)
 end
 
 -- The newest stay, and before them the id of the last one that went, so that a reader can tell what it missed.
@@ -58,8 +65,8 @@ local function tell(channel, message)
   end
 end
 
-local function emit_on(key, entry, is_start, own_kept)
-  local length = keep_event(key, entry)
+local function emit_on(key, entry, is_start, own_kept, before)
+  local length = keep_event(key, entry, before)
   if length == 1 or own_kept or not (is_start or told_to_expire[key]) then
     redis.call('EXPIRE', key, own_kept or EVENTS.kept)
     told_to_expire[key] = true
@@ -67,20 +74,25 @@ local function emit_on(key, entry, is_start, own_kept)
   if length > EVENTS.most + EVENTS.slack then
     trim_events(key)
   end
+  if before then
+    tell(key, before)
+  end
   tell(key, entry)
 end
 
 -- Returns the event's id. The list is kept for an hour from then on, that of the first topic for `own_kept` seconds if
 -- given. A start keeps no list longer: it follows `job:queued` and comes before the end. A call tells a list but once.
-local function emit(prefix, topics, name, data, own_kept)
+-- `start` is the data of a `job:started` that was not told before and goes first.
+local function emit(prefix, topics, name, data, own_kept, start)
+  local before = start and next_event_id(prefix) .. ' job:started ' .. start
   local id = next_event_id(prefix)
   local entry, is_start = id .. ' ' .. name .. ' ' .. data, name == 'job:started'
   if not topics:find(',', 1, true) then
-    emit_on(prefix .. ':events:' .. topics, entry, is_start, own_kept)
+    emit_on(prefix .. ':events:' .. topics, entry, is_start, own_kept, before)
     return id
   end
   for topic in topics:gmatch('[^,]+') do
-    emit_on(prefix .. ':events:' .. topic, entry, is_start, own_kept)
+    emit_on(prefix .. ':events:' .. topic, entry, is_start, own_kept, before)
     own_kept = nil
   end
   return id

@@ -1,8 +1,10 @@
 -- What begins and ends a run: RQ's execution records and our lease.
 --include lib_ledger
+--include lib_leases
 local function end_execution(P, worker, queue, id, execution)
   local member = id .. ':' .. execution
   redis.call('ZREM', P .. ':fleet:leases', member)
+  mark_in_batch(P, execution, '-')
   redis.call('ZREM', P .. ':wip:' .. queue, member)
   redis.call('DEL', P .. ':execution:' .. member)
   redis.call('ZREM', P .. ':executions:' .. id, execution)

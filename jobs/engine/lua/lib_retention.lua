@@ -35,6 +35,18 @@ local function letters()
   return letters_known
 end
 
+local buried = 0
+local function become_letter(run)
+  if run.keep ~= 0 then
+    -- Each has a time of its own, so that they have an order.
+    letters().bury(P, run.id, run.type, run.letter, string.format('%.6f', seconds + fraction + buried / 1000000))
+    buried = buried + 1
+  end
+  if run.letter.spent then
+    letters().count_exhausted(P, run.type, seconds)
+  end
+end
+
 -- Keep the newest `count` of a type; so many at a time, so that one settle never pays for thousands.
 local function trim(set, kind, count)
   local over = redis.call('ZCARD', set) - count

@@ -11,14 +11,14 @@ local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local OUTAGE_MS, POISON_DEATHS, AT_ONCE, FORGET_MS = 2000, 5, 100, 60000
 local DIED = 'its worker died five times, the last time while it ran nothing else'
-local leases, workers = P .. ':fleet:leases', P .. ':fleet:workers'
+local leases, batches, workers = P .. ':fleet:leases', P .. ':fleet:batches', P .. ':fleet:workers'
 
 local last = tonumber(redis.call('GET', P .. ':fleet:reaper') or '0')
 redis.call('SET', P .. ':fleet:reaper', ms)
 if ms - last > OUTAGE_MS then
-  for _, set in ipairs({leases, workers}) do
+  for _, set in ipairs({leases, batches, workers}) do
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', ms + grace)) do
-      if set == leases or redis.call('SISMEMBER', P .. ':fleet:dead', member) == 0 then
+      if set ~= workers or redis.call('SISMEMBER', P .. ':fleet:dead', member) == 0 then
         redis.call('ZADD', set, 'XX', ms + grace, member)
       end
     end
@@ -26,12 +26,12 @@ if ms - last > OUTAGE_MS then
   return {{}, {}}
 end
 
-local function reap(member)
-  local id, execution = member:match('^(.*):([^:]*)$')
+-- `queue` is known of a batch's run, of which there are no records to end.
+local function reap(id, execution, queue)
   local key = P .. ':job:' .. id
   local head = redis.pcall('HMGET', key, 'status', 'execution', 'topics', 'type', 'attempts', 'origin', 'worker_name', 'alone')
   local worker = not head.err and head[7] or ''
-  local queue = end_abandoned(P, worker, id, execution) or (not head.err and head[6]) or 'default'
+  queue = queue or end_abandoned(P, worker, id, execution) or (not head.err and head[6]) or 'default'
   if head.err or head[1] ~= 'started' or head[2] ~= execution then
     return 'dropped'
   end
@@ -52,17 +52,36 @@ local function reap(member)
   return 'requeued'
 end
 
-return tell_together(function()
-  local reaped = {}
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
-    local id, execution = member:match('^(.*):([^:]*)$')
-    local ok, word = pcall(reap, member)
-    if not ok then
-      redis.call('ZREM', leases, member)
-      pcall(quarantine, P, id, 'default', 'it could not be given back: ' .. tostring(word), seconds)
+local reaped = {}
+local function reap_or_set_aside(id, execution, queue)
+  local ok, word = pcall(reap, id, execution, queue)
+  if not ok then
+    redis.call('ZREM', leases, id .. ':' .. execution)
+    pcall(quarantine, P, id, 'default', 'it could not be given back: ' .. tostring(word), seconds)
+  end
+  leave_gates(P, id, id .. ':' .. execution, ms)
+  reaped[#reaped + 1] = {id, execution, ok and word or 'quarantined'}
+end
+
+-- All that a batch still held; the last one first, so that they stand in their queues as they did.
+local function reap_batch(request)
+  local held, runs = unpack(redis.call('HMGET', batch_key(P, request), 'held', 'runs'))
+  redis.call('DEL', batch_key(P, request))
+  redis.call('ZREM', batches, request)
+  local _, known = pcall(cjson.decode, runs or '[]')
+  for n = type(known) == 'table' and #known or 0, 2, -1 do
+    if (held or ''):sub(n - 1, n - 1):find('[ut]') then
+      reap_or_set_aside(known[n][1], known[n][2], known[n][3])
     end
-    leave_gates(P, id, member, ms)
-    reaped[#reaped + 1] = {id, execution, ok and word or 'quarantined'}
+  end
+end
+
+return tell_together(function()
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
+    reap_or_set_aside(member:match('^(.*):([^:]*)$'))
+  end
+  for _, request in ipairs(redis.call('ZRANGEBYSCORE', batches, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
+    reap_batch(request)
   end
   open_freed(P, ms)
 

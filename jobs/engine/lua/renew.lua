@@ -3,6 +3,9 @@
 -- ARGV: prefix, worker, now (RFC 3339), lease (ms), RQ horizon (s), state, worker hash lifetime (s), queues (JSON list),
 --       then for each run: id, execution, queue.
 -- Returns {lost runs' executions, executions whose cancellation was asked for, how many ids lie in its own inboxes}.
+--include lib_events
+--include lib_leases
+--include lib_starts
 local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
 local lease_ms, horizon = tonumber(ARGV[4]), tonumber(ARGV[5])
 local time = redis.call('TIME')
@@ -39,7 +42,11 @@ end
 for at = 9, #ARGV, 3 do
   local id, execution, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local member = id .. ':' .. execution
-  if redis.call('ZSCORE', P .. ':fleet:leases', member) and ours(id, execution) then
+  local held = redis.call('ZSCORE', P .. ':fleet:leases', member) or letter_of(P, execution)
+  if held and ours(id, execution) then
+    if held == 'u' or held == 't' then
+      lease_apart(P, id, execution, queue, held, ms + lease_ms, seconds + horizon)
+    end
     redis.call('ZADD', P .. ':fleet:leases', 'XX', ms + lease_ms, member)
     redis.call('ZADD', P .. ':wip:' .. queue, 'XX', seconds + horizon, member)
     record(id, execution, queue, member)

@@ -3,6 +3,8 @@
 --       execution ('' is not checked against a lease), type, attempt, value (progress: a JSON object; output: JSON objects,
 --       one a line). Returns how many were written.
 --include lib_events
+--include lib_leases
+--include lib_starts
 local P, keep, most, written = ARGV[1], ARGV[2], ARGV[3], 0
 
 local function tell(topics, name, report, rest)
@@ -43,7 +45,10 @@ local asked = {}
 local function topics_of(report)
   local run = report.id .. ':' .. report.execution
   if asked[run] == nil then
-    local held = report.execution == '' or redis.call('ZSCORE', P .. ':fleet:leases', run)
+    local held = report.execution == '' or redis.call('ZSCORE', P .. ':fleet:leases', run) or letter_of(P, report.execution)
+    if held == 'u' then
+      tell_start(P, report.id, report.execution)
+    end
     local head = held and redis.call('HMGET', P .. ':job:' .. report.id, 'status', 'topics')
     asked[run] = head and head[1] and (head[2] or '') or false
   end

@@ -28,7 +28,7 @@ end
 if ARGV[5] ~= '' and settled ~= ARGV[5] then
   return 'changed'
 end
-if redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) then
+if is_leased(P, id, execution) then
   return 'started'
 end
 if unique and unique ~= '' then

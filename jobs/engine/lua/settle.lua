@@ -4,7 +4,7 @@
 -- ARGV: prefix, worker, now (RFC 3339), number of heads; then the heads: what runs have in common (JSON: queue, kind, type,
 --       seconds to keep, how many of the type to keep, event); then 9 a run: number of its head, id, execution, return value
 --       (base64) or '', begun (epoch s), ended (epoch s), flags (r: a renewal may have written RQ's execution records,
---       l: the job may have logged; of plain RQ jobs n: it returned a Retry, x: it did so too often, a: its retry goes to the
+--       l: the job may have logged; b: it was leased in a batch, of which it may be a part still; of plain RQ jobs n: it returned a Retry, x: it did so too often, a: its retry goes to the
 --       front), what else there is to say (JSON: wait before a retry in s, reason, unique lock,
 --       traceback zlib and base64, event data, of what raised: attempt, error, text, fingerprint, spent) or '', traceback
 --       (zlib) or ''.
@@ -24,7 +24,7 @@ local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled'
 local REGISTRY = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'failed'}
 local RESULT = {finished = '1', failed = '2', cancelled = '3', retry = '4', stopped = '2', exceeded = '5'}
 local leases = P .. ':fleet:leases'
-local succeeded, failed, worked, followed, counts, kept_counts = 0, 0, 0, 0, {}, {}
+local followed, kept_counts = 0, {}
 -- Redis writes numbers out slowly: what is sent with each run is a text.
 local texts = setmetatable({}, {__index = function(known, number)
   known[number] = string.format('%d', number)
@@ -39,8 +39,11 @@ local function gates_library()
   return {leave = leave_gates, open_freed = open_freed, ms = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)}
 end
 
--- A run has ended and gives back what it held; who waited for that goes on once all runs are written.
+-- A run has ended and gives back what it held, a batch's nothing; who waited for that goes on once all runs are written.
 local function leave_gates(id, member)
+  if not member then
+    return
+  end
   gates = gates or gates_library()
   gates.leave(P, id, member, gates.ms)
 end
@@ -52,18 +55,6 @@ local function open_gates()
 end
 
 --include lib_retention
-
-local buried = 0
-local function become_letter(run)
-  if run.keep ~= 0 then
-    -- Each has a time of its own, so that they have an order.
-    letters().bury(P, run.id, run.type, run.letter, string.format('%.6f', seconds + fraction + buried / 1000000))
-    buried = buried + 1
-  end
-  if run.letter.spent then
-    letters().count_exhausted(P, run.type, seconds)
-  end
-end
 
 local function release_unique(id, unique)
   if unique ~= '' then
@@ -169,6 +160,8 @@ local function lost(run, key)
   end
 end
 
+--include lib_fence
+
 local function end_run(run, member)
   later('ZREM', leases, member)
   later('ZREM', P .. ':wip:' .. run.queue, member)
@@ -179,13 +172,7 @@ local function end_run(run, member)
   end
 end
 
-local function count(run)
-  local name = run.kind .. ':' .. run.type
-  counts[name] = (counts[name] or 0) + 1
-  succeeded = succeeded + (run.kind == 'finished' and 1 or 0)
-  failed = failed + ((run.kind == 'failed' or run.kind == 'retry' or run.kind == 'stopped') and 1 or 0)
-  worked = worked + tonumber(run.ended) - tonumber(run.begun)
-end
+--include lib_counts
 
 local function apply(run, key, had_error)
   if STATUS[run.kind] then
@@ -204,27 +191,13 @@ local function apply(run, key, had_error)
   end
 end
 
-local STATE = {finished = 'finished', failed = 'failed', cancelled = 'cancelled', stopped = 'cancelled'}
-local function tell_outcome(run, attempts)
-  local state = STATE[run.kind] or (run.kind == 'retry' and run.wait > 0 and 'scheduled') or 'queued'
-  local given_back = run.kind == 'released' or run.kind == 'lost'
-  attempts = (tonumber(attempts or '0') or 0) - (given_back and 1 or 0)
-  tell_ledger(run.id, run.type, state, attempts, worker, run.begun, STATE[run.kind] and now or '', run.reason)
-end
+--include lib_told
 
-local type_as_json = setmetatable({}, {__index = function(known, name)
-  known[name] = cjson.encode(name)
-  return known[name]
-end})
-
-local function event_data(run, attempt)
-  local number = string.format('%d', tonumber(attempt or '') or 0)
-  return '{"job_id":"' .. run.id .. '","type":' .. type_as_json[run.type] .. ',"attempt":' .. number .. '}'
-end
-
-local function write(run, member)
-  local key = P .. ':job:' .. run.id
-  end_run(run, member)
+local function write(run)
+  local key, member = P .. ':job:' .. run.id, run.member
+  if member then
+    end_run(run, member)
+  end
   local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates', 'checkpoint',
     'attempts', 'ledger', 'workflow')
   run.workflow = head[10]
@@ -257,37 +230,26 @@ local function write(run, member)
   if head[3] and head[3] ~= '' and run.event ~= '' then
     local brief = STATUS[run.kind] and run.keep >= 0 and run.keep < tonumber(EVENTS.kept)
     local kept = brief and texts[math.max(TOLD_KEPT, run.keep)] or nil
-    pcall(emit, P, head[3], run.event, run.data or event_data(run, head[8]), kept)
+    local data = not (run.data and not run.untold) and event_data(run, head[8])
+    pcall(emit, P, head[3], run.event, run.data or data, kept, run.untold and data or nil)
   end
   count(run)
   return 'ok'
 end
 
 -- One outcome that can't be written must not keep the others from being written: its job is set aside.
-local function settle(run, member, held)
-  if not held then
-    leave_gates(run.id, member)
+local function settle(run)
+  if not takes_leave(run) then
+    leave_gates(run.id, run.member)
     return redis.pcall('HGET', P .. ':job:' .. run.id, 'settled') == run.execution and 'again' or 'stale'
   end
-  local ok, answer = pcall(write, run, member)
+  local ok, answer = pcall(write, run)
   if not ok then
     pcall(quarantine, P, run.id, run.queue, 'its outcome could not be written: ' .. tostring(answer), seconds)
-    leave_gates(run.id, member)
+    leave_gates(run.id, run.member)
     return 'refused'
   end
   return answer
-end
-
-local function write_counts()
-  for name, by in pairs(counts) do
-    redis.call('HINCRBY', P .. ':fleet:counters', name, by)
-  end
-  local me = P .. ':worker:' .. worker
-  if redis.call('EXISTS', me) == 1 then
-    redis.pcall('HINCRBY', me, 'successful_job_count', succeeded)
-    redis.pcall('HINCRBY', me, 'failed_job_count', failed)
-    redis.pcall('HINCRBYFLOAT', me, 'total_working_time', string.format('%.6f', worked))
-  end
 end
 
 -- What a run does not say of itself its head says, and else it is nothing.
@@ -301,6 +263,7 @@ end
 local function read(at)
   local run = setmetatable({id = ARGV[at + 1], execution = ARGV[at + 2], value = ARGV[at + 3], begun = ARGV[at + 4],
     ended = ARGV[at + 5], flags = ARGV[at + 6], exc = ARGV[at + 8]}, heads[ARGV[at]])
+  run.in_batch = run.flags:find('b', 1, true)
   if ARGV[at + 7] ~= '' then
     local more = cjson.decode(ARGV[at + 7])
     run.wait, run.reason, run.unique, run.exc_b64, run.data = more.wait, more.reason, more.unique, more.exc_b64, more.data
@@ -310,18 +273,17 @@ local function read(at)
 end
 
 return tell_together(function()
-  local out, members, ids, ended = {}, {}, {}, {}
-  for at = first_run, #ARGV, PER_RUN do
-    ids[#ids + 1] = ARGV[at + 1]
-    members[#ids] = ARGV[at + 1] .. ':' .. ARGV[at + 2]
+  local out, runs, ids = {}, {}, {}
+  for n = 1, (#ARGV - first_run + 1) / PER_RUN do
+    runs[n] = read(first_run + (n - 1) * PER_RUN)
+    ids[n] = runs[n].id
   end
   any_dependent = has_any_dependent(ids)
-  local scores = #members > 0 and redis.call('ZMSCORE', leases, unpack(members)) or {}
-  for n, member in ipairs(members) do
-    local run = read(first_run + (n - 1) * PER_RUN)
-    out[n] = settle(run, member, scores[n] and not ended[member])
-    ended[member] = true
+  look_up_leases(runs)
+  for n, run in ipairs(runs) do
+    out[n] = settle(run)
   end
+  write_batches()
   open_gates()
   flush()
   for set, kept in pairs(kept_counts) do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -12,13 +13,13 @@ from jobs.engine import broker
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
 from jobs.engine.worker.leasing import Leases, Renewal
+from jobs.engine.worker.roster import Roster
 
 REAP_EVERY = timedelta(seconds=1)
 AT_ONCE = 100
 """Runs that one call of the reap script gives back."""
 TRY_AGAIN = timedelta(seconds=0.5)
 log = structlog.get_logger("worker")
-Held = Callable[[], Sequence[tuple[str, str, str]]]
 
 
 class Heartbeat(threading.Thread):
@@ -29,15 +30,16 @@ class Heartbeat(threading.Thread):
         fleet: Fleet,
         worker: str,
         queues: Sequence[str],
-        held: Held,
+        roster: Roster,
         tell: Callable[[Renewal], None],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="heartbeat")
         self._leases = Leases(self._client, worker, queues, fleet)
-        self._held, self._tell = held, tell
+        self._roster, self._tell = roster, tell
         self._renew_every = fleet.settings.lease / 3
-        self._stopping = threading.Event()
+        self._stopping, self._waking = threading.Event(), threading.Event()
+        roster.on_batch = self._waking.set
         self._reachable = True
         self.state = "idle"
 
@@ -48,7 +50,7 @@ class Heartbeat(threading.Thread):
             due = since_renewal >= self._renew_every
             done = self._beat(due)
             since_renewal = timedelta(0) if due and done else since_renewal + pause
-            self._stopping.wait(pause.total_seconds())
+            self._rest(time.monotonic() + pause.total_seconds())
 
     def begin(self, stopping: Callable[[], bool]) -> None:
         """Show this worker alive before its first lease, as soon as Redis lets it; `stopping` ends the waiting."""
@@ -65,12 +67,34 @@ class Heartbeat(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
+        self._waking.set()
         self.join(5)
+
+    def _rest(self, until: float) -> None:
+        """Until the next beat (monotonic seconds), look after batches that take long."""
+        while not self._stopping.is_set() and (now := time.monotonic()) < until:
+            record_at = self._roster.record_at
+            if record_at is not None and record_at <= now:
+                self._record()
+            else:
+                self._waking.wait(min(until, record_at or until) - now)
+                self._waking.clear()
+
+    def _record(self) -> None:
+        """A run that could not be recorded is at the next renewal, which tells what is wrong."""
+        lasting = self._roster.lasting()
+        try:
+            if lasting:
+                self._leases.record(lasting)
+        except BrokerUnavailable:
+            pass
+        except Exception:
+            log.exception("recording failed")
 
     def _beat(self, renew: bool) -> bool:
         try:
             if renew:
-                self._tell(self._leases.renew(self.state, self._held()))
+                self._tell(self._leases.renew(self.state, self._roster.held()))
             reaped, dead = self._reap()
         except BrokerUnavailable as error:
             if self._reachable:

@@ -141,6 +141,14 @@ class Leases:
             )  # fmt: skip
         return Renewal({each.decode() for each in lost}, {each.decode() for each in cancelled}, waiting)
 
+    def record(self, runs: Sequence[tuple[str, str, str]]) -> int:
+        """Give runs (id, execution, queue) of batches leases of their own; how many. Raises BrokerUnavailable."""
+        with translate_errors():
+            recorded: int = script("record")(
+                self._client, PREFIX, _now(), self._lease_ms, _seconds(HORIZON), *(part for run in runs for part in run)
+            )
+        return recorded
+
     def reap(self) -> tuple[list[tuple[str, str]], list[str]]:
         """Give back what the dead held: (job id, requeued/quarantined/dropped) of each, and the workers found dead."""
         with translate_errors():

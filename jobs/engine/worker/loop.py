@@ -64,7 +64,7 @@ class WorkLoop:
         self._run_log = RunLog(settings, name)
         self._overseer = Overseer(self.pool, self._settler, settings.cancel_grace)
         self._doorbell = Doorbell(settings, name, queues, self._selector)
-        self._heartbeat = Heartbeat(fleet, name, queues, self._roster.held, self._hear_heartbeat)
+        self._heartbeat = Heartbeat(fleet, name, queues, self._roster, self._hear_heartbeat)
         self._housekeeping = Housekeeping(fleet, name, queues, self._run_log.tally)
         self._follow_ups, self._passes_seen = FollowUps(settings, self.wake), 0
         self._commands = Commands(settings, name, self._overseer.command, self.stop, self.wake)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
 from jobs.engine.worker.running import Running
+
+RECORD_AFTER = 0.1
+"""Seconds after which runs of a batch that have not ended get leases of their own."""
 
 
 class Roster:
@@ -16,7 +20,10 @@ class Roster:
     def __init__(self, lease: timedelta) -> None:
         self._young = lease.total_seconds() / 6
         self._runs: dict[str, Running] = {}
+        self._batches: deque[tuple[float, list[Running]]] = deque()
         self._lock = threading.Lock()
+        self.on_batch: Callable[[], None] = lambda: None
+        """Called when there is a batch to look after, `record_at` having been None."""
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -28,10 +35,16 @@ class Roster:
         """Every run, those included whose outcome waits to be written."""
         return list(self._runs.values())
 
-    def add(self, runs: Iterable[Running]) -> None:
+    def add(self, runs: Sequence[Running]) -> None:
         """These were leased."""
+        batch = [each for each in runs if each.in_batch]
         with self._lock:
             self._runs.update((each.execution_id, each) for each in runs)
+            is_first = not self._batches
+            if batch:
+                self._batches.append((time.monotonic() + RECORD_AFTER, batch))
+        if batch and is_first:
+            self.on_batch()
 
     def remove(self, runs: Iterable[Running]) -> None:
         """These are done with."""
@@ -44,6 +57,23 @@ class Roster:
         with self._lock:
             for each in runs:
                 each.is_settling = under_way
+
+    @property
+    def record_at(self) -> float | None:
+        """When (monotonic seconds) to call `lasting` next, or None while there is no batch."""
+        with self._lock:
+            return self._batches[0][0] if self._batches else None
+
+    def lasting(self) -> Sequence[tuple[str, str, str]]:
+        """Runs that were leased in a batch `RECORD_AFTER` ago and have not ended (id, execution, queue); told once."""
+        now = time.monotonic()
+        lasting: list[tuple[str, str, str]] = []
+        with self._lock:
+            while self._batches and self._batches[0][0] <= now:
+                _, batch = self._batches.popleft()
+                left = [each for each in batch if each.execution_id in self._runs and not each.has_ended]
+                lasting += [(each.job_id, each.execution_id, each.queue) for each in left]
+        return lasting
 
     def held(self) -> Sequence[tuple[str, str, str]]:
         """The runs to renew (id, execution, queue): not those that are young, nor those whose outcome is on its way."""

@@ -52,7 +52,7 @@ class Running:
     __slots__ = (
         *("job_id", "execution_id", "queue", "lane", "values", "data", "job_type", "tenant", "attempt", "timeout"),
         *("policy", "leased_at", "begun_at", "kill_at", "is_tiny", "has_begun", "has_ended", "has_reported"),
-        *("is_settling", "is_stopped", "cancelling", "renewed", "kept"),
+        *("is_settling", "is_stopped", "cancelling", "renewed", "kept", "in_batch"),
     )
 
     def __init__(self, job_id: str, execution_id: str, queue: str, lane: str, values: Sequence[bytes | None]) -> None:
@@ -70,7 +70,7 @@ class Running:
         self.cancelling = ""
         self.is_settling = self.is_stopped = self.is_tiny = self.has_begun = self.has_ended = self.has_reported = (
             self.renewed
-        ) = False
+        ) = self.in_batch = False
 
     def text(self, index: int) -> str:
         """A field of the job's hash as text; empty where there is none."""
@@ -134,7 +134,8 @@ class Running:
         """What the settle script is told of this run's outcome; `begun` and `ended_at` are epoch seconds."""
         head = _head(self.queue, ended.kind, self.job_type if self.policy else "", *self._retention(ended.kind))
         value = "" if ended.value in (None, "null") else base64.b64encode(ended.value.encode())
-        flags = ("r" if self.renewed else "") + ("l" if self.has_reported or self.attempt > 1 else "") + ended.flags
+        flags = ("b" if self.in_batch else "") + ("r" if self.renewed else "")
+        flags += ("l" if self.has_reported or self.attempt > 1 else "") + ended.flags
         unique = self.values[UNIQUE_KEY]
         if ended.kind == "finished" and unique is None and self.policy is not None:
             return Settlement(head, (self.job_id, self.execution_id, value, begun, ended_at, flags, "", ""))
@@ -190,9 +191,9 @@ FIRST_CALLBACK_TIME = 21
 
 def of_reply(reply: Sequence[Any], fleet: Fleet, kept: timedelta = KEPT) -> Running:
     """A run from one job of the lease script's reply; results of plain RQ jobs are kept for `kept` unless they say."""
-    job_id, execution_id, queue, lane, values = reply
+    job_id, execution_id, queue, lane, values, in_batch = reply
     running = Running(job_id.decode(), execution_id.decode(), queue.decode(), lane.decode(), values)
-    running.policy, running.kept = _policy(running.job_type, fleet), kept
+    running.policy, running.kept, running.in_batch = _policy(running.job_type, fleet), kept, bool(in_batch)
     return running
 
 

@@ -17,6 +17,9 @@ STATE = {"finished": "finished", "failed": "failed", "canceled": "cancelled"}
 
 def check(model: Model, now: Snapshot) -> None:
     """Everything that holds after every step. Raises AssertionError."""
+    batches = {name.removeprefix("fleet:batch:") for name in now.keys if name.startswith("fleet:batch:")}
+    assert batches == set(now.value("fleet:batches", {})) == set(now.batches.values()), "a batch that holds nothing"
+    assert not set(now.batches) & set(now.value("fleet:leases", {})), "a run has two leases"
     for job in model.jobs.values():
         if job.broken in UNREADABLE:
             _is_bounded(job, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ end
 return out
 """
 TIMES = ("last_heartbeat", "total_working_time")
-MOVING = ("fleet:leases", "fleet:workers", "wip:", "executions:")
+MOVING = ("fleet:leases", "fleet:batches", "fleet:workers", "wip:", "executions:")
 """Sorted sets whose scores move with each renewal."""
 
 
@@ -53,7 +54,9 @@ class Snapshot:
             _text(name).removeprefix(f"{keys.PREFIX}:"): Key(kind.decode(), ttl, _value(kind.decode(), value))
             for name, kind, ttl, value in raw
         }
-        self.leases: set[str] = set(self.value("fleet:leases", {}))
+        self.batches: dict[str, str] = dict(self._in_batches())
+        """The runs that have no lease of their own, as leases are named, and the requests whose batches hold them."""
+        self.leases: set[str] = set(self.value("fleet:leases", {})) | set(self.batches)
         self.quarantine: set[str] = set(self.value("fleet:quarantine", {}))
         lists = {name: key.value for name, key in self.keys.items() if key.kind == "list"}
         self.lists = {name: ids for name, ids in lists.items() if not name.startswith(("events:", "fleet:window:"))}
@@ -92,6 +95,14 @@ class Snapshot:
     def lasting(self) -> dict[str, Any]:
         """Everything but what a repeated call may move: lifetimes, heartbeats, scores of what is renewed."""
         return dict(self._lasting())
+
+    def _in_batches(self) -> Iterator[tuple[str, str]]:
+        for request in self.value("fleet:batches", {}):
+            batch = self.keys[f"fleet:batch:{request}"].value
+            _, *runs = json.loads(batch["runs"])
+            for letter, (job_id, execution, *_) in zip(batch["held"], runs, strict=True):
+                if letter in "ut":
+                    yield f"{job_id}:{execution}", request
 
     def _lasting(self) -> Iterator[tuple[str, Any]]:
         for name, key in self.keys.items():

@@ -114,6 +114,28 @@ class Workers(World):
         assert now.leases == self.before.leases
         assert renewal.waiting == sum(len(now.lists.get(f"fleet:inbox:{host.name}:{queue}", [])) for queue in QUEUES)
 
+    @precondition(lambda self: self.before.batches)
+    @rule(number=HOST, which=st.sets(WHICH, max_size=3))
+    def record(self, number: int, which: set[int]) -> None:
+        """Runs of a worker take longer than their type does: those that are still its own get leases of their own."""
+        host = self.hosts[number]
+        runs = [run for index, run in enumerate([*host.running.values(), *host.late]) if index in which]
+        mine = {run.execution_id for run in runs if self._is_held(run) and run.execution_id in self._shared()}
+        assert host.leases.record([(run.job_id, run.execution_id, run.queue) for run in runs]) == len(mine)
+        self.redis_is_as_the_model_says()
+        assert not mine & self._shared()
+        assert mine <= {
+            split(each)[1]
+            for each in self.before.value(f"wip:{QUEUES[0]}", {}) | self.before.value(f"wip:{QUEUES[1]}", {})
+        }
+
+    def _shared(self) -> set[str]:
+        return {split(member)[1] for member in self.before.batches}
+
+    def _is_held(self, run: Running) -> bool:
+        job = self.model.jobs[run.job_id]
+        return job.state == "running" and job.execution == run.execution_id and job.broken not in UNREADABLE
+
     @precondition(lambda self: self.busy())
     @rule(number=HOST, ends=ENDS, times=TIMES, lost=LOST)
     def settle(self, number: int, ends: list[tuple[int, str]], times: tuple[float, float], lost: bool) -> None:
@@ -186,13 +208,21 @@ class Workers(World):
             past |= begun & self.before.leases
             self.client.zadd(keys.WORKERS, {host.name: PAST}, xx=True)
         self.client.delete(ALONE_CLAIM)
-        if past:
-            self.client.zadd(keys.LEASES, dict.fromkeys(past, PAST))
-        self.reap(past, outage)
+        self.reap(self.let_pass(past), outage)
         if everything and not outage:
             host.known = False
             left = [name for name in Snapshot(self.client).lists if name.startswith(f"fleet:inbox:{host.name}:")]
             assert left == [], "the inbox of a dead worker was left"
+
+    def let_pass(self, members: set[str]) -> set[str]:
+        """These leases pass, and with a run of a batch all that it holds; the runs that are to be reaped."""
+        requests = {self.before.batches[each] for each in members if each in self.before.batches}
+        shared = {member for member, request in self.before.batches.items() if request in requests}
+        own = members - shared
+        for key, past in ((keys.LEASES, own), (keys.BATCHES, requests)):
+            if past:
+                self.client.zadd(key, dict.fromkeys(past, PAST), xx=True)
+        return own | shared
 
     def reap(self, past: set[str], outage: bool = False) -> None:
         """Let the reaper run and hold what it says to the model."""
@@ -201,7 +231,8 @@ class Workers(World):
         reaped, _ = self.hosts[0].leases.reap()
         if outage:
             assert reaped == [], "after an outage of the reaper every lease gets a grace"
-            assert min(Snapshot(self.client).value("fleet:leases", {"": PAST + 1}).values()) > PAST
+            for name in ("fleet:leases", "fleet:batches"):
+                assert min(Snapshot(self.client).value(name, {"": PAST + 1}).values()) > PAST
             return
         after = Snapshot(self.client)
         crowds = self._crowds()

@@ -59,6 +59,7 @@ class World(RuleBasedStateMachine):
     def new_host(self) -> Host:
         """A worker that has just started."""
         host = Host(self.fleet, f"w{next(self.numbers)}", QUEUES, CONCURRENCY, LANES)
+        host.tiny = frozenset(TINY if int(host.name[1:]) % 2 else [])
         host.renew()
         return host
 

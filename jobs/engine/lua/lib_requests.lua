@@ -1,0 +1,33 @@
+-- Part of lease.lua: what a request was given is kept, so that it gets the same again when it is repeated.
+-- Those of tiny types are a batch from then on.
+local function remember()
+  if #jobs == 0 then
+    return
+  end
+  local runs = '[' .. table.concat(memory, ',') .. ']'
+  redis.call('SET', memory_key, runs, 'EX', 120)
+  if has_batch then
+    redis.call('HSET', batch_key(P, request), 'held', table.concat(letters), 'runs', runs)
+    redis.call('ZADD', batches, lease_until, request)
+  end
+end
+
+-- What this request was given before, as far as it is still this worker's.
+local function remembered()
+  local known = cjson.decode(redis.call('GET', memory_key) or '[""]')
+  if known[1] ~= request then
+    return false
+  end
+  for n = 2, #known do
+    local id, execution, queue, lane = unpack(known[n])
+    local fields = redis.pcall('HMGET', P .. ':job:' .. id, unpack(FIELDS))
+    local ours = fields[1] and fields[22] == 'started' and fields[24] == execution
+    local letter = ours and letter_of(P, execution)
+    if letter or ours and redis.call('ZSCORE', leases, id .. ':' .. execution) then
+      alone = alone or is_suspect(fields)
+      redis.call('ZADD', letter and batches or leases, lease_until, letter and request or id .. ':' .. execution)
+      jobs[#jobs + 1] = {id, execution, queue, lane, told(P .. ':job:' .. id, fields), letter and 1 or 0}
+    end
+  end
+  return #jobs > 0
+end
