@@ -92,6 +92,7 @@ class Settings(BaseModel):
     ledger_retention: Seconds = timedelta(days=30)
     queue_max_retries: int | None = Field(None, ge=0, le=100)
     queue_backoff_strategy: Literal["exponential", "linear", "fixed"] | None = None
+    wait_target: Seconds = timedelta(seconds=30)
     breaker_failures: int = Field(5, ge=0, le=1000)
     breaker_window: Seconds = timedelta(seconds=60)
     breaker_open_for: Seconds = timedelta(seconds=30)

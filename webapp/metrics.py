@@ -16,6 +16,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # 
 
 from jobs.engine import BrokerUnavailable, Fleet
 from jobs.settings import Settings
+from webapp.fleet_metrics import FleetCollector
 from webapp.letter_metrics import dead_letter_metrics
 from webapp.services import fleet
 
@@ -34,7 +35,9 @@ def init_app(app: APIFlask, settings: Settings) -> None:
     app.before_request(_leave_out_made_up_methods)
     kind(app, path=None, group_by="url_rule", buckets=BUCKETS, registry=counted)
     app.extensions["prometheus"] = None if shared else counted
-    app.add_url_rule("/metrics", "metrics", app.doc(hide=True)(_metrics))
+    view = app.doc(hide=True)(_metrics)
+    for address in ("/metrics", "/metrics/prometheus"):
+        app.add_url_rule(address, "metrics", view)
 
 
 class QueueCollector(Collector):
@@ -83,6 +86,7 @@ def _metrics() -> Response:
     else:
         exposed.register(counted)
     exposed.register(QueueCollector(fleet()))
+    exposed.register(FleetCollector(fleet()))
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(exposed), content_type=content_type)
 

@@ -18,6 +18,7 @@ def blueprints_of(settings: Settings) -> list[Blueprint]:
         health,
         jobs,
         live,
+        metrics,
         no_dashboard,
         page,
         sources,
@@ -27,7 +28,7 @@ def blueprints_of(settings: Settings) -> list[Blueprint]:
 
     blueprints: list[Blueprint] = [health.bp, workspaces.bp, documents.bp, sources.bp, jobs.bp, live.bp, live.socket_bp]
     blueprints.append(workflows.bp)
-    blueprints += [page.bp, admin.bp, dead_letters.bp]
+    blueprints += [page.bp, admin.bp, dead_letters.bp, metrics.bp]
     blueprints.append(dashboard.blueprint() if settings.use_job_queue else no_dashboard.bp)
     if settings.environment in ("development", "test"):
         blueprints.append(development.bp)

@@ -24,6 +24,7 @@ from jobs.engine.local.reporting import LocalCheckpoints
 from jobs.engine.local.steering import LocalJobs
 from jobs.engine.local.timetable import LocalSchedules
 from jobs.engine.notes import Notes
+from jobs.engine.statistics import NoStatistics
 from jobs.settings import Settings
 
 
@@ -36,6 +37,7 @@ class LocalFleet(Fleet):
         super().__init__(settings)
         self.client, self.jobs, self.pauses = LocalClient(self), LocalJobs(self), LocalPauses(self)
         self.breakers, self.schedules = LocalBreakers(settings), LocalSchedules(self)
+        self.statistics = NoStatistics()
 
     @property
     def redis(self) -> redis.Redis:

@@ -1,9 +1,20 @@
 """What the fleet has done: counted by its workers, kept in Redis in steps of 10 s, 1 min and 10 min, and in all."""
 
-from jobs.engine.statistics.reading import Point, Statistics
+from jobs.engine.statistics.reading import NoStatistics, Point, Statistics, merged
 from jobs.engine.statistics.sampling import sample
 from jobs.engine.statistics.scopes import Scope
 from jobs.engine.statistics.tally import Counted, Tally
 from jobs.engine.statistics.values import Histogram, Values
 
-__all__ = ["Counted", "Histogram", "Point", "Scope", "Statistics", "Tally", "Values", "sample"]
+__all__ = [
+    "Counted",
+    "Histogram",
+    "NoStatistics",
+    "Point",
+    "Scope",
+    "Statistics",
+    "Tally",
+    "Values",
+    "merged",
+    "sample",
+]

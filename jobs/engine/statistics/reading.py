@@ -58,6 +58,21 @@ class Statistics:
         ]
 
 
+class NoStatistics(Statistics):
+    """Those of a fleet that counts nothing: one without Redis."""
+
+    def __init__(self) -> None:
+        """Nothing is asked."""
+
+    def totals(self) -> dict[Scope, Values]:
+        """Nothing."""
+        return {}
+
+    def series(self, span: timedelta) -> list[Point]:
+        """No point."""
+        return []
+
+
 def merged(points: Iterable[Mapping[Scope, Values]]) -> dict[Scope, Values]:
     """Several steps as one: runs and durations added, levels as in the last step that has some."""
     fields: dict[Scope, dict[str, int]] = {}
