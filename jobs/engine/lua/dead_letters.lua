@@ -11,7 +11,8 @@ local since, before, wanted = tonumber(ARGV[6]), ARGV[7], cjson.decode(ARGV[8])
 local most, look_at = tonumber(ARGV[9]), tonumber(ARGV[10])
 local FIELDS = {'status', 'type', 'tenant', 'lane', 'origin', 'error', 'error_text', 'spent', 'attempts', 'max_retries',
   'ended_at', 'correlation_id', 'settled', 'retried', 'retried_by', 'created_at', 'description', 'quarantined'}
-local EQUAL = {tenant = 3, lane = 4, queue = 5}
+-- What is read of each, and compared: only of what fits the other fields are read.
+local EQUAL = {tenant = 'tenant', lane = 'lane', queue = 'origin'}
 local aside = source == 'quarantine'
 local index = P .. ':fleet:dead-letters'
 if aside then
@@ -45,27 +46,55 @@ local function is_outside(time)
   return since and time < since
 end
 
-local function matches(fields, fingerprint)
-  for name, n in pairs(EQUAL) do
-    if wanted[name] and (fields[n] or '') ~= wanted[name] then
+local compared, tests = {'status', 'quarantined'}, {}
+for name, field in pairs(EQUAL) do
+  if wanted[name] then
+    compared[#compared + 1] = field
+    local n = #compared
+    tests[#tests + 1] = function(head) return (head[n] or '') == wanted[name] end
+  end
+end
+if wanted.type then
+  compared[#compared + 1], compared[#compared + 2] = 'type', 'description'
+  local n = #compared
+  tests[#tests + 1] = function(head)
+    return ((head[n - 1] or '') ~= '' and head[n - 1] or head[n]) == wanted.type
+  end
+end
+if wanted.spent ~= nil then
+  compared[#compared + 1] = 'spent'
+  local n = #compared
+  tests[#tests + 1] = function(head) return (head[n] == '1') == wanted.spent end
+end
+if wanted.text then
+  compared[#compared + 1], compared[#compared + 2] = 'error_text', 'error'
+  local n = #compared
+  tests[#tests + 1] = function(head)
+    local text = (head[n - 1] or '') .. '\n' .. (head[n] or '') .. '\n' .. (head[2] or '')
+    return text:lower():find(wanted.text, 1, true) ~= nil
+  end
+end
+
+local function fingerprint_of(id)
+  return (redis.call('HGET', P .. ':fleet:dead-letters:known', id) or ''):match('^%S*')
+end
+
+local function matches(head, id)
+  for _, test in ipairs(tests) do
+    if not test(head) then
       return false
     end
   end
-  local known_as = (fields[2] or '') ~= '' and fields[2] or fields[17]
-  if wanted.type and known_as ~= wanted.type then
-    return false
+  return not wanted.fingerprint or fingerprint_of(id) == wanted.fingerprint
+end
+
+local function row_of(id, time)
+  local fields = redis.pcall('HMGET', P .. ':job:' .. id, unpack(FIELDS))
+  for k = 1, #FIELDS do
+    fields[k] = not fields.err and fields[k] or ''
   end
-  if wanted.fingerprint and fingerprint ~= wanted.fingerprint then
-    return false
-  end
-  if wanted.spent ~= nil and (fields[8] == '1') ~= wanted.spent then
-    return false
-  end
-  if wanted.text then
-    local text = table.concat({fields[7] or '', fields[6] or '', fields[18] or ''}, '\n')
-    return text:lower():find(wanted.text, 1, true) ~= nil
-  end
-  return true
+  local reason = aside and redis.call('HGET', P .. ':fleet:quarantine:reasons', id) or ''
+  return {id, time, fingerprint_of(id), reason, fields}
 end
 
 local function forget(id)
@@ -82,22 +111,17 @@ for n = 1, #entries, 2 do
     is_end = true
     break
   end
-  local fields = redis.pcall('HMGET', P .. ':job:' .. id, unpack(FIELDS))
-  fields = fields.err and {} or fields
-  local letter = aside or is_letter(fields[1], fields[18])
-  local fingerprint = (redis.call('HGET', P .. ':fleet:dead-letters:known', id) or ''):match('^%S*')
+  local head = redis.pcall('HMGET', P .. ':job:' .. id, unpack(compared))
+  head = head.err and {} or head
+  local letter = aside or is_letter(head[1], head[2])
   if letter == false then
     stale[#stale + 1] = id
-  elseif letter and (aside or fingerprint ~= '') and matches(fields, fingerprint) then
+  elseif letter and matches(head, id) then
     if #found == most then
       is_end = false
       break
     end
-    for k = 1, #FIELDS do
-      fields[k] = fields[k] or ''
-    end
-    local reason = aside and redis.call('HGET', P .. ':fleet:quarantine:reasons', id) or ''
-    found[#found + 1] = {id, time, fingerprint, reason, fields}
+    found[#found + 1] = row_of(id, time)
   end
   last_time, last_id = time, id
 end
