@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.engine import keys
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import Permanent
+from jobs.engine.idempotency.steps import RedisStore, Store
 from jobs.engine.scripts import script
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ KEPT = timedelta(days=7)
 
 
 class Checkpoints:
-    """The checkpoint of one run; an empty execution id is not checked against a lease."""
+    """The checkpoint of one run; one of a stock worker has no lease to be checked against."""
 
-    __slots__ = ("_execution_id", "_fleet", "_job_id")
+    __slots__ = ("_execution_id", "_fleet", "_is_leased", "_job_id")
 
-    def __init__(self, fleet: Fleet, job_id: str, execution_id: str) -> None:
-        self._fleet, self._job_id, self._execution_id = fleet, job_id, execution_id
+    def __init__(self, fleet: Fleet, job_id: str, execution_id: str, *, is_leased: bool = True) -> None:
+        self._fleet, self._job_id, self._execution_id, self._is_leased = fleet, job_id, execution_id, is_leased
 
     def load(self) -> Any:
         """What was saved last, None when nothing was. Raises BrokerUnavailable."""
@@ -34,13 +35,17 @@ class Checkpoints:
             text: Any = self._fleet.redis.get(keys.checkpoint(self._job_id))
         return None if text is None else json.loads(text)
 
+    def steps(self) -> Store:
+        """Where the job's steps are kept."""
+        return RedisStore(self._fleet, self._job_id, self._execution_id, is_leased=self._is_leased)
+
     def save(self, data: Any) -> bool:
         """Replace it; False when this run is no longer the job's. Raises Permanent for what is no JSON or too large.
 
         Raises BrokerUnavailable.
         """
         text = as_text(data)
-        about = (self._job_id, self._execution_id, int(KEPT.total_seconds()))
+        about = (self._job_id, self._execution_id if self._is_leased else "", int(KEPT.total_seconds()))
         with translate_errors():
             word: bytes = script("checkpoint")(self._fleet.redis, keys.PREFIX, *about, text)
         return word == b"ok"

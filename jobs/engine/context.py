@@ -13,6 +13,7 @@ import structlog
 
 from jobs.engine.checkpoints import Checkpoints
 from jobs.engine.errors import BrokerUnavailable, Cancelled, FleetError, Interrupted
+from jobs.engine.idempotency.steps import Execution, Step
 from jobs.engine.logs import OWN
 from jobs.engine.providers import Providers
 from jobs.engine.workflows.inputs import Place
@@ -52,6 +53,7 @@ class Context:
     timeout_seconds: float | None = None
     carried: Mapping[str, str] = field(default_factory=dict)
     """What the middlewares of whoever enqueued the job sent along."""
+    _execution: Execution | None = None
     begun: float = 0.0
     """When the job's function was called, in monotonic seconds."""
     workflow: Place | None = None
@@ -115,6 +117,21 @@ class Context:
         `Providers.calling` for what counts as a failure.
         """
         return nullcontext() if self.providers is None else self.providers.calling(name)
+
+    def once(self, name: str) -> Step:
+        """A step to be done once across the runs of this job: `context.once("charge").run(do)`; see `Step.run`.
+
+        Raises Permanent for a name that can't be one.
+        """
+        return Step(self._checkpoints().steps(), self.job_id, name)
+
+    @property
+    def execution(self) -> Execution:
+        """This run, with its fencing token; the first time asks Redis. Raises Superseded, BrokerUnavailable."""
+        if self._execution is None:
+            token = self._checkpoints().steps().token()
+            self._execution = Execution(self.job_id, self.execution_id, self.attempt, token)
+        return self._execution
 
     def check(self) -> None:
         """Raise Cancelled once somebody cancelled this job: call it where stopping is safe."""

@@ -97,6 +97,10 @@ class Interrupted(FleetError):
     """Raised inside a job by `context.checkpoint()` while its worker stops: the next run goes on there."""
 
 
+class Superseded(FleetError):
+    """Another run of the job has begun, because this one was taken for dead: it must not write any more."""
+
+
 class TimedOut(FleetError):
     """The job ran longer than its timeout allows."""
 

@@ -70,6 +70,11 @@ def checkpoint(job_id: str) -> str:
     return f"{FLEET}:checkpoint:{job_id}"
 
 
+def steps(job_id: str) -> str:
+    """The hash of what a job has done once, and of its newest fencing token."""
+    return f"{FLEET}:steps:{job_id}"
+
+
 def inbox(worker: str, queue_name: str) -> str:
     """The list into which a worker moves ids that wake it."""
     return f"{FLEET}:inbox:{worker}:{queue_name}"

@@ -57,6 +57,7 @@ def perform(name: str, payload: str, headers: dict[str, Any]) -> Any:
     finally:
         ours.middleware.close()
     _ended(ours, sealed)
+    ours.redis.delete(keys.steps(sealed.job_id))
     _tell(ours, sealed, "job:completed", attempt)
     return result
 
@@ -119,7 +120,7 @@ def _context(job: Job, sealed: Envelope, policy: Policy, attempt: int, ours: Fle
         correlation_id=sealed.correlation_id,
         settings=ours.settings,
         reporter=reporter,
-        checkpoints=Checkpoints(ours, job.id, ""),
+        checkpoints=Checkpoints(ours, job.id, f"{job.id}-{attempt}", is_leased=False),
         providers=Providers(ours.breakers, policy.lane),
         timeout_seconds=None if job.timeout in (None, -1) else float(job.timeout),
         carried=sealed.carried,

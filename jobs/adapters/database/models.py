@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, Meta
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from jobs.adapters.database.columns import Instant, Json, Prose, now
+from jobs.engine.idempotency import table as idempotency
 from jobs.engine.ledger import table as ledger
 from jobs.engine.local import tables as local
 
@@ -135,5 +136,5 @@ class IdempotentRequest(Model):
     created_at: Mapped[datetime] = mapped_column(Instant, default=now, index=True)
 
 
-for _each in (ledger.JOBS, ledger.VALUES, *local.metadata.sorted_tables):
+for _each in (*ledger.metadata.sorted_tables, *local.metadata.sorted_tables, *idempotency.metadata.sorted_tables):
     _each.to_metadata(Model.metadata)

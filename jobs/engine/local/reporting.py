@@ -10,8 +10,10 @@ from sqlalchemy import delete, func, insert, select, update
 
 from jobs.engine.checkpoints import Checkpoints, as_text
 from jobs.engine.event_format import written
+from jobs.engine.idempotency.steps import Store
 from jobs.engine.local import step as steps
 from jobs.engine.local import tables
+from jobs.engine.local.once import LocalStore
 from jobs.engine.local.step import Step
 from jobs.engine.output import MOST_LINES
 from jobs.engine.reports import Report
@@ -43,6 +45,10 @@ class LocalCheckpoints(Checkpoints):
         with steps.unavailable(), self._fleet.database.read() as session:
             text = session.connection().execute(select(table.checkpoint).where(table.id == self._job_id)).scalar()
         return None if text is None else json.loads(text)
+
+    def steps(self) -> Store:
+        """Where the job's steps are kept."""
+        return LocalStore(self._fleet, self._job_id, self._execution_id)
 
     def save(self, data: Any) -> bool:
         """Replace it; False when this run is no longer the job's. Raises Permanent, BrokerUnavailable."""

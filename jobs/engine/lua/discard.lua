@@ -40,7 +40,7 @@ redis.call('ZREM', P .. ':fleet:quarantine', id)
 redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
 redis.call('ZREM', P .. ':failed:' .. (head[6] or ''), id)
 redis.call('ZREM', P .. ':fleet:ended:failed:' .. (head[5] or ''), id)
-redis.call('UNLINK', key, P .. ':results:' .. id, P .. ':fleet:log:' .. id, P .. ':fleet:checkpoint:' .. id,
+redis.call('UNLINK', key, P .. ':results:' .. id, P .. ':fleet:log:' .. id, P .. ':fleet:checkpoint:' .. id, P .. ':fleet:steps:' .. id,
   P .. ':job::' .. id .. ':dependencies')
 if head[4] and head[4] ~= '' then
   local about = {job_id = id, type = head[5] or '', attempt = tonumber(head[7] or '') or 0}

@@ -218,6 +218,9 @@ local function write(run)
   if head[7] and STATUS[run.kind] then
     redis.call('HDEL', key, 'checkpoint')
     redis.call('UNLINK', P .. ':fleet:checkpoint:' .. run.id)
+    if run.kind == 'finished' then
+      redis.call('UNLINK', P .. ':fleet:steps:' .. run.id)
+    end
   end
   run.durable = head[9]
   apply(run, key, head[5] and head[5] ~= '')

@@ -1,0 +1,84 @@
+"""Jobs of several steps, that die between and inside them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+from jobs.engine import Context, Payload, Permanent, Retry, job
+from tests.engine.samples.jobs import Told, tell
+
+SOON = Retry(max_retries=3, first=timedelta(0), longest=timedelta(0))
+
+
+class Dying(Payload):
+    """Where to tell, and where to die for the first time: before, inside or after the step, or not at all."""
+
+    folder: str
+    where: str = ""
+    name: str = "job"
+
+
+def _die_once(payload: Dying, where: str) -> None:
+    marker = Path(payload.folder, "died")
+    if payload.where == where and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job("stepwise.charges")
+def charges(payload: Dying, context: Context) -> list[str]:
+    """Charges once, then sends a mail once; gives the receipt and the key under which it charged."""
+    charge, mail = context.once("charge"), context.once("mail")
+
+    def take_money() -> str:
+        tell(Told(folder=payload.folder), f"charged {charge.id.removeprefix(context.job_id)}")
+        _die_once(payload, "inside")
+        return "receipt 7"
+
+    def ask() -> str:
+        tell(Told(folder=payload.folder), "asked")
+        return "receipt 7, as the provider says"
+
+    _die_once(payload, "before")
+    receipt = charge.run(take_money, in_doubt=ask)
+    _die_once(payload, "after")
+    mail.run(lambda: tell(Told(folder=payload.folder), "mailed"))
+    return [receipt]
+
+
+@job("stepwise.repeats")
+def repeats(payload: Dying, context: Context) -> str:
+    """A step that may be repeated, since nobody says what to do when in doubt."""
+
+    def write() -> str:
+        tell(Told(folder=payload.folder), "wrote")
+        _die_once(payload, "inside")
+        return "written"
+
+    return context.once("write").run(write)
+
+
+@job("stepwise.stumbles", retry=SOON)
+def stumbles(payload: Told, context: Context) -> str:
+    """Its first step holds; its second fails twice."""
+    context.once("first").run(lambda: tell(payload, "first"))
+
+    def second() -> str:
+        tell(payload, "second")
+        if context.attempt < 3:
+            raise ConnectionError("not yet")
+        return "done"
+
+    return context.once("second").run(second)
+
+
+@job("stepwise.fails", retry=Retry(max_retries=0))
+def fails(payload: Told, context: Context) -> str:
+    """Fails for good behind its first step, unless there is a file NAME.go."""
+    context.once("first").run(lambda: tell(payload, "first"))
+    if not Path(payload.folder, f"{payload.name}.go").exists():
+        raise Permanent("not today")
+    return "well"
