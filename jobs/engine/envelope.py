@@ -92,6 +92,7 @@ class Keys:
             "secret": hmac.digest(settings.secret_key.encode(), b"rq-fleet job signing", "sha256")
         }
         self._newest = next(iter(self._signing))
+        self._macs = {key_id: hmac.new(key, digestmod="sha256") for key_id, key in self._signing.items()}
 
     def seal(self, name: str, tenant: str) -> Seal:
         """What signs jobs of this type and tenant, with the newest key."""
@@ -104,12 +105,13 @@ class Keys:
         said = [headers.get(name, "") for name in ("tenant", "cid", "gates", "flow")]
         if headers.get("v") != VERSION or not all(isinstance(each, str) for each in said):
             raise Untrusted("the envelope is of an unknown version")
-        key = self._signing.get(str(headers.get("kid")))
+        known = self._macs.get(str(headers.get("kid")))
         envelope = Envelope(job_id, name, payload, said[0], said[1], said[2], _carried(headers.get("carried")), said[3])
-        if key is None:
+        if known is None:
             raise Untrusted("the envelope is signed with an unknown key")
-        expected = hmac.digest(key, envelope.signed_text(), "sha256").hex()
-        if not hmac.compare_digest(expected.encode(), str(headers.get("sig")).encode()):
+        mac = known.copy()
+        mac.update(envelope.signed_text())
+        if not hmac.compare_digest(mac.hexdigest().encode(), str(headers.get("sig")).encode()):
             raise Untrusted("the envelope's signature is wrong")
         return envelope
 

@@ -172,18 +172,25 @@ def test_a_dead_workers_inbox_goes_back_to_the_front(fleet: Fleet, spawn_worker:
     assert fleet.redis.exists(inbox) == 0
 
 
-def test_an_id_that_a_hung_worker_still_takes_comes_back(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
+@pytest.mark.parametrize("runs_something", [False, True])
+def test_an_id_that_a_hung_worker_still_takes_comes_back(
+    fleet: Fleet, spawn_worker: Spawn, folder: Path, runs_something: bool
+) -> None:
     """Its BLMOVE waits in Redis after the process stopped, and is the first that Redis serves."""
     hung = spawn_worker()
+    if runs_something:
+        begin(fleet, folder)
     wait_until(
         lambda: any(
-            "doorbell-default" in str(c["name"]) and c["cmd"] == "blmove"
+            "doorbell-default" in str(c["name"]) and c["flags"] == "b" and (runs_something or int(c["qbuf"]) > 0)
             for c in fleet.redis.client_list(_type="normal")
         )
     )
     os.kill(hung.pid, signal.SIGSTOP)
     job = samples.double.enqueue({})
-    wait_until(lambda: fleet.redis.keys(f"{keys.FLEET}:inbox:*") != [])
+    wait_until(lambda: not fleet.redis.exists(keys.queue("default")))
+    assert fleet.redis.zcard(keys.LEASES) == 1
+    assert bool(fleet.redis.keys(f"{keys.FLEET}:inbox:*")) == runs_something
     spawn_worker()
     assert until_ended(fleet, job).status == "completed"
     assert fleet.redis.keys(f"{keys.FLEET}:inbox:*") == []

@@ -63,7 +63,7 @@ def turning(environ: dict[str, str], max_jobs: int | None = None) -> Iterator[Co
         ["default"],
         {**os.environ, **environ, "PYTHONPATH": str(ROOT)},
     )
-    loop.max_jobs = max_jobs
+    loop.intake.max_jobs = max_jobs
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:
@@ -155,9 +155,11 @@ def test_an_id_whose_way_to_the_worker_was_cut_is_found_in_its_inbox(
 
 
 def test_an_id_that_a_worker_could_not_give_back_at_its_end_is_taken_by_another(
-    fleet: Fleet, proxy: LossyProxy, spawn_worker: Spawn
+    fleet: Fleet, proxy: LossyProxy, spawn_worker: Spawn, folder: Path
 ) -> None:
     worker = spawn_worker(REDIS_URL=proxy.url, LEASE="1", SHUTDOWN_GRACE="0.1")
+    samples.gate.enqueue({"folder": str(folder)})
+    until_told(folder)
     wait_until(lambda: is_listening(fleet))
     lease = script("lease").sha.encode()
     proxy.loses_request = lambda request, _: lease in request

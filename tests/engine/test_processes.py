@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rq import Queue as RQQueue
+from rq.serializers import JSONSerializer
 
 from jobs.engine import Fleet, keys
 from tests.conftest import ROOT, wait_until
@@ -80,3 +82,22 @@ def test_a_worker_whose_jobs_cannot_be_loaded_ends_with_the_reason(spawn: Spawn,
     worker = spawn("worker.py", JOB_MODULES="tests.engine.there_is_no_such_module")
     assert worker.wait(60) != 0
     assert "there_is_no_such_module" in (tmp_path / "process-0.log").read_text()
+
+
+def test_forks_that_fail_are_tried_again_ever_less_often_and_reported_once(
+    spawn_worker: Spawn, fleet: Fleet, tmp_path: Path
+) -> None:
+    refused = tmp_path / "refused"
+    preload = {"JOB_MODULES": "tests.engine.preloads_no_forks", "REFUSED_FORKS": str(refused)}
+    spawn_worker(**preload, FOREIGN_JOBS="tests.engine.foreign_functions.*")
+    refused.touch()
+    queue = RQQueue("default", connection=fleet.redis, serializer=JSONSerializer)
+    queued = [queue.enqueue("tests.engine.foreign_functions.add", 1, 2) for _ in range(3)]
+    tries = wait_until(lambda: lines if len(lines := refused.read_text().splitlines()) >= 12 else [])
+    refused.unlink()
+    ended = [wait_until(lambda job=job: v if (v := fleet.jobs.get(job.id)).ended else None) for job in queued]
+    assert [job.status for job in ended] == ["completed"] * 3
+    assert [job.attempts for job in ended] == [1] * 3
+    assert float(tries[11]) - float(tries[0]) > 0.1 + 0.2, "three jobs at a go, with pauses between that grow"
+    log = (tmp_path / "process-0.log").read_text()
+    assert (log.count("no child could be forked"), log.count("children can be forked again")) == (1, 1)

@@ -4,14 +4,16 @@
 -- records are written by the first renewal. Repeating a request id gives the same answer.
 -- Room is counted in sixteenths of a slot: a job takes 16 of them, one of a type that the worker knows to be tiny
 -- as few as the worker says.
--- ARGV: prefix, worker, request id, now (RFC 3339), lease (ms), RQ horizon (s), room, 1 if the worker runs nothing,
+-- ARGV: prefix, worker, request id, now (RFC 3339; '' in a request sent ahead), lease (ms), RQ horizon (s), room, 1 if the worker runs nothing,
 --       default lane, lanes with their room (JSON object), tiny types (JSON object, type to what such a job takes), what the release declares of
 --       gates (JSON object: `counts` of limits by name, `windows` of lanes, KEY=COUNT ...) or '',
+--       generation of the worker's requests sent ahead or '', the last request whose jobs the worker knows or '',
 --       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
 --          more until it runs nothing, for a job that has to run alone, when (ms) the next rate window opens before which
 --          somebody waits or 0, paused lanes (with commas)}, a job being {id, execution, queue, lane, hash fields in FIELDS' order,
 --          then the times for its callbacks where a plain RQ job has any, 1 if it is leased in a batch}.
+--          A request that does not fit any more gets {0, the request that was given jobs last, {}, ...}.
 -- Of tiny types what this call hands out is one batch, with one lease; what else a start writes waits (lib_leases).
 --include lib_batch
 --include lib_breakers
@@ -23,8 +25,8 @@
 --include lib_readers
 local P, worker, request, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_ms, horizon, room, idle = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
-local default_lane, free, tiny, picks = ARGV[9], cjson.decode(ARGV[10]), cjson.decode(ARGV[11]), ARGV[13]
-local queues = {unpack(ARGV, 14)}
+local default_lane, free, tiny, picks = ARGV[9], cjson.decode(ARGV[10]), cjson.decode(ARGV[11]), ARGV[15]
+local queues = {unpack(ARGV, 16)}
 local declared = ARGV[12] == '' and {counts = {}, windows = {}} or cjson.decode(ARGV[12])
 local FIELDS = {'data', 'type', 'tenant', 'timeout', 'deadline', 'attempts', 'topics', 'correlation_id', 'deaths',
   'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'cancel_requested', 'final',
@@ -39,6 +41,7 @@ local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(ton
 -- Redis writes numbers out slowly: what is sent with each job is a text.
 local lease_until, wip_until = string.format('%d', ms + lease_ms), string.format('%d', seconds + horizon)
 local memory_key, leases, batches = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases', P .. ':fleet:batches'
+--include lib_early
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {cjson.encode(request)}, false, false
 local letters, has_batch = {}, false
 local windows, puts_aside, overflowed = windows_of(declared.windows), false, {}

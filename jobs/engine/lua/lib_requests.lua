@@ -2,6 +2,9 @@
 -- Those of tiny types are a batch from then on.
 local function remember()
   if #jobs == 0 then
+    if idle and generation ~= '' then
+      remember_idleness()
+    end
     return
   end
   local runs = '[' .. table.concat(memory, ',') .. ']'
@@ -14,12 +17,11 @@ end
 
 -- What this request was given before, as far as it is still this worker's.
 local function remembered()
-  local known = cjson.decode(redis.call('GET', memory_key) or '[""]')
-  if known[1] ~= request then
+  if last[1] ~= request then
     return false
   end
-  for n = 2, #known do
-    local id, execution, queue, lane = unpack(known[n])
+  for n = 2, #last do
+    local id, execution, queue, lane = unpack(last[n])
     local fields = redis.pcall('HMGET', P .. ':job:' .. id, unpack(FIELDS))
     local ours = fields[1] and fields[22] == 'started' and fields[24] == execution
     local letter = ours and letter_of(P, execution)

@@ -27,9 +27,6 @@ PROGRESS_EVERY = 0.1
 class Performer(Protocol):
     """What bounds the runs of a thread."""
 
-    def begin(self) -> None:
-        """A batch begins."""
-
     def perform(self, run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
         """Run a job within its limits. Raises nothing but MemoryError."""
 
@@ -50,8 +47,7 @@ def main(sock: socket.socket, page_fd: int, pipes: Sequence[int], fleet: Fleet) 
 class InMainThread:
     """Bounds runs by the alarms and limits that a process has once."""
 
-    def begin(self) -> None:
-        """A batch begins."""
+    def __init__(self) -> None:
         process.take_alarms()
 
     def perform(self, run: Run, fleet: Fleet, reporter: Reporter) -> Outcome:
@@ -65,8 +61,9 @@ class InMainThread:
             return outcome.of_error(error, None, 1)
 
     def end(self) -> None:
-        """A batch has ended."""
+        """A batch has ended; its jobs may have changed who hears an alarm."""
         process.no_time_limit()
+        process.take_alarms()
 
 
 class Seat:
@@ -93,7 +90,6 @@ class Seat:
     def _batch(self, runs: list[Run], pipe: Pipe, page: Page) -> bool:
         """Run a batch; whether this process should be replaced. The worker hands on what did not begin."""
         page.start()
-        self._performer.begin()
         for index, run in enumerate(runs):
             if not self._quota.take():
                 return True

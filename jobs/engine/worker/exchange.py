@@ -15,6 +15,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from jobs.engine.broker import translate_errors
 from jobs.engine.scripts import Script, script
 from jobs.engine.worker.leasing import Ask, Leased, Leases, Settled, settled
+from jobs.engine.worker.server_clock import ServerClock
 from jobs.engine.worker.settling import EndedRun
 
 ANSWER_WITHIN = timedelta(seconds=5)
@@ -33,8 +34,10 @@ class Answer(NamedTuple):
 class Exchange:
     """At most one round trip at a time, on a connection of its own; its socket is in the selector as "reply"."""
 
-    def __init__(self, client: redis.Redis, leases: Leases, selector: selectors.BaseSelector) -> None:
-        self._client, self._leases, self._selector = client, leases, selector
+    def __init__(
+        self, client: redis.Redis, leases: Leases, selector: selectors.BaseSelector, clock: ServerClock
+    ) -> None:
+        self._client, self._leases, self._selector, self._clock = client, leases, selector, clock
         self._connection: Any = None
         self._socket: Any = None
         self._calls: list[Call] = []
@@ -78,13 +81,11 @@ class Exchange:
                     replies[at] = each(self._client, *values)
                 if isinstance(replies[at], Exception):
                     raise replies[at]
-        has_asked = len(calls) > bool(ended)
-        return Answer(
-            timedelta(seconds=time.monotonic() - self._sent_at),
-            ended,
-            settled(replies[0]) if ended else None,
-            self._leases.leased(replies[-1]) if has_asked else None,
-        )
+        leased = self._leases.leased(replies[-1]) if len(calls) > bool(ended) else None
+        if leased is not None and leased.outdated is None:
+            self._clock.seen(leased.server_time, self._sent_at)
+        took = timedelta(seconds=time.monotonic() - self._sent_at)
+        return Answer(took, ended, settled(replies[0]) if ended else None, leased)
 
     def close(self) -> None:
         """Give the connection back, closed."""

@@ -66,7 +66,7 @@ class FleetWorker(Worker):
         environ = settings.child_environment() | self._exception_handlers()
         loop = WorkLoop(fleet, self.name, self.queue_names(), environ, burst)
         loop.leases.kept = timedelta(seconds=self.default_result_ttl)
-        loop.max_jobs = max_jobs
+        loop.intake.max_jobs = max_jobs
         loop.max_idle = timedelta.max if max_idle_time is None else timedelta(seconds=max_idle_time)
         loop.pool.template = self.template
         loop.pool.patience = FAREWELL + SPARE if fleet.middleware.must_close else timedelta(0)
@@ -78,7 +78,7 @@ class FleetWorker(Worker):
                 loop.run()
         finally:
             self._tell_rq(self.register_death)
-        return loop.begun > 0
+        return loop.intake.begun > 0
 
     def _register(self) -> None:
         self.register_birth()  # type: ignore[no-untyped-call]

@@ -30,7 +30,12 @@ GRACE_AFTER_OUTAGE = timedelta(seconds=3)
 
 @dataclass(frozen=True)
 class Ask:
-    """A request: room in sixteenths of a slot, in all and a lane; what a tiny job takes of it; where to look first."""
+    """A request: room in sixteenths of a slot, in all and a lane; what a tiny job takes of it; where to look first.
+
+    One that is sent ahead (`early`) waits behind a BLMOVE, and counts only while the worker still runs nothing: that is
+    what the `generation` stands for. Any other one counts only when the worker knows of all jobs that it was given:
+    `known` is the request that was given the last.
+    """
 
     request: str
     room: int
@@ -38,6 +43,9 @@ class Ask:
     picks: Sequence[int] = ()
     idle: bool = True
     tiny: Mapping[str, int] = field(default_factory=dict)
+    early: bool = False
+    generation: str = ""
+    known: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class Leased:
     opens_in: timedelta | None
     """Until the next rate window opens before which somebody waits."""
     paused_lanes: frozenset[str]
+    outdated: str | None = None
+    """Where the request did not fit any more and nothing was done: the request that was given jobs last."""
 
     @cached_property
     def runs(self) -> list[Running]:
@@ -113,9 +123,10 @@ class Leases:
         """What the lease script is called with."""
         picks = "".join(chr(48 + number) for number in ask.picks)
         return [
-            PREFIX, self._worker, ask.request, _now(), self._lease_ms, _seconds(HORIZON),
+            PREFIX, self._worker, ask.request, "" if ask.early else _now(), self._lease_ms, _seconds(HORIZON),
             ask.room, "1" if ask.idle else "", DEFAULT_LANE,
-            json.dumps(ask.lanes), json.dumps(ask.tiny), self._gates, picks, *self._queues,
+            json.dumps(ask.lanes), json.dumps(ask.tiny), self._gates,
+            ask.generation, ask.known, picks, *self._queues,
         ]  # fmt: skip
 
     def leased(self, reply: Any) -> Leased:
@@ -125,11 +136,12 @@ class Leases:
             jobs=jobs,
             read=lambda job: of_reply(job, self._fleet, self.kept),
             server_time=datetime.fromtimestamp(server_ms / 1000, UTC),
-            blocked=_names(blocked),
+            blocked=_names(blocked) if server_ms else frozenset(),
             more=bool(more),
             must_drain=bool(alone),
             opens_in=timedelta(milliseconds=max(0, opens_at - server_ms)) if opens_at else None,
             paused_lanes=_names(lanes),
+            outdated=None if server_ms else blocked.decode(),
         )
 
     def renew(self, state: str, runs: Sequence[tuple[str, str, str]]) -> Renewal:

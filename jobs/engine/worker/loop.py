@@ -22,15 +22,16 @@ from jobs.engine.worker.exchange import Exchange
 from jobs.engine.worker.follow_ups import FollowUps
 from jobs.engine.worker.heartbeat import Heartbeat
 from jobs.engine.worker.housekeeping import Housekeeping
-from jobs.engine.worker.leasing import Leased, Leases, Renewal
+from jobs.engine.worker.intake import Intake
+from jobs.engine.worker.leasing import Leases, Renewal
 from jobs.engine.worker.nudge import Nudge
 from jobs.engine.worker.overseer import Overseer
 from jobs.engine.worker.pace import Pace
 from jobs.engine.worker.pool import ChildPool
-from jobs.engine.worker.requests import LOOK_AGAIN, Requests
+from jobs.engine.worker.requests import Requests
 from jobs.engine.worker.roster import Roster
 from jobs.engine.worker.run_log import RunLog
-from jobs.engine.worker.running import Running
+from jobs.engine.worker.server_clock import ServerClock
 from jobs.engine.worker.settling import EndedRun, Settler
 from jobs.engine.worker.slots import QueueOrder, Slots
 
@@ -55,7 +56,8 @@ class WorkLoop:
         self._slots = Slots(settings.worker_concurrency, lanes.concurrency(settings))
         self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
         self.leases = Leases(self._client, name, queues, fleet)
-        self._exchange = Exchange(self._client, self.leases, self._selector)
+        clock = ServerClock()
+        self._exchange = Exchange(self._client, self.leases, self._selector, clock)
         self._settler = Settler(self._client)
         self._roster = Roster(settings.lease)
         self._pace = Pace(fleet.gated_types)
@@ -63,15 +65,16 @@ class WorkLoop:
         self._requests = Requests(self._slots, order, self._pace)
         self._run_log = RunLog(settings, name)
         self._overseer = Overseer(self.pool, self._settler, settings.cancel_grace)
-        self._doorbell = Doorbell(settings, name, queues, self._selector)
+        self._doorbell = Doorbell(settings, name, queues, self._selector, self.leases, clock, self._requests.lost)
+        self.intake = Intake(
+            self._slots, self._requests, self._roster, self._overseer, self.pool, self._doorbell, waits=not burst
+        )
         self._heartbeat = Heartbeat(fleet, name, queues, self._roster, self._hear_heartbeat)
         self._housekeeping = Housekeeping(fleet, name, queues, self._run_log.tally)
         self._follow_ups, self._passes_seen = FollowUps(settings, self.wake), 0
         self._commands = Commands(settings, name, self._overseer.command, self.stop, self.wake)
-        self._again: list[Running] = []
         self._stop_at: float | None = None
-        self.begun, self._has_told = 0, False
-        self.max_jobs: int | None = None
+        self._has_told = False
         self.max_idle, self._busy_at = timedelta.max, 0.0
 
     def run(self) -> None:
@@ -109,7 +112,7 @@ class WorkLoop:
         if self._requests.is_open if self._stop_at is not None else self._follow_ups.busy:
             return False
         is_idle = self._requests.is_idle and self._passes_seen == self._follow_ups.passes
-        spent = self._stop_at is not None or (self.max_jobs is not None and self.begun >= self.max_jobs)
+        spent = self._stop_at is not None or (self.intake.most is not None and self.intake.most <= 0)
         return (is_idle and (self._burst or not self._idle_left())) or spent
 
     def _idle_left(self) -> float:
@@ -124,16 +127,18 @@ class WorkLoop:
             elif key.data == "reply":
                 self._receive()
             elif isinstance(key.data, Bell):
-                if key.data.hear():
-                    self._requests.wake()
+                rung = self._doorbell.hear(key.data)
+                self.intake.take_rung(rung, self._comes_late(rung.age))
             else:
                 self._hear(self.pool.events(key.data))
         self._hear(self.pool.look())
+        self.intake.begin_again(self._stop_at is not None)
         if self._doorbell.look():
             self._requests.wake()
         if self._stop_at is not None and not self._has_told:
             self._has_told = True
             self.pool.tell_stopping()
+            self._doorbell.stop()
         self._overseer.enforce(self._roster.all(), self._stop_at)
         if self._exchange.give_up_at is not None and time.monotonic() > self._exchange.give_up_at:
             self._receive()
@@ -143,6 +148,8 @@ class WorkLoop:
         now = time.monotonic()
         times = self._overseer.next_at(self._roster.all(), self._stop_at)
         times += self._doorbell.next_at()
+        if self.intake.again_at is not None:
+            times.append(self.intake.again_at)
         if self.pool.look_at is not None:
             times.append(self.pool.look_at)
         if self._stop_at is not None:
@@ -163,7 +170,8 @@ class WorkLoop:
         try:
             ended = self._settler.due()
             is_idle = len(self._roster) <= len(ended) and not self._slots.held
-            ask = self._requests.ask(self._most(), is_idle, self._stop_at is not None)
+            self._requests.not_before(self.pool.ready_at())
+            ask = self._requests.ask(self.intake.most, is_idle, self._stop_at is not None)
             if ended or ask is not None:
                 self._passes_seen = self._follow_ups.passes if ask is not None else self._passes_seen
                 self._roster.settling([each.running for each in ended], True)
@@ -184,7 +192,7 @@ class WorkLoop:
             if self._burst or self._requests.drains:
                 self._requests.wake()
         if answer.leased is not None:
-            self._take(answer.leased, answer.took > self._settings.lease)
+            self.intake.take(answer.leased, self._comes_late(answer.took), self._send)
         self._heartbeat.state = "busy" if self._roster else "idle"
         if answer.settled is not None:
             self._run_log.write(answer.ended, answer.settled.words)
@@ -198,58 +206,13 @@ class WorkLoop:
         self._settler.postpone()
         self._requests.postpone()
 
-    def _take(self, leased: Leased, late: bool) -> None:
-        """Share out what was leased; what came too `late`, or to a worker that stops by now, goes back."""
-        self.begun += len(leased.jobs)
-        self._slots.held = self._requests.answered(leased)
-        if not leased.must_drain:
-            self._send()  # while Redis works on that, the rest of this
-        self._slots.held = 0
-        if self._requests.pauses_more:
-            self.pool.take_back()
-        self._roster.add(leased.runs)
-        late = late or self._stop_at is not None
-        for running in leased.runs if late else ():
-            self._overseer.give_back(running, "it came too late to begin")
-        ready = [] if late else [each for each in leased.runs if self._overseer.may_begin(each, leased.server_time)]
-        for runs in filter(self._has_room_for, self._requests.batches(ready)):
-            self._overseer.begin(runs)
-        self._look_for_more(leased)
-
-    def _look_for_more(self, leased: Leased) -> None:
-        wants_more = self._slots.free > 0 and self._most() != 0
-        if wants_more and (leased.more or self._requests.is_old):
-            self._requests.wake()
-        elif leased.must_drain or not wants_more or self._burst:
-            self._doorbell.disarm()
-            if leased.must_drain:
-                self._requests.wake_within(LOOK_AGAIN)
-        elif not self._doorbell.arm(leased.blocked) or leased.blocked:
-            self._requests.wake_within(LOOK_AGAIN)
-        if leased.opens_in is not None and wants_more:
-            self._requests.wake_within(leased.opens_in.total_seconds())
-
-    def _has_room_for(self, runs: Sequence[Running]) -> bool:
-        """Take a slot for runs of one lane; without one after all they go back to their queue."""
-        if has_room := self._slots.has_room(runs[0].lane):
-            self._slots.take(runs[0].lane)
-        for running in () if has_room else runs:
-            self._overseer.give_back(running, "its worker has no room for it")
-        return has_room
-
-    def _most(self) -> int | None:
-        return None if self.max_jobs is None else self.max_jobs - self.begun
+    def _comes_late(self, age: timedelta) -> bool:
+        """Whether what was leased so long ago must not begin any more."""
+        return age > self._settings.lease or self._stop_at is not None
 
     def _hear(self, events: Iterable[Heard]) -> None:
         for heard in events:
             self._hear_child(heard)
-        again, self._again = self._again, []
-        for running in again:
-            if self._stop_at is None and self._slots.has_room(running.lane) and self._requests.may_begin(running):
-                self._slots.take(running.lane)
-                self._overseer.begin([running])
-            else:
-                self._overseer.give_back(running, "it had not begun")
 
     def _hear_child(self, heard: Heard) -> None:
         running = heard.running
@@ -268,7 +231,7 @@ class WorkLoop:
             self._settler.add(running, self._overseer.outcome_of_death(running))
         elif heard.kind == "passed over" or (heard.kind == "given back" and running.is_stopped):
             running.is_tiny = False
-            self._again.append(running)
+            self.intake.put_off(running)
         elif heard.kind == "given back":
             self._overseer.give_back(running, "another job of its process had to be killed")
         elif heard.kind == "begun":

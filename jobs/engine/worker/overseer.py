@@ -98,7 +98,7 @@ class Overseer:
 
     def begin(self, runs: Sequence[Running]) -> None:
         """Hand runs of one lane to a child; one by itself may take its time from now on."""
-        self._pool.run(runs, alone=any(each.has_died_before for each in runs))
+        self._pool.run(runs)
         if len(runs) == 1:
             self.watch(runs[0])
 

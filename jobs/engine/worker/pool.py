@@ -20,6 +20,7 @@ from jobs.engine.errors import FleetError
 from jobs.engine.worker import page, template, wire
 from jobs.engine.worker.batch import Child, Heard
 from jobs.engine.worker.child_process import ChildProcess
+from jobs.engine.worker.fork_pause import ForkPause
 from jobs.engine.worker.remains import MOST, Remains
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.template import Template
@@ -48,6 +49,7 @@ class ChildPool:
         self._unnamed: deque[ChildProcess] = deque()
         self._control: socket.socket | None = None
         self._look_at: float | None = None
+        self._pause = ForkPause()
 
     def start(self) -> None:
         """Start the template and wait until it has loaded every job. Raises FleetError where it can't."""
@@ -60,13 +62,9 @@ class ChildPool:
         """The template's process id."""
         return self.template.pid if self.template else 0
 
-    def run(self, runs: Sequence[Running], alone: bool = False) -> None:
-        """Hand runs of one lane to an idle child, or to a new one; `alone`, to one that nothing else runs in.
-
-        That is also where memory can be bounded. Raises FleetError when the template is gone.
-        """
-        if self._settings.worker_threads > 1:
-            alone = alone or any(each.policy is not None and each.policy.memory_mb for each in runs)
+    def run(self, runs: Sequence[Running]) -> None:
+        """Hand runs of one lane to an idle child, or to a new one. Raises FleetError when the template is gone."""
+        alone = self._need_their_own(runs)
         child = self._idle.pop() if self._idle and not alone else self._fork(alone)
         child.begin(runs)
         if len(runs) > 1 and self._look_at is None:
@@ -78,6 +76,10 @@ class ChildPool:
             child.process.kill()
         except OSError:
             pass
+
+    def ready_at(self, runs: Sequence[Running] = ()) -> float:
+        """When (monotonic seconds) `run` makes sense for these runs: not while forks fail and no child is idle."""
+        return 0.0 if self._idle and not self._need_their_own(runs) else self._pause.ends_at
 
     def cancel(self, running: Running) -> None:
         """Pass on a cancellation."""
@@ -141,6 +143,14 @@ class ChildPool:
         if self.template is not None:
             self.template.end(self.patience)
 
+    def _need_their_own(self, runs: Sequence[Running]) -> bool:
+        """Whether they need a process that nothing else runs in: to blame one run alone, or to bound its memory."""
+        has_neighbours = self._settings.worker_threads > 1
+        return any(
+            each.has_died_before or (has_neighbours and each.policy is not None and each.policy.memory_mb)
+            for each in runs
+        )
+
     def _fork(self, alone: bool) -> Child:
         """A new process with as many seats as it has threads; the one for the caller."""
         if self._control is None:
@@ -183,10 +193,12 @@ class ChildPool:
             process = self._unnamed.popleft()
             process.pid = message["pid"]
             if process.pid == 0:
-                log.error("no child could be forked", reason=message.get("error"))
+                self._pause.failed(str(message.get("error")))
                 for child in self._seats(process):
                     yield from self._died(child)
-            elif process.doomed:
+                return
+            self._pause.succeeded()
+            if process.doomed:
                 process.kill()
             return
         if os.WIFSIGNALED(message["status"]):

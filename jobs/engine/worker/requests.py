@@ -24,6 +24,10 @@ class Requests:
     def __init__(self, slots: Slots, order: QueueOrder, pace: Pace) -> None:
         self._slots, self._order, self._pace = slots, order, pace
         self._open: Ask | None = None
+        self._ahead: set[str] = set()
+        self._lost: list[Ask] = []
+        self._generation = self._known = _request_id()
+        self._stops = False
         self._tiny: Mapping[str, int] = {}
         self._repeats = False
         self.drains = False
@@ -39,12 +43,12 @@ class Requests:
     @property
     def is_idle(self) -> bool:
         """Whether the last answer is in and nothing is left to ask for."""
-        return self.due_at is None and self._open is None
+        return self.due_at is None and not self.is_open
 
     @property
     def is_open(self) -> bool:
         """Whether there is a request whose reply has not come: it may hold runs."""
-        return self._open is not None
+        return self._open is not None or bool(self._lost)
 
     def wake(self) -> None:
         """Ask at the next turn."""
@@ -55,23 +59,45 @@ class Requests:
         at = time.monotonic() + seconds
         self.due_at = at if self.due_at is None else min(at, self.due_at)
 
+    def not_before(self, at: float) -> None:
+        """Ask when that time (monotonic seconds) has come, if at all."""
+        if self.due_at is not None:
+            self.due_at = max(at, self.due_at)
+
     def postpone(self) -> None:
-        """Redis is away: what was to be asked is asked in a moment."""
+        """Redis is away: what was to be asked is asked in a moment; a worker that stops leaves it to the reaper."""
+        if self._stops:
+            self._lost.clear()
         if self._open is not None or self.due_at is not None:
             self._repeats = self._open is not None
             self.due_at = time.monotonic() + RETRY
 
     def ask(self, most: int | None, is_idle: bool, stops: bool = False) -> Ask | None:
         """The request that is due, or None; `most` bounds the number of jobs."""
+        self._stops = stops
         if self.due_at is None or self.due_at > time.monotonic():
             return None
-        if stops:  # only what a lost reply held, to be given back
-            self.due_at = None
-            return replace(self._open, room=0) if self._open is not None else None
         self.due_at = None
+        if self._open is None and self._lost:
+            self._open = replace(self._lost.pop(), room=0, idle=is_idle, early=False, generation="", known=self._known)
+            self._repeats = True
+        if stops:  # only what a lost reply held, to be given back
+            return replace(self._open, room=0) if self._open is not None else None
         if self._open is None:
             self._open = self._new(most, is_idle)
         return self._open
+
+    def early(self, most: int | None) -> Ask:
+        """A request to be sent ahead by a worker that runs nothing."""
+        ask = replace(self._new(most, is_idle=True), early=True)
+        self._ahead.add(ask.request)
+        return ask
+
+    def lost(self, ask: Ask) -> None:
+        """The answer to a request that was sent ahead does not come: what it was given is asked for again."""
+        self._ahead.discard(ask.request)
+        self._lost.append(ask)
+        self.wake()
 
     def last(self) -> Ask:
         """A request for nothing, which empties the inboxes."""
@@ -79,10 +105,28 @@ class Requests:
 
     def answered(self, leased: Leased) -> int:
         """The open request's reply has come; returns how many slots its runs take at most."""
-        room = self._open.room if self._open is not None else 0
-        self._tiny = self._open.tiny if self._open is not None else {}
-        self._open = None
+        ask, self._open = self._open, None
         self.is_old, self._repeats = self._repeats, False
+        if leased.outdated is None:
+            return self._told(ask, leased)
+        if leased.outdated not in self._ahead:  # else that reply is here in a moment
+            self._known = leased.outdated
+        self.wake()
+        return 0
+
+    def answered_early(self, ask: Ask, leased: Leased | None) -> bool:
+        """The reply to a request that was sent ahead has come; whether Redis did what it asks for."""
+        self._ahead.discard(ask.request)
+        if leased is None or leased.outdated is not None:
+            return False
+        self.is_old = False
+        self._told(ask, leased)
+        return True
+
+    def _told(self, ask: Ask | None, leased: Leased) -> int:
+        room, self._tiny = (ask.room, ask.tiny) if ask is not None else (0, {})
+        if ask is not None and leased.jobs:
+            self._known = ask.request
         self.drains = leased.must_drain
         paused = frozenset(
             {f"queue:{name}" for name in leased.blocked} | {f"lane:{name}" for name in leased.paused_lanes}
@@ -117,14 +161,23 @@ class Requests:
         yield from tiny.values()
 
     def _new(self, most: int | None, is_idle: bool) -> Ask:
-        free = self._slots.free
+        free, tiny = self._slots.free, self._pace.tiny
         if self.drains and not is_idle:
             free = 0
+        picks = SLOT * free
         if most is not None:
-            free = min(free, most)
-            return Ask(_request_id(), SLOT * free, self._lanes(), self._order.picks(free), is_idle)
-        picks = self._order.picks(SLOT * free)
-        return Ask(_request_id(), SLOT * free, self._lanes(), picks, is_idle, self._pace.tiny)
+            free = picks = min(free, most)
+            tiny = {}
+        return Ask(
+            request=_request_id(),
+            room=SLOT * free,
+            lanes=self._lanes(),
+            picks=self._order.picks(picks),
+            idle=is_idle,
+            tiny=tiny,
+            generation=self._generation,
+            known=self._known,
+        )
 
     def _lanes(self) -> dict[str, int]:
         return {lane: SLOT * free for lane, free in self._slots.free_by_lane().items()}

@@ -63,9 +63,6 @@ class Clock:
         self._wakes_at = NEVER
         self._left = 0
 
-    def begin(self) -> None:
-        """A batch begins."""
-
     def end(self) -> None:
         """A batch has ended."""
 

@@ -1,4 +1,7 @@
-"""Messages between a worker and its children: a JSON header and a blob, each with its length in front."""
+"""Messages between a worker and its children: a JSON header and a blob, each with its length in front.
+
+A job waits for the one message that hands it over, so that one has no header to be written and read.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from jobs.engine.execute import Run
 from jobs.engine.outcome import DECIDED_BY_CHILDREN, Outcome, of_message
 
 Header = dict[str, Any]
+BATCH: Header = {"op": "batch"}
 _LENGTHS = struct.Struct("!II")
 _ENDED = struct.Struct("<HBBddI")
 LARGEST = 64 * 1024 * 1024
@@ -40,7 +44,8 @@ def pack(header: Header, blob: bytes = b"") -> bytes:
 
 def pack_batch(runs: list[Any]) -> bytes:
     """The message that hands runs (the fields of `Run`) to a child. Marshal is for this direction only."""
-    return pack({"op": "batch"}, marshal.dumps(runs))
+    blob = marshal.dumps(runs)
+    return _LENGTHS.pack(0, len(blob)) + blob
 
 
 def unpack_batch(blob: bytes) -> list[Run]:
@@ -81,24 +86,34 @@ class Frames:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._needed = 0
 
-    def feed(self, piece: bytes) -> Iterator[tuple[Header, bytes]]:
+    def feed(self, piece: bytes) -> list[tuple[Header, bytes]]:
         """Every message that is complete with this piece."""
-        self._buffer += piece
-        while len(self._buffer) >= _LENGTHS.size:
-            header_size, blob_size = _LENGTHS.unpack_from(self._buffer)
+        if self._buffer:
+            self._buffer += piece
+            if len(self._buffer) < self._needed:
+                return []
+            piece = bytes(self._buffer)
+            self._buffer.clear()
+        messages, at, self._needed = [], 0, _LENGTHS.size
+        while len(piece) - at >= _LENGTHS.size:
+            header_size, blob_size = _LENGTHS.unpack_from(piece, at)
             if header_size + blob_size > LARGEST:
                 raise ValueError("a message of the child is too large")
-            end = _LENGTHS.size + header_size + blob_size
-            if len(self._buffer) < end:
-                return
-            header = bytes(self._buffer[_LENGTHS.size : _LENGTHS.size + header_size])
-            blob = bytes(self._buffer[_LENGTHS.size + header_size : end])
-            del self._buffer[:end]
-            yield json.loads(header), blob
+            blob_at = at + _LENGTHS.size + header_size
+            end = blob_at + blob_size
+            if len(piece) < end:
+                self._needed = end - at
+                break
+            header = json.loads(piece[at + _LENGTHS.size : blob_at]) if header_size else BATCH
+            messages.append((header, piece[blob_at:end]))
+            at = end
+        self._buffer += piece[at:]
+        return messages
 
 
-def receive(sock: socket.socket, frames: Frames) -> Iterator[tuple[Header, bytes]]:
+def receive(sock: socket.socket, frames: Frames) -> list[tuple[Header, bytes]]:
     """Wait for bytes and give the messages they complete. Raises EOFError when the other side is gone."""
     piece = sock.recv(READ)
     if not piece:
