@@ -44,8 +44,9 @@ local function parents_of(flow, node, new)
   return waits_for, blocked
 end
 
-local function begin_nodes(flow, nodes)
-  local new, work, ready = {}, {}, {}
+-- Writes nodes and jobs. Returns what may begin at once, and what ends at once as work for `end_nodes`.
+local function write_nodes(flow, nodes)
+  local new, ready, work = {}, {}, {}
   for _, node in ipairs(nodes) do
     write_node(flow, node)
     new[node.name] = node
@@ -63,8 +64,22 @@ local function begin_nodes(flow, nodes)
   for _, part in ipairs(WORKFLOW_PARTS) do
     redis.call('EXPIRE', flow.key .. part, LIVE_KEPT)
   end
+  return ready, work
+end
+
+-- What could not begin for whatever reason does with the next sweep.
+local function begin_nodes(flow, ready, work)
   for _, name in ipairs(ready) do
-    release(flow, name)
+    pcall(release, flow, name)
   end
-  end_nodes(flow, work)
+  pcall(end_nodes, flow, work)
+end
+
+-- Nothing of these nodes' jobs stays.
+local function take_back(flow, nodes)
+  for _, node in ipairs(nodes) do
+    local key = flow.P .. ':job:' .. node.id
+    redis.pcall('UNLINK', key, key .. ':dependents', flow.P .. ':job::' .. node.id .. ':dependencies')
+    redis.pcall('ZREM', flow.P .. ':deferred:' .. node.head.queue, node.id)
+  end
 end

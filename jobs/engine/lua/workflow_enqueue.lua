@@ -19,7 +19,15 @@ return tell_together(function()
   end
   redis.call('HSET', key, 'status', 'running', 'done', '0', 'bad', '0', 'ends', '0', 'round', '1', 'created_at', at.now)
   local flow = open_workflow(P, id, at)
+  local ok, ready, work = pcall(write_nodes, flow, nodes)
+  if not ok then
+    take_back(flow, nodes)
+    for _, part in ipairs(WORKFLOW_PARTS) do
+      redis.call('UNLINK', key .. part)
+    end
+    error(ready, 0)
+  end
   tell_workflow(flow, 'workflow:started', {total = tonumber(redis.call('HGET', key, 'total'))})
-  begin_nodes(flow, nodes)
+  begin_nodes(flow, ready, work)
   return ''
 end)

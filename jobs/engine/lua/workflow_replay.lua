@@ -49,6 +49,6 @@ return tell_together(function()
   redis.call('HSET', flow.key, 'status', 'running', 'done', done, 'bad', bad)
   redis.call('HINCRBY', flow.key, 'round', 1)
   tell_workflow(flow, 'workflow:started', {total = tonumber(redis.call('HGET', flow.key, 'total')), done = done})
-  begin_nodes(flow, nodes)
+  begin_nodes(flow, write_nodes(flow, nodes))
   return 'again'
 end)

@@ -1,28 +1,85 @@
 #!lua flags=allow-oom
 -- Put workflows right that nobody moved on: whose jobs RQ's tools cancelled, deleted or ran, whose jobs expired, whose
--- follow-up was lost; and deferred jobs whose workflow is gone. Looks at those first that were looked at longest ago, and
--- at about AT_ONCE nodes a call. Safe to repeat. ARGV: prefix, now (RFC 3339). Returns how many workflows it looked at.
+-- follow-up was lost. Looks at those first that were looked at longest ago, and at about AT_ONCE nodes a call. Safe to
+-- repeat. ARGV: prefix, now (RFC 3339). Returns how many workflows it looked at.
 --include lib_events
 --include lib_execution
 --include lib_gates
 --include lib_workflow
-local P, at, AT_ONCE, DEFERRED_AT_ONCE = ARGV[1], clock_of(ARGV[2]), 5000, 100
+local P, at, AT_ONCE = ARGV[1], clock_of(ARGV[2]), 5000
 local looked, budget, workflows = 0, AT_ONCE, P .. ':fleet:workflows'
 
-local function look_at(flow)
-  local all = redis.call('HGETALL', flow.key .. ':state')
+-- How each node is, and whether one of them has a job that is not deferred.
+local function states_of(flow)
+  local all, states, busy = redis.call('HGETALL', flow.key .. ':state'), {}, false
   for n = 1, #all, 2 do
     local node = all[n]:match('^s:(.*)$')
-    if node and LIVE_NODE[all[n + 1]] then
+    if node then
+      states[node], busy = all[n + 1], busy or all[n + 1] == 'queued'
+    end
+  end
+  budget = budget - #all / 4
+  return states, busy
+end
+
+-- What a waiting node waits for by the states of its parents, whatever was counted.
+local function count_parents(flow, node, states, work)
+  local left, blocked = 0, nil
+  for _, edge in ipairs(plan_of(flow, node).after) do
+    local parent = edge[1]
+    if LIVE_NODE[states[parent]] then
+      left = left + 1
+    elseif states[parent] ~= 'completed' and edge[2] ~= 'continue' then
+      blocked = passed_on(parent, states[parent], of_node(flow, 'e', parent) or reason('Failed', 'it failed'))
+    end
+  end
+  set_node(flow, 'p', node, left)
+  work[#work + 1] = blocked and {node, 'skipped', blocked} or nil
+  if left == 0 and not blocked then
+    release(flow, node)
+  end
+end
+
+-- Nothing is under way though something waits: a step broke off, for what reason ever. The nodes' states decide.
+local function repair(flow, states)
+  local work, done, bad = {}, 0, 0
+  for node, state in pairs(states) do
+    if node:sub(1, 5) ~= 'undo:' and not LIVE_NODE[state] then
+      done = done + 1
+      bad = bad + ((state ~= 'completed' and counts_as_bad(plan_of(flow, node))) and 1 or 0)
+    elseif state == 'waiting' and node:sub(1, 5) ~= 'undo:' then
+      count_parents(flow, node, states, work)
+    end
+  end
+  redis.call('HSET', flow.key, 'done', done, 'bad', bad)
+  end_nodes(flow, work)
+  if flow.status == 'compensating' then
+    undo_next(flow)
+  elseif flow.status == 'running' and done == tonumber(redis.call('HGET', flow.key, 'total')) then
+    end_or_undo(flow)
+  end
+end
+
+local function is_live(flow)
+  flow.status = redis.call('HGET', flow.key, 'status')
+  return flow.status == 'running' or flow.status == 'compensating'
+end
+
+local function look_at(flow)
+  for node, state in pairs(states_of(flow)) do
+    if LIVE_NODE[state] then
       observe(flow, node, of_node(flow, 'j', node))
     end
   end
-  if flow.status == 'running' or flow.status == 'compensating' then
+  local states, busy = states_of(flow)
+  if is_live(flow) and not busy then
+    repair(flow, states)
+  end
+  if is_live(flow) then
     for _, part in ipairs(WORKFLOW_PARTS) do
       redis.call('EXPIRE', flow.key .. part, LIVE_KEPT)
     end
   end
-  budget = budget - #all / 4
 end
 
 local function sweep_workflows()
@@ -41,29 +98,7 @@ local function sweep_workflows()
   end
 end
 
--- A deferred job whose workflow does not know it can't ever begin.
-local function look_at_deferred(id)
-  local head = redis.pcall('HMGET', P .. ':job:' .. id, 'workflow', 'node', 'status')
-  if head.err or not head[1] or head[3] ~= 'deferred' then
-    return
-  end
-  local flow = {P = P, key = P .. ':fleet:workflow:' .. head[1], at = at}
-  if of_node(flow, 'j', head[2] or '') ~= id then
-    drop_job(flow, id, reason('Gone', 'its workflow is gone'))
-  end
-end
-
-local function sweep_deferred()
-  for _, key in ipairs(redis.call('SMEMBERS', P .. ':queues')) do
-    local deferred = P .. ':deferred:' .. key:sub(#P + #':queue:' + 1)
-    for _, id in ipairs(redis.call('ZRANDMEMBER', deferred, DEFERRED_AT_ONCE)) do
-      pcall(look_at_deferred, id)
-    end
-  end
-end
-
 return tell_together(function()
   sweep_workflows()
-  sweep_deferred()
   return looked
 end)

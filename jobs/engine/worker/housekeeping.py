@@ -55,6 +55,7 @@ class Housekeeping(threading.Thread):
         self._leases.maintain()
         self._leases.sweep()
         self._leases.sweep_workflows()
+        self._leases.sweep_deferred()
         self._dead_letters.keep_within_bounds(self._client)
         upkeep.run(self._client, self._queues)
 

@@ -185,6 +185,12 @@ class Leases:
             looked: int = script("workflow_sweep")(self._client, PREFIX, _now())
         return looked
 
+    def sweep_deferred(self) -> int:
+        """Release or cancel jobs that wait for others and nobody looks after; how many that were."""
+        with translate_errors():
+            moved: int = script("sweep_deferred")(self._client, PREFIX, _now())
+        return moved
+
     def leave(self) -> None:
         """Say that this worker is gone: its inboxes are empty and nothing is leased."""
         with translate_errors(), self._client.pipeline() as pipe:

@@ -51,6 +51,7 @@ def sweep(fleet: Fleet) -> None:
     for workflow_id in fleet.redis.zrange(keys.WORKFLOWS, 0, -1):
         fleet.redis.zadd(keys.WORKFLOWS, {workflow_id: 1})
     leases_of(fleet).sweep_workflows()
+    leases_of(fleet).sweep_deferred()
 
 
 class Silent:

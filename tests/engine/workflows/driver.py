@@ -102,13 +102,21 @@ class Driver:
         self.leases = leases_of(fleet)
         self.begun: list[str] = []
         self.view = graph.build().enqueue(fleet)
+        self.cancelled, self.cancelled_after = False, 0
         self._lost: set[str] = set()
         self._early = {f"n{node}": end for node, end in graph.ends.items() if end in EARLY_ENDS}
 
-    def run(self) -> WorkflowView:
-        """To the end; fails where nothing goes on any more."""
+    def begin_again(self) -> None:
+        """Forget what has begun: another round follows."""
+        self.begun, self._early = [], {}
+        self._lost.clear()
+
+    def run(self, cancel_at: int | None = None) -> WorkflowView:
+        """To the end, or until it is cancelled in that turn; fails where nothing goes on any more."""
         self._end_early()
-        for _ in range(MOST_TURNS):
+        for number in range(MOST_TURNS):
+            if number == cancel_at:
+                self._cancel()
             for running in lease(self.leases, self.chance.randint(1, 4)):
                 self._end(running)
             self.follow_up()
@@ -130,6 +138,11 @@ class Driver:
             for workflow_id in self.fleet.redis.zrange(keys.WORKFLOWS, 0, -1):
                 self.fleet.redis.zadd(keys.WORKFLOWS, {workflow_id: 1})
         self.leases.sweep_workflows()
+
+    def _cancel(self) -> None:
+        with suppress(Conflict):  # it has ended
+            self.fleet.workflows.cancel(self.view.id)
+            self.cancelled, self.cancelled_after = True, len(self.begun)
 
     def _end_early(self) -> None:
         for name, end in self._early.items():

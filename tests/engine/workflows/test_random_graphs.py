@@ -17,10 +17,10 @@ POLICIES = ("fail", "fail", "continue", "compensate")
 
 
 @st.composite
-def graphs(draw: Any) -> Graph:
+def graphs(draw: Any, early: bool = True) -> Graph:
     count = draw(st.integers(1, 10))
     chance = random.Random(draw(st.integers(0, 10**9)))
-    density, early = chance.choice((0.1, 0.3, 0.7)), chance.random() < 0.3
+    density, early = chance.choice((0.1, 0.3, 0.7)), early and chance.random() < 0.3
     ends = (*RUN_ENDS, *EARLY_ENDS) if early else RUN_ENDS
     badness = chance.choice((0.0, 0.2, 0.6))
     return Graph(
