@@ -17,7 +17,6 @@ from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.ledger import outbox, pushing, retention, rows, steps
 from jobs.engine.ledger.keeper import Keeper
 from jobs.engine.ledger.outbox import Accepted
-from jobs.engine.ledger.pushing import Pushed
 from jobs.engine.ledger.search import Found, Wanted, search
 from jobs.engine.ledger.table import JOBS, PENDING, PUSHING
 from jobs.engine.ledger.writing import Writer
@@ -67,24 +66,36 @@ class Ledger:
         outbox.outbox_of(session, self._push_committed).add(written)
         return written
 
-    def push(self, new: Sequence[NewJob]) -> Pushed:
-        """Push jobs whose rows are `pushing`, and take their next step. Raises BrokerUnavailable; then they stay so."""
-        ids = [each.id for each in new]
-        if not pushing.is_there(self._fleet.redis):
-            self._away_until = time.monotonic() + AWAY_FOR.total_seconds()
-            steps.give_back(self._fleet.database, ids)
-            raise BrokerUnavailable("Redis can't be reached")
+    def push(self, new: Sequence[NewJob], *, first: bool) -> set[str]:
+        """Push jobs whose rows are `pushing`, and take their next step; the ids of those that have arrived.
+
+        `first` says that nobody has pushed them before, so that those that were not sent are `pending` again. Raises
+        BrokerUnavailable.
+        """
+        arrived: set[str] = set()
+        for at in range(0, len(new), AT_ONCE):
+            if not pushing.is_there(self._fleet.redis):
+                self._away_until = time.monotonic() + AWAY_FOR.total_seconds()
+                if first:
+                    steps.give_back(self._fleet.database, [each.id for each in new[at:]])
+                raise BrokerUnavailable("Redis can't be reached")
+            arrived |= self._push(new[at : at + AT_ONCE], first)
+        return arrived
+
+    def _push(self, new: Sequence[NewJob], first: bool) -> set[str]:
         try:
             pushed = pushing.push(self._fleet.redis, new)
         except BrokerUnavailable:
             self._away_until = time.monotonic() + AWAY_FOR.total_seconds()
             raise
-        if pushed.epoch:
-            taken = [each for at, each in enumerate(ids) if at not in pushed.held]
-            steps.confirm(self._fleet.database, taken, pushed.epoch)
-        if pushed.held:
-            steps.give_back(self._fleet.database, [ids[at] for at in sorted(pushed.held)], steps.AGAIN)
-        return pushed
+        held = [each.id for at, each in enumerate(new) if at in pushed.held]
+        if held and first:
+            steps.give_back(self._fleet.database, held, steps.AGAIN)
+        if not pushed.epoch:
+            return set()
+        taken = [each.id for at, each in enumerate(new) if at not in pushed.held]
+        steps.confirm(self._fleet.database, taken, pushed.epoch)
+        return set(taken)
 
     def views(self, job_ids: Sequence[str]) -> dict[str, JobView]:
         """What the rows say of these jobs, by id; those without a row are left out, and all where SQL is away."""
@@ -142,5 +153,4 @@ class Ledger:
             taken = {row["id"] for row in steps.claim_of(self._fleet.database, [each.id for each in fresh])}
             fresh = [each for each in fresh if each.id in taken]
         if fresh:
-            pushed = self.push(fresh)
-            written.arrived({each.id for at, each in enumerate(fresh) if at not in pushed.held})
+            written.arrived(self.push(fresh, first=True))

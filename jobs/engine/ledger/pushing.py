@@ -29,7 +29,6 @@ class Pushed:
 
     epoch: str = ""
     held: set[int] = field(default_factory=set)
-    known: set[int] = field(default_factory=set)
 
 
 def is_there(client: redis.Redis) -> bool:
@@ -73,5 +72,6 @@ def _told(before: bytes, answers: Sequence[Sequence[int]], after: bytes | None) 
     pushed = Pushed(before.decode() if before == after else "")
     for batch, answer in enumerate(answers):
         for place, code in zip(answer[::3], answer[1::3], strict=True):
-            (pushed.held if code == HELD else pushed.known).add(batch * BATCH + place - 1)
+            if code == HELD:
+                pushed.held.add(batch * BATCH + place - 1)
     return pushed

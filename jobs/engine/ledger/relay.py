@@ -39,24 +39,30 @@ class Relay:
             self._audit.begin_anew()
         busy = self._follower.follow()
         if now >= self._relay_at:
-            taken = steps.claim(self._fleet.database, epoch, _known_types())
-            self._push(taken)
-            self._relay_at = now if taken else now + RELAY_EVERY.total_seconds()
-            busy = busy or bool(taken)
+            relayed = self._relay(epoch)
+            self._relay_at = now if relayed else now + RELAY_EVERY.total_seconds()
+            busy = busy or relayed
         if now >= self._audit_at or self._audit.hurries:
-            self._push(self._audit.look(epoch))
+            self._push(self._audit.look(epoch), first=False)
             self._audit_at = now + AUDIT_EVERY.total_seconds()
             busy = busy or self._audit.hurries
         return busy
 
     def look_for_new(self) -> None:
         """Push what is due, for a process that does not lead."""
-        self._push(steps.claim_new(self._fleet.database, _known_types()))
+        self._push(steps.claim_new(self._fleet.database, _known_types()), first=True)
 
-    def _push(self, taken: Sequence[RowMapping]) -> None:
+    def _relay(self, epoch: str) -> bool:
+        stale = steps.claim_stale(self._fleet.database, _known_types(), epoch)
+        self._push(stale, first=False)
+        new = steps.claim_new(self._fleet.database, _known_types(), epoch)
+        self._push(new, first=True)
+        return bool(stale or new)
+
+    def _push(self, taken: Sequence[RowMapping], *, first: bool) -> None:
         if taken:
             heads = self._fleet.client.heads
-            self._fleet.ledger.push([rows.new_job_of(each, heads) for each in taken])
+            self._fleet.ledger.push([rows.new_job_of(each, heads) for each in taken], first=first)
 
 
 def _known_types() -> list[str]:

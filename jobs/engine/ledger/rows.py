@@ -45,7 +45,7 @@ STATES: Mapping[Status, Sequence[str]] = {
 """What a row's state is where a view has that status."""
 
 
-def row_of(new: NewJob, step: str) -> dict[str, Any]:
+def row_of(new: NewJob, step: str, now: datetime) -> dict[str, Any]:
     """The row of a job that nobody has seen yet."""
     head = new.head
     due = head.extras.due
@@ -55,7 +55,7 @@ def row_of(new: NewJob, step: str) -> dict[str, Any]:
         "tenant": head.view.tenant,
         "queue": head.view.queue,
         "step": step,
-        "step_at": new.at,
+        "step_at": now,
         "epoch": "",
         "followed": 0,
         "state": head.view.status,

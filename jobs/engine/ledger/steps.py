@@ -20,20 +20,17 @@ AGAIN = timedelta(seconds=1)
 row = JOBS.c
 
 
-def claim(database: Database, epoch: str, types: Sequence[str], limit: int = AT_ONCE) -> list[RowMapping]:
-    """Take the step to `pushing` for the oldest rows that are due for it, and return them in their order."""
-    now = datetime.now(UTC)
-    due = or_(
-        and_(row.step == PENDING, row.step_at <= now),
-        and_(row.step == PUSHING, or_(row.step_at < now - STALE, row.step_at > now + STALE)),
-    )
+def claim_new(database: Database, types: Sequence[str], epoch: str = "", limit: int = AT_ONCE) -> list[RowMapping]:
+    """Take the step to `pushing` for the oldest rows that are pending and due; returns them in their order."""
+    due = and_(row.step == PENDING, row.step_at <= datetime.now(UTC))
     return _take(database, and_(due, row.type.in_(types)), PUSHING, epoch, limit)
 
 
-def claim_new(database: Database, types: Sequence[str], limit: int = AT_ONCE) -> list[RowMapping]:
-    """The same for the oldest rows that were never on their way to Redis."""
-    due = and_(row.step == PENDING, row.step_at <= datetime.now(UTC), row.followed == 0)
-    return _take(database, and_(due, row.type.in_(types)), PUSHING, "", limit)
+def claim_stale(database: Database, types: Sequence[str], epoch: str, limit: int = AT_ONCE) -> list[RowMapping]:
+    """The same for rows whose pusher has not come to an end; what it sent may have arrived."""
+    now = datetime.now(UTC)
+    stale = and_(row.step == PUSHING, or_(row.step_at < now - STALE, row.step_at > now + STALE))
+    return _take(database, and_(stale, row.type.in_(types)), PUSHING, epoch, limit)
 
 
 def claim_of(database: Database, job_ids: Sequence[str]) -> list[RowMapping]:
@@ -73,7 +70,7 @@ def confirm(database: Database, job_ids: Sequence[str], epoch: str) -> None:
 
 
 def give_back(database: Database, job_ids: Sequence[str], wait: timedelta = timedelta(0)) -> None:
-    """From `pushing` to `pending`: nothing was sent, or it was refused; not before `wait` has passed."""
+    """From `pushing` to `pending`: nothing was ever sent, or it was refused; not before `wait` has passed."""
     for ids in _parts(job_ids):
         values = {"step": PENDING, "step_at": datetime.now(UTC) + wait, "epoch": ""}
         _change(database, and_(row.id.in_(ids), row.step == PUSHING), values)

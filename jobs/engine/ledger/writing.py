@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping, insert, select
@@ -49,7 +50,8 @@ class Writer:
         return known
 
     def _insert(self, fresh: Sequence[tuple[int, NewJob]], step: str) -> dict[int, JobView]:
-        rows = [row_of(each, step) for _, each in fresh]
+        now = datetime.now(UTC)
+        rows = [row_of(each, step, now) for _, each in fresh]
         if not any(each.chosen for _, each in fresh):
             if rows:
                 self._connection.execute(insert(JOBS), rows)
