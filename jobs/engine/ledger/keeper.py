@@ -48,7 +48,7 @@ class Keeper(threading.Thread):
         self._stopping, self._nudged, self._wake = threading.Event(), False, threading.Event()
         self._free_since: float | None = None
         self._relay: Relay | None = None
-        self.leads = False
+        self.leads, self.failures = False, 0
 
     def __enter__(self) -> Self:
         if registry.any_durable():
@@ -73,18 +73,14 @@ class Keeper(threading.Thread):
     def run(self) -> None:
         """Until `stop`; signals are for the main thread."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        failures = 0
         while not self._stopping.is_set():
             try:
                 wait = self._turn()
-                failures = 0
+                self.failures = 0
             except BrokerUnavailable:
                 self.leads, wait = False, LOOK_AGAIN
             except Exception:
-                self.leads, wait = False, min(LOOK_AGAIN * 2**failures, LONGEST_PAUSE)
-                if failures == 0:
-                    log.exception("the ledger could not be kept, trying again")
-                failures = min(failures + 1, 10)
+                wait = self._failed()
             self._wake.wait(wait.total_seconds())
             self._wake.clear()
         self._resign()
@@ -100,6 +96,15 @@ class Keeper(threading.Thread):
         self._nudged = False
         relay.look_for_new()
         return EVERY
+
+    def _failed(self) -> timedelta:
+        """Let somebody else try; how long to wait."""
+        if self.failures == 0:
+            log.exception("this process can't keep the ledger, trying again")
+        doubled: int = 2 ** min(self.failures, 10)
+        self.failures += 1
+        self._resign()
+        return min(LOOK_AGAIN * doubled, LONGEST_PAUSE)
 
     def _lead(self) -> tuple[str | None, timedelta]:
         """Take or keep the lead; the life of Redis while this thread leads, else None and when to ask again.
@@ -119,7 +124,7 @@ class Keeper(threading.Thread):
             self._free_since = now
         if self.leads != (word == b"ours"):
             self.leads = not self.leads
-            log.info("keeping the ledger" if self.leads else "another process keeps the ledger", name=self._name)
+            log.debug("keeping the ledger" if self.leads else "another process keeps the ledger", name=self._name)
         wait = timedelta(milliseconds=taken_for) if taken_for else LOOK_AGAIN
         return (epoch.decode() if self.leads else None), wait
 
@@ -130,6 +135,7 @@ class Keeper(threading.Thread):
 
     def _resign(self) -> None:
         if self.leads:
+            self.leads, self._free_since = False, None
             try:
                 with translate_errors():
                     script("ledger_lead")(self._client, keys.PREFIX, self._name, 0, 0, "")

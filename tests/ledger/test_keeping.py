@@ -1,0 +1,208 @@
+"""Whatever dies between the commit and Redis, a durable job is relayed within seconds, once, in order."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import update
+
+from jobs.engine import Fleet, broker, keys
+from jobs.engine.ledger.relay import Relay
+from jobs.engine.ledger.table import JOBS
+from tests.conftest import RedisServer, wait_until
+from tests.ledger.conftest import row_of, told, until
+from tests.ledger.samples import durable
+
+WITHIN = 20.0
+DIES_AT_THE_COMMIT = """
+import os, signal, sys
+from sqlalchemy import event
+from jobs.engine import connect
+from jobs.settings import Settings
+fleet = connect(Settings.from_env()).discover()
+from tests.ledger.samples import durable
+with fleet.database.begin() as session:
+    event.listen(session, "after_commit", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    durable.tell.enqueue({"folder": sys.argv[1]}, session=session, job_id="orphan")
+"""
+DIES_AS_KEEPER = """
+import os, signal, sys, time
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+from jobs.engine import connect
+from jobs.settings import Settings
+fleet = connect(Settings.from_env()).discover()
+taken = []
+
+def executes(connection, cursor, statement, *rest):
+    if statement.startswith("UPDATE ledger_jobs"):
+        taken.append(statement)
+        if sys.argv[1] == "before its last step" and "RETURNING" not in statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def commits(session):
+    if taken and sys.argv[1] == "after its first step":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+event.listen(fleet.database.engine, "before_cursor_execute", executes)
+event.listen(Session, "after_commit", commits)
+with fleet.ledger.kept("scheduler"):
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Any:
+    """A Redis that may be killed and stopped."""
+    (tmp_path / "own").mkdir()
+    server = RedisServer(tmp_path / "own")
+    yield server
+    if server.process is not None:
+        server.process.send_signal(signal.SIGCONT)
+    server.stop()
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
+    if "own_redis" in request.fixturenames:
+        return {**environ, "REDIS_URL": request.getfixturevalue("own_redis").url}
+    return environ
+
+
+def waiting(fleet: Fleet) -> list[str]:
+    return [each.decode() for each in fleet.redis.lrange(keys.queue("default"), 0, -1)]
+
+
+def test_a_process_that_dies_after_its_commit_leaves_its_job_to_the_relay(
+    fleet: Fleet, folder: Path, spawn: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    dead = spawn("-c", DIES_AT_THE_COMMIT, str(folder))
+    assert dead.wait(60) == -signal.SIGKILL
+    row = row_of(fleet, "orphan")
+    assert row is not None
+    assert row["step"] == "pushing"
+    assert waiting(fleet) == []
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: waiting(fleet) == ["orphan"], WITHIN)
+        until(fleet, "orphan", lambda row: row["step"] == "pushed")
+
+
+def test_while_redis_is_away_jobs_wait_in_the_ledger_and_are_then_relayed_in_order(
+    fleet: Fleet, folder: Path, own_redis: RedisServer
+) -> None:
+    with fleet.ledger.kept("web"):
+        own_redis.stop(signal.SIGKILL)
+        jobs = []
+        for _ in range(5):
+            with fleet.database.begin() as session:
+                jobs += durable.tell.enqueue_many([{"folder": str(folder)}] * 2, session=session)
+        assert {each.queued for each in jobs} == {"ledger"}
+        assert {row_of(fleet, each.id)["step"] for each in jobs} == {"pending"}
+        assert fleet.jobs.get(jobs[0].id).status == "queued", "the row tells while Redis is away"
+        own_redis.start()
+        wait_until(lambda: len(waiting(fleet)) == len(jobs), WITHIN)
+    assert waiting(fleet) == [each.id for each in jobs]
+
+
+def test_a_redis_that_hangs_does_not_reach_who_committed(fleet: Fleet, folder: Path, own_redis: RedisServer) -> None:
+    fleet.ping()
+    assert own_redis.process is not None
+    own_redis.process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    jobs = [durable.tell.enqueue({"folder": str(folder)}) for _ in range(3)]
+    assert {each.queued for each in jobs} == {"ledger"}
+    assert time.monotonic() - began < 10, "only the first waited for Redis, and not for long"
+    assert [row_of(fleet, each.id)["step"] for each in jobs] == ["pushing", "pending", "pending"]
+    own_redis.process.send_signal(signal.SIGCONT)
+    with fleet.ledger.kept("web"):
+        wait_until(lambda: sorted(waiting(fleet)) == sorted(each.id for each in jobs), WITHIN)
+
+
+@pytest.mark.parametrize(("moment", "arrived"), [("after its first step", 0), ("before its last step", 50)])
+def test_a_keeper_killed_between_its_steps_is_replaced_and_no_job_comes_twice(
+    fleet: Fleet, folder: Path, spawn: Callable[..., subprocess.Popen[bytes]], moment: str, arrived: int
+) -> None:
+    fleet.ledger.pushes = False
+    jobs = [each.id for each in durable.tell.enqueue_many([{"folder": str(folder)}] * 50)]
+    fleet.ledger.pushes = True
+    assert spawn("-c", DIES_AS_KEEPER, moment).wait(60) == -signal.SIGKILL
+    assert {row_of(fleet, job_id)["step"] for job_id in jobs} == {"pushing"}
+    assert len(waiting(fleet)) == arrived
+    with fleet.ledger.kept("worker"):
+        for job_id in jobs:
+            until(fleet, job_id, lambda row: row["step"] == "pushed")
+    assert waiting(fleet) == jobs
+
+
+def test_relays_side_by_side_push_each_job_once(
+    fleet: Fleet, folder: Path, spawn_worker: Callable[..., object]
+) -> None:
+    fleet.ledger.pushes = False
+    jobs = [each.id for each in durable.tell.enqueue_many([{"folder": str(folder)}] * 400)]
+    fleet.ledger.pushes = True
+    epoch = "the-same-life"
+    fleet.redis.set(keys.LEDGER_EPOCH, epoch)
+    relays = [Relay(fleet, broker.connect(fleet.settings, purpose="test")) for _ in range(4)]
+    spawn_worker()
+
+    def turn(relay: Relay) -> None:
+        while unfinished(fleet):
+            relay.turn(epoch)
+
+    with ThreadPoolExecutor(len(relays)) as pool:
+        list(pool.map(turn, relays))
+    assert sorted(told(folder)) == sorted(jobs)
+
+
+def unfinished(fleet: Fleet) -> bool:
+    return bool(fleet.ledger.search(states=["queued", "started", "scheduled"], limit=1).items)
+
+
+def test_the_lead_goes_to_who_has_least_else_to_do_and_on_when_it_is_given_up(fleet: Fleet) -> None:
+    with fleet.ledger.kept("worker") as worker:
+        wait_until(lambda: worker.leads)
+        with fleet.ledger.kept("scheduler") as scheduler:
+            worker.stop()
+            wait_until(lambda: scheduler.leads)
+        assert not fleet.redis.exists(keys.LEDGER_LEAD)
+
+
+def test_a_row_of_a_type_that_this_release_does_not_know_waits_for_one_that_does(fleet: Fleet, folder: Path) -> None:
+    fleet.ledger.pushes = False
+    unknown, known = (durable.tell.enqueue({"folder": str(folder)}) for _ in range(2))
+    with fleet.database.begin() as session:
+        session.execute(update(JOBS).where(JOBS.c.id == unknown.id).values(type="durable.of_tomorrow"))
+    fleet.ledger.pushes = True
+    with fleet.ledger.kept("scheduler"):
+        until(fleet, known.id, lambda row: row["step"] == "pushed")
+    assert row_of(fleet, unknown.id)["step"] == "pending"
+
+
+def test_a_database_without_the_ledger_ends_no_keeper(fleet: Fleet, folder: Path) -> None:
+    with fleet.database.begin() as session:
+        session.connection().exec_driver_sql("ALTER TABLE ledger_jobs RENAME TO ledger_elsewhere")
+    with fleet.ledger.kept("scheduler") as keeper:
+        wait_until(lambda: keeper.failures)
+        assert not keeper.leads, "another process may have what it lacks"
+        with fleet.database.begin() as session:
+            session.connection().exec_driver_sql("ALTER TABLE ledger_elsewhere RENAME TO ledger_jobs")
+        fleet.ledger.pushes = False
+        job = durable.tell.enqueue({"folder": str(folder)})
+        fleet.ledger.pushes = True
+        until(fleet, job.id, lambda row: row["step"] == "pushed")
+
+
+def test_pushing_needs_no_script_that_redis_has_forgotten(fleet: Fleet, folder: Path) -> None:
+    client: redis.Redis = fleet.redis
+    client.script_flush()
+    job = durable.tell.enqueue({"folder": str(folder)})
+    assert job.queued == "redis"
+    assert waiting(fleet) == [job.id]
