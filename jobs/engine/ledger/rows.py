@@ -45,8 +45,8 @@ STATES: Mapping[Status, Sequence[str]] = {
 """What a row's state is where a view has that status."""
 
 
-def row_of(new: NewJob, step: str, now: datetime) -> dict[str, Any]:
-    """The row of a job that nobody has seen yet."""
+def row_of(new: NewJob, step: str, now: datetime | None = None) -> dict[str, Any]:
+    """The row of a job that nobody has seen yet, whose step is taken now (unless said: when the job was made)."""
     head = new.head
     due = head.extras.due
     return {
@@ -55,7 +55,7 @@ def row_of(new: NewJob, step: str, now: datetime) -> dict[str, Any]:
         "tenant": head.view.tenant,
         "queue": head.view.queue,
         "step": step,
-        "step_at": now,
+        "step_at": now or new.at,
         "epoch": "",
         "followed": 0,
         "state": head.view.status,
