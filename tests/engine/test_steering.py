@@ -14,6 +14,7 @@ from rq.serializers import JSONSerializer
 from jobs.engine import Conflict, Fleet, NotFound, keys
 from tests.conftest import wait_until
 from tests.engine.conftest import fetch, names_of_events, told, until_ended, until_told
+from tests.engine.leases import lease, leases_of, put
 from tests.engine.samples import jobs as samples
 
 Spawn = Callable[..., object]
@@ -39,6 +40,20 @@ def test_a_running_job_is_cancelled_from_another_process(fleet: Fleet, spawn_wor
     view = until_ended(fleet, job)
     assert (view.status, told(folder)[1:]) == ("cancelled", [])
     assert names_of_events(fleet, job)[-1] == "job:cancelled"
+
+
+def test_a_run_is_asked_to_stop_though_another_job_of_its_id_was_set_aside_before(fleet: Fleet) -> None:
+    put(fleet.redis, "again", status="")
+    worker = leases_of(fleet)
+    fleet.redis.hdel(keys.job("again"), "status")
+    assert lease(worker) == []
+    assert fleet.redis.zscore(keys.QUARANTINE, "again") is not None
+    fleet.redis.delete(keys.job("again"))  # as RQ's tools do, which know of no quarantine
+    samples.double.enqueue({}, job_id="again")
+    (run,) = lease(worker)
+    assert (run.job_id, fleet.jobs.cancel("again").status) == ("again", "started")
+    assert fleet.redis.hexists(keys.job("again"), "cancel_requested")
+    assert fleet.redis.zscore(keys.QUARANTINE, "again") is None
 
 
 def test_a_job_that_never_looks_is_killed_after_the_grace(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:

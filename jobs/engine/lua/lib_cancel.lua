@@ -6,7 +6,9 @@ local function cancel_job(P, id, windows, keep, at, quick)
     redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'topics', 'type', 'unique_key', 'attempts', 'gates', 'filed',
       'ledger'))
   queue, worker = queue or 'default', worker or ''
-  local quarantined = redis.call('ZREM', P .. ':fleet:quarantine', id) == 1
+  -- The hash decides: RQ's tools may have deleted a job that was set aside, and another of its id run by now.
+  local quarantined = redis.call('HEXISTS', key, 'quarantined') == 1
+  redis.call('ZREM', P .. ':fleet:quarantine', id)
   if not status and not (quarantined and redis.call('EXISTS', key) == 1) then
     return 'missing'
   end
