@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jobs.engine.views import JobView
 
 P = TypeVar("P", bound=Payload)
+LONGEST_NAME = 100
 NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 
 
@@ -134,6 +135,8 @@ def job(
 def _check_declaration(name: str, lane: str) -> None:
     if not NAME.fullmatch(name):
         raise InvalidJob(f"{name!r} is no job name: write noun.verb in lower case, such as documents.ingest")
+    if len(name) > LONGEST_NAME:
+        raise InvalidJob(f"{name}: a job name has at most {LONGEST_NAME} characters, since ids are made of it")
     if lane not in lanes.CONCURRENCY:
         raise InvalidJob(f"{name}: unknown lane {lane!r}; declared are {', '.join(sorted(lanes.CONCURRENCY))}")
 

@@ -120,8 +120,8 @@ class Schedules:
                 pipe.hmget(keys.job(each), "schedule", "type")
                 pipe.hmget(keys.schedule(each), "skipped", "missed", "last")
                 pipe.zrevrange(keys.schedule_runs(each), 0, 0, withscores=True)
-            replies = pipe.execute()
-        last = [found[0][0].decode() for found in replies[3::4] if found]
+            replies = pipe.execute(raise_on_error=False)
+        last = [found[0][0].decode() for found in replies[3::4] if found and isinstance(found, list)]
         known = schedule_runs.statuses(self._fleet.redis, last)
         views = (_view(each, replies[4 * n : 4 * n + 4], known, paused) for n, each in enumerate(entries))
         return [view for view in views if view is not None]
@@ -139,10 +139,12 @@ def periodic_type(name: str) -> tuple[JobType[Any], Periodic]:
 
 
 def _view(entry: str, replies: list[Any], known: dict[str, JobView], paused: set[str]) -> ScheduleView | None:
-    score, (text, job_type), (skipped, missed, ended), latest = replies
+    score, latest = replies[0], replies[3]
     try:
+        (text, job_type), (skipped, missed, ended) = replies[1:3]
         schedule, name = of_text(text or b""), (job_type or b"").decode()
-    except (InvalidJob, UnicodeDecodeError):
+        counts = int(skipped or 0), int(missed or 0)
+    except (InvalidJob, ValueError, TypeError):
         return None
     return ScheduleView(
         id=entry,
@@ -154,15 +156,15 @@ def _view(entry: str, replies: list[Any], known: dict[str, JobView], paused: set
         catch_up=schedule.catch_up,
         catch_up_limit=schedule.catch_up_limit,
         paused=f"schedule:{name}" in paused,
-        next=None if score is None else schedule_runs.due_at(score),
+        next=schedule_runs.due_at(score) if isinstance(score, float) else None,
         last=_last(latest, known, schedule_runs.of_text(ended)),
-        skipped=int(skipped or 0),
-        missed=int(missed or 0),
+        skipped=counts[0],
+        missed=counts[1],
     )
 
 
-def _last(latest: list[Any], known: dict[str, JobView], ended: JobView | None) -> RunView | None:
-    if not latest:
+def _last(latest: Any, known: dict[str, JobView], ended: JobView | None) -> RunView | None:
+    if not (latest and isinstance(latest, list)):
         return None
     run_id, score = latest[0][0].decode(), latest[0][1]
     run = known.get(run_id) or (ended if ended and ended.id == run_id else None)

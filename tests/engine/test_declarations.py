@@ -46,6 +46,7 @@ async def coroutine(payload: Empty, context: Context) -> None: ...
     [
         ("Documents.Ingest", body, {}, "noun.verb"),
         ("ingest", body, {}, "noun.verb"),
+        ("tests." + "x" * 95, body, {}, "at most 100 characters"),
         ("tests.lane", body, {"lane": "fast"}, "unknown lane 'fast'"),
         ("tests.payload", no_payload, {}, "subclass of Payload"),
         ("tests.shape", one_parameter, {}, "payload, context"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -124,6 +125,19 @@ def test_a_database_that_hangs_delays_nobody_else(scheduler: Make, durable: JobT
         assert leader.lead.leads
     until_ticked(leader, lambda: entries(fleet.redis)[ENTRY] > fleet.redis.time()[0])
     assert len(rows(fleet)) == 1
+
+
+def test_times_that_pass_while_the_database_hangs_are_run_when_it_is_back(scheduler: Make, fleet: Fleet) -> None:
+    leader = scheduler(declare("reports.durable", timedelta(seconds=1), durable=True, overlap="queue"))
+    until_ticked(leader, lambda: len(rows(fleet)) >= 1)
+    hangs_until = fleet.redis.time()[0] + 3
+    with fleet.database.begin() as session:
+        if not fleet.database.is_sqlite:
+            session.execute(text("LOCK TABLE ledger_jobs IN ACCESS EXCLUSIVE MODE"))
+        until_ticked(leader, lambda: fleet.redis.time()[0] >= hangs_until)
+    until_ticked(leader, lambda: len(rows(fleet)) >= 5)
+    stamps = [datetime.strptime(run.rpartition("-")[2], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for run in rows(fleet)]
+    assert {later - earlier for earlier, later in pairwise(sorted(stamps))} == {timedelta(seconds=1)}
 
 
 def test_an_entry_that_was_cancelled_leaves(scheduler: Make, durable: JobType[Any], fleet: Fleet) -> None:

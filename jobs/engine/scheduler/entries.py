@@ -21,6 +21,7 @@ from jobs.engine.schedules.periodic import entry_id, of_text
 if TYPE_CHECKING:
     from jobs.engine.job_types import JobType
 
+LATEST = 1e11
 KEPT = timedelta(days=30)
 """How long what happened to an entry is kept after its declaration was removed: a pause outlives a rollback."""
 
@@ -100,9 +101,18 @@ def as_job(entry: Entry, connection: redis.Redis) -> JsonJob:
 def _state(score: Any, written: Any, reached: Any, paused: Any) -> State:
     text, status = written if isinstance(written, list) else (None, None)
     return State(
-        score if isinstance(score, float) else None,
+        _seconds(score),
         (text or b"").decode("utf-8", "replace"),
         status == JobStatus.CANCELED.encode(),
         paused == 1,
-        float(reached) if isinstance(reached, bytes) else None,
+        _seconds(reached),
     )
+
+
+def _seconds(written: Any) -> float | None:
+    """Epoch seconds, unless somebody has written what is no such number."""
+    try:
+        seconds = float(written)
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 <= seconds < LATEST else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -48,23 +48,28 @@ class Entries:
 
     def remember(self) -> None:
         """Note when the entries are due, so that whoever leads after Redis was wiped goes on where they were."""
-        if known := list(self.declared):
-            scores: Any = self.lead.connection.zmscore(names.SCHEDULED_JOBS, known)
-            self._next |= {entry: score for entry, score in zip(known, scores, strict=True) if score is not None}
+        known = list(self.declared)
+        scores: Any = self.lead.connection.zmscore(names.SCHEDULED_JOBS, known) if known else []
+        found = {entry: score for entry, score in zip(known, scores, strict=True) if score is not None}
+        self._next = found or self._next
 
     def follow(self) -> None:
-        """Note how the last run of each entry ended: schedules are looked at for longer than their jobs are kept."""
-        client, known = self.lead.connection, list(self.declared)
-        with client.pipeline(transaction=False) as pipe:
-            for entry_id in known:
-                pipe.zrevrange(keys.schedule_runs(entry_id), 0, 0)
-            last = {entry: ids[0].decode() for entry, ids in zip(known, pipe.execute(), strict=True) if ids}
+        """Note how the last run of each entry ended: schedules are looked at for longer than their jobs are kept.
+
+        What somebody has put in the place of our notes is removed.
+        """
+        client, last = self.lead.connection, dict[str, str]()
+        for entry_id, ids in zip(self.declared, self._latest(), strict=True):
+            if isinstance(ids, Exception):
+                client.delete(keys.schedule(entry_id), keys.schedule_runs(entry_id))
+            elif ids:
+                last[entry_id] = ids[0].decode()
         found = schedule_runs.statuses(client, list(last.values()))
         with client.pipeline(transaction=False) as pipe:
             for entry_id, run in last.items():
                 if run in found and found[run].ended:
                     pipe.hset(keys.schedule(entry_id), "last", schedule_runs.as_text(found[run]))
-            pipe.execute()
+            pipe.execute(raise_on_error=False)
 
     def enqueue(self, entry_id: str, score: float) -> None:
         """Make the runs of an entry that is due at `score` and move the entry to its next time, all or nothing.
@@ -86,13 +91,23 @@ class Entries:
             elif written or not entry.job_type.durable:
                 made.append(written or plans.make(entry, state, self.lead, self.fleet.client))
                 pipe.multi()
-                plans.write(pipe, made[0], self.lead.now)
+                plans.write(pipe, made[0])
 
         watched = keys.job(entry_id), keys.schedule(entry_id), keys.schedule_runs(entry_id), keys.PAUSED
         replies = self.lead.fenced(write, names.SCHEDULED_JOBS, *watched)
         for plan in made:
             self._next[entry_id] = plan.next.timestamp()
             plans.report(plan, replies)
+
+    def _latest(self) -> Iterator[Any]:
+        """The latest run of each entry in a list, or what its keys answered that hold something else."""
+        with self.lead.connection.pipeline(transaction=False) as pipe:
+            for entry_id in self.declared:
+                pipe.hexists(keys.schedule(entry_id), "last")
+                pipe.zrevrange(keys.schedule_runs(entry_id), 0, 0)
+            replies = pipe.execute(raise_on_error=False)
+        for noted, ids in zip(replies[::2], replies[1::2], strict=True):
+            yield noted if isinstance(noted, Exception) else ids
 
     def _in_ledger(self, entry: Entry, score: float) -> Plan | None:
         state = entries.states(self.lead.connection, [entry])[0]

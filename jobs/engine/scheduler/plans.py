@@ -27,9 +27,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Plan:
-    """What is to be written for an entry: `runs` are made, `skipped` met a run under way (`running`)."""
+    """What is to be written for an entry that is due at `score`, as it is seen `at` a time.
+
+    `runs` are made, `skipped` met a run under way (`running`).
+    """
 
     entry: Entry
+    score: float
+    at: datetime
     next: datetime
     missed: int
     paused: bool
@@ -46,11 +51,12 @@ class Plan:
 
 def make(entry: Entry, state: State, lead: Leadership, client: Client) -> Plan:
     """The plan for an entry that is due. A run that can't be prepared is reported and left out."""
-    schedule, since = state.schedule(entry.periodic), schedule_runs.due_at(state.score or 0)
+    schedule, now, score = state.schedule(entry.periodic), lead.now, state.score or 0.0
+    since = schedule_runs.due_at(score)
     if state.reached is not None:
         since = max(since, schedule_runs.due_at(state.reached) + JUST_AFTER)
-    found = due(schedule, since, lead.now)
-    plan = Plan(entry, found.next, 0 if state.paused else found.missed, state.paused)
+    found = due(schedule, since, now)
+    plan = Plan(entry, score, now, found.next, 0 if state.paused else found.missed, state.paused)
     for at in () if state.paused else found.runs:
         if schedule.overlap == "skip" and _is_running(plan, lead):
             plan.skipped.append(at)
@@ -60,7 +66,7 @@ def make(entry: Entry, state: State, lead: Leadership, client: Client) -> Plan:
     return plan
 
 
-def write(pipe: Pipeline, plan: Plan, now: datetime) -> None:
+def write(pipe: Pipeline, plan: Plan) -> None:
     """Make the runs and move the entry to its next time, in the caller's transaction; the first reply is the runs'.
 
     Those of a durable type stand in the ledger already.
@@ -69,7 +75,7 @@ def write(pipe: Pipeline, plan: Plan, now: datetime) -> None:
     if plan.sends:
         pipe.eval(script("enqueue").source, 0, keys.PREFIX, *new_jobs.arguments(plan.runs))
     pipe.zadd(names.SCHEDULED_JOBS, {entry_id: plan.next.timestamp()})
-    pipe.hset(keys.schedule(entry_id), "reached", repr(now.timestamp()))
+    pipe.hset(keys.schedule(entry_id), "reached", repr(plan.at.timestamp()))
     due_at = {run.id: at.timestamp() for run, at in zip(plan.runs, plan.times, strict=True)}
     schedule_runs.remember(pipe, entry_id, due_at)
     for word, count in (("skipped", len(plan.skipped)), ("missed", plan.missed)):

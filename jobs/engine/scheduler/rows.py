@@ -32,7 +32,7 @@ class Rows:
     def written(self, plan: Plan) -> Plan:
         """The plan whose runs are rows now: this one, or the one that was begun before. Raises NotYet."""
         writing = self._writing.get(plan.entry.id)
-        if writing is None:
+        if writing is None or writing.plan.score != plan.score:
             writing = self._writing[plan.entry.id] = Writing(self._fleet, plan)
             writing.start()
         others_hang = len(self._writing) > 1

@@ -15,6 +15,7 @@ from cronsim import CronSim, CronSimError
 from jobs.engine.errors import InvalidJob
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+LONGEST = 300
 LONGEST_SEARCH = 366 * 50
 
 
@@ -94,7 +95,7 @@ def _first(wall: datetime) -> datetime:
 
 
 def _parsed(expression: str) -> CronSim:
-    if len(expression.split()) != 5:
+    if len(expression.split()) != 5 or len(expression) > LONGEST:
         raise InvalidJob(f"cron {expression!r}: write five fields, such as '0 7 * * 1-5'")
     try:
         return CronSim(expression, datetime.now(UTC))

@@ -76,7 +76,7 @@ def of_text(text: str | bytes) -> Periodic:
         every, cron, timezone = (told.pop(name, None) for name in ("every", "cron", "timezone"))
         times = Cron(cron, timezone) if every is None else Every(timedelta(seconds=every))
         return Periodic(times, **told)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InvalidJob(f"no schedule: {error}") from None
 
 

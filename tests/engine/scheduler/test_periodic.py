@@ -181,3 +181,21 @@ def test_an_entry_whose_hash_was_spoiled_still_runs(scheduler: Make, fleet: Flee
     make_due(fleet.redis, "periodic-reports-hourly")
     leader.tick()
     assert len(waiting(fleet.redis)) == 1
+
+
+@pytest.mark.parametrize("spoil", ["schedule", "runs", "reached", "counts"])
+def test_notes_that_were_spoiled_stop_nothing(scheduler: Make, fleet: Fleet, spoil: str) -> None:
+    entry = "periodic-reports-hourly"
+    first = scheduler(declare("reports.hourly", HOUR))
+    first.run(burst=True)
+    if spoil in ("schedule", "runs"):
+        fleet.redis.set(keys.schedule(entry) if spoil == "schedule" else keys.schedule_runs(entry), "a string")
+    else:
+        fleet.redis.hset(keys.schedule(entry), "reached" if spoil == "reached" else "skipped", "?")
+    assert all(view.next is not None for view in fleet.schedules.all())
+    make_due(fleet.redis, entry)
+    leader = scheduler(declare("reports.hourly", HOUR))
+    leader.tick()
+    leader.tick()
+    assert len(waiting(fleet.redis)) == 1
+    assert entries(fleet.redis)[entry] > fleet.redis.time()[0]
