@@ -98,6 +98,8 @@ class Jobs:
             word = script("retry")(self._fleet.redis, *said).decode()
         if word.startswith("held:"):
             raise Conflict(f"job {word.removeprefix('held:')} is doing the same already")
+        if word == "missing" and self._reopened(job_id):
+            return self.get(job_id, tenant)
         if word == "part":
             raise Conflict("the job is part of a workflow: replay that from its node")
         if word != "again":
@@ -144,6 +146,14 @@ class Jobs:
                 subscription.get(min(left, LOOK_AGAIN.total_seconds()))
                 view = self.get(job_id, tenant)
         return view
+
+    def _reopened(self, job_id: str) -> bool:
+        """Whether the ledger knew of it and has it run again."""
+        if not registry.any_durable():
+            return False
+        from jobs.engine.ledger.reopening import reopen
+
+        return reopen(self._fleet, job_id)
 
     def _in_ledger(self, job_ids: Sequence[str], views: list[JobView | None]) -> list[JobView | None]:
         if not registry.any_durable():

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs.engine import Conflict, Fleet, JobView, keys
+from jobs.engine import Conflict, Fleet, JobView, NotFound, keys
 from jobs.engine.outcome import of_error
 from jobs.engine.policy import Retry
 from tests.conftest import wait_until
 from tests.engine.leases import lease, leases_of, settle
-from tests.ledger.conftest import until
+from tests.ledger.conftest import told, until
 from tests.ledger.samples import durable
 
 
@@ -37,6 +38,29 @@ def test_a_letter_is_not_discarded_before_the_ledger_knows_of_its_end(fleet: Fle
     assert fleet.redis.exists(keys.job(job.id)) == 0
     view = fleet.jobs.get(job.id)
     assert (view.status, view.error and view.error.type) == ("failed", "ValueError"), "the ledger's history stays"
+
+
+@pytest.mark.parametrize("how", ["wiped", "expired"])
+def test_a_job_of_which_only_the_ledger_knows_is_run_again(
+    fleet: Fleet, folder: Path, keeper: Any, spawn_worker: Any, how: str
+) -> None:
+    past = datetime.now(UTC) - timedelta(minutes=1)
+    job = durable.tell.enqueue({"folder": str(folder)}, tenant="acme", deadline=past)
+    let_die(fleet, job)
+    until(fleet, job.id, lambda row: row["state"] == "failed")
+    wait_until(lambda: fleet.redis.xlen(keys.LEDGER) == 0)
+    if how == "wiped":
+        fleet.redis.flushall()
+    else:
+        fleet.redis.delete(keys.job(job.id), keys.results(job.id))
+    with pytest.raises(NotFound):
+        fleet.jobs.retry(job.id, "other")
+    assert fleet.jobs.retry(job.id, "acme").status in ("queued", "started")
+    with pytest.raises(Conflict):
+        fleet.jobs.retry(job.id, "acme")
+    spawn_worker()
+    row = until(fleet, job.id, lambda row: row["state"] == "finished")
+    assert (told(folder), row["error_type"], row["attempts"]) == ([job.id], "", 1)
 
 
 def test_a_letter_that_is_run_again_is_unfinished_in_the_ledger_until_it_ends(

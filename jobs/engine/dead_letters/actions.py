@@ -101,8 +101,8 @@ def reason_of(word: str) -> str:
     reasons = {
         "missing": "it is gone",
         "changed": "it has died anew since",
-        "unrecorded": "the ledger does not know of its end yet: try again in a moment",
         "part": "it is part of a workflow: replay that from its node",
+        "unrecorded": "the ledger does not know of its end yet: try again in a moment",
         "dependents": "other jobs wait for it: cancel them first",
     }
     return reasons.get(word, f"the job is {views.WORDS.get(word, word)}")

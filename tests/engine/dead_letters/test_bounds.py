@@ -49,8 +49,8 @@ def test_of_one_type_only_as_many_as_it_declares(fleet: Fleet, folder: Path) -> 
     for job in jobs:
         let_die(fleet, [job])
     let_die(fleet, orders(fleet, folder, 2))
-    assert ids(fleet, Where(type="mortal.once")) == [job.id for job in reversed(jobs[5:])]
     assert fleet.dead_letters.count() == 5, "the index knows it at once"
+    assert ids(fleet, Where(type="mortal.once")) == [job.id for job in reversed(jobs[5:])]
 
 
 def test_a_letter_lives_as_long_as_its_type_says_and_no_longer_than_the_fleet_says(

@@ -46,7 +46,8 @@ def test_what_is_run_again_keeps_its_order_has_all_retries_and_tells_it(fleet: F
         assert (view.status, view.attempts) == ("queued", 0)
         assert fleet.redis.hmget(keys.job(job.id), "retries_left", "retried_by") == [b"2", b"ada"]
         assert names_of_events(fleet, job)[-1] == "job:queued"
-    assert ids(fleet) == [] and fleet.dead_letters.count() == 0
+    assert fleet.dead_letters.count() == 0 and fleet.dead_letters.groups().items == []
+    assert ids(fleet) == []
 
 
 def test_what_dies_after_the_dry_run_is_not_touched_though_it_is_the_same_job(fleet: Fleet, folder: Path) -> None:

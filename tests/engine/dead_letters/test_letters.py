@@ -55,6 +55,15 @@ def test_a_spent_job_keeps_payload_and_each_attempts_traceback_worker_and_output
         assert f"order 7, attempt {attempt.number}" in printed
 
 
+def test_each_of_many_attempts_is_kept(fleet: Fleet, spawn_worker: Spawn) -> None:
+    spawn_worker()
+    job = mortal.tireless.enqueue({"folder": ""})
+    until_ended(fleet, job)
+    history = fleet.dead_letters.get(job.id).history
+    assert [attempt.number for attempt in history] == list(range(1, 16))
+    assert all(f"attempt {attempt.number}" in attempt.traceback for attempt in history)
+
+
 def test_a_job_that_fails_for_good_at_once_is_a_letter_and_is_not_spent(
     fleet: Fleet, spawn_worker: Spawn, folder: Path
 ) -> None:
@@ -137,7 +146,10 @@ def test_a_job_that_rq_requeued_leaves_when_it_is_leased_though_nobody_looked(fl
     job = mortal.orders.enqueue({"folder": str(folder)})
     let_die(fleet, [job])
     Job.fetch(job.id, connection=fleet.redis, serializer=JSONSerializer).requeue()
-    let_die(fleet, [job], failure("another error"))
+    leases = leases_of(fleet)
+    (run,) = lease(leases)
+    assert fleet.dead_letters.count() == 0 and fleet.dead_letters.groups().items == []
+    assert settle(leases, (run, failure("another error"))) == ["ok"]
     assert fleet.dead_letters.count() == 1
     assert [group.text for group in fleet.dead_letters.groups().items] == ["LookupError: another error"]
 

@@ -59,3 +59,9 @@ def forgotten(payload: Order, context: Context) -> None:
 def unique(payload: Order, context: Context) -> None:
     """Fails, one of its number at a time."""
     once(payload, context)
+
+
+@job("mortal.tireless", retry=Retry(max_retries=14, first=timedelta(0), longest=timedelta(0)))
+def tireless(payload: Order, context: Context) -> None:
+    """Fails more often than RQ keeps results."""
+    raise ConnectionError(f"attempt {context.attempt}")
