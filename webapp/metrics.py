@@ -18,6 +18,7 @@ from jobs.engine import BrokerUnavailable, Fleet
 from jobs.settings import Settings
 from webapp.fleet_metrics import FleetCollector
 from webapp.letter_metrics import dead_letter_metrics
+from webapp.schedule_metrics import schedule_metrics
 from webapp.services import fleet
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -73,6 +74,7 @@ class QueueCollector(Collector):
         yield breakers
         if self._fleet.has_broker:
             yield from dead_letter_metrics(self._fleet)
+        yield from schedule_metrics(self._fleet)
         alive = self._fleet.census.at_work()
         yield GaugeMetricFamily("fleet_workers", "Workers that give signs of life", value=alive.workers)
         yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)

@@ -64,11 +64,11 @@ def each_second_once(found: list[datetime]) -> bool:
     return {later - earlier for earlier, later in pairwise(found)} == {SECOND}
 
 
-@pytest.mark.parametrize("times_killed", [1, pytest.param(8, marks=pytest.mark.slow)])
-def test_leaders_are_killed_and_the_other_takes_over(start_scheduler: Start, fleet: Fleet, times_killed: int) -> None:
+@pytest.mark.slow
+def test_leaders_are_killed_and_the_other_takes_over(start_scheduler: Start, fleet: Fleet) -> None:
     herd = [start_scheduler("reports.often=1") for _ in range(2)]
     wait_until(lambda: fleet.redis.zcard(names.SCHEDULERS) == 2)
-    for _ in range(times_killed):
+    for _ in range(8):
         leader = wait_until(lambda: next((each for each in herd if leads(fleet.redis, each)), None))
         until_runs(fleet.redis, 1)
         leader.kill()
@@ -126,7 +126,9 @@ def test_a_redis_that_comes_back_empty_is_told_from_where_to_go_on(
     server.stop(signal.SIGKILL)
 
 
-def test_schedulers_on_hosts_whose_clocks_are_minutes_apart(start_scheduler: Start, fleet: Fleet) -> None:
+def test_one_of_two_schedulers_is_killed_whose_hosts_clocks_are_minutes_apart(
+    start_scheduler: Start, fleet: Fleet
+) -> None:
     path = f"{ROOT / 'tests/chaos/shifted_clock'}:{ROOT}"
     ahead = start_scheduler("reports.often=1", PYTHONPATH=path, CLOCK_SHIFT="120")
     behind = start_scheduler("reports.often=1", PYTHONPATH=path, CLOCK_SHIFT="-120")
@@ -134,6 +136,7 @@ def test_schedulers_on_hosts_whose_clocks_are_minutes_apart(start_scheduler: Sta
     leader, other = (ahead, behind) if leads(fleet.redis, ahead) else (behind, ahead)
     delayed = [declare("greetings.send").enqueue_in(n * SECOND, {}, priority="low") for n in (0, 2, 4)]
     leader.kill()
+    assert fleet.redis.pttl(names.LEAD) <= 3000
     wait_until(lambda: leads(fleet.redis, other))
     wait_until(lambda: len(waiting(fleet.redis, "low")) == 3)
     until_runs(fleet.redis, 1)
@@ -155,9 +158,6 @@ def test_a_new_release_starts_beside_the_old_one(start_scheduler: Start, fleet: 
     assert set(entries(fleet.redis)) == {"periodic-reports-changed", "periodic-reports-added"}
     assert fleet.schedules.get("reports.changed").every == timedelta(seconds=60)
     assert old.poll() is None
-    new.kill()
-    wait_until(lambda: leads(fleet.redis, old))
-    assert set(entries(fleet.redis)) == {"periodic-reports-changed", "periodic-reports-added"}
 
 
 def test_a_stock_scheduler_beside_ours_runs_nothing_twice(
