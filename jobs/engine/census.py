@@ -11,7 +11,6 @@ import redis
 from jobs.engine import keys
 from jobs.engine.broker import translate_errors
 from jobs.engine.policy import Queue
-from jobs.engine.scheduler.names import SCHEDULERS
 
 SCHEDULER_IS_GONE_AFTER = timedelta(seconds=5)
 MOST_GATES = 1000
@@ -51,7 +50,7 @@ class RedisCensus:
         now = seconds + microseconds / 1e6
         with self._client.pipeline(transaction=False) as pipe:
             pipe.zcount(keys.WORKERS, f"({now * 1000:.0f}", "+inf")
-            pipe.zcount(SCHEDULERS, now - SCHEDULER_IS_GONE_AFTER.total_seconds(), "+inf")
+            pipe.zcount(keys.SCHEDULERS, now - SCHEDULER_IS_GONE_AFTER.total_seconds(), "+inf")
             return Workforce(*pipe.execute())
 
     @translate_errors()

@@ -34,6 +34,7 @@ EXHAUSTED = f"{FLEET}:exhausted"
 
 PERIODIC = f"{PREFIX}:scheduler:scheduled_jobs"
 SCHEDULES = f"{FLEET}:schedules"
+SCHEDULERS = f"{FLEET}:schedulers"
 
 
 def job(job_id: str) -> str:

@@ -13,7 +13,7 @@ SCHEDULED_JOBS = keys.PERIODIC
 INSTANCE = f"{keys.PREFIX}:scheduler_instance:"
 """What the hash of an rq-scheduler process begins with."""
 
-SCHEDULERS = f"{keys.FLEET}:schedulers"
+SCHEDULERS = keys.SCHEDULERS
 """Our sorted set of living schedulers by the Redis time of their last sign of life."""
 
 DECLARED = f"{keys.FLEET}:scheduler:declared"
