@@ -78,6 +78,7 @@ class Settings(BaseModel):
     allow_private_http: bool = False
 
     use_job_queue: bool = True
+    local_fallback: bool = False
     local_concurrency: int = Field(4, ge=1, le=100)
 
     worker_concurrency: int = Field(10, ge=1, le=1000)

@@ -49,10 +49,13 @@ def _written(database: Database, workspace: Workspace, received: Sequence[Receiv
         if earlier is not None:
             return _replay(earlier, fingerprint)
         documents = _attached(session, workspace, received)
-        service.enqueue_all([document for document in documents if document is not None], session)
+        jobs = service.enqueue_all([document for document in documents if document is not None], session)
         answer = _answer(received, documents)
         if key:
             session.add(_remembered(workspace, key, fingerprint, answer.model_dump(mode="json")))
+    queued = {job.id: job.queued for job in jobs}
+    for file in answer.documents:
+        file.queued = queued.get(file.job_id or "")
     return Accepted(answer)
 
 

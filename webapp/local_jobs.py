@@ -1,45 +1,64 @@
-"""The pool that a web process has beside its requests."""
+"""The pool that a web process has beside its requests: always without Redis, or while that is away."""
 
 from __future__ import annotations
 
 import signal
+from datetime import timedelta
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from jobs.engine import Fleet
 
-if TYPE_CHECKING:
-    from jobs.engine.local.pool import LocalPool
 
-_pools: list[LocalPool] = []
+class Works(Protocol):
+    """A thread that runs jobs."""
+
+    @property
+    def patience(self) -> timedelta: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def join(self, timeout: float | None = None) -> None: ...
+
+
+_at_work: list[Works] = []
 
 
 def start(fleet: Fleet) -> None:
     """Run local jobs from now on, where this fleet has them; to be called in the main thread of each web process."""
-    if fleet.has_broker:
-        return
-    from jobs.engine.local.fleet import LocalFleet
-    from jobs.engine.local.pool import LocalPool
-
-    if isinstance(fleet, LocalFleet):
-        _pools[:] = [LocalPool(fleet)]
-        _pools[0].start()
-        _stop_on_sigterm(_pools[0])
+    if (works := _works_of(fleet)) is not None:
+        _at_work[:] = [works]
+        works.start()
+        _stop_on_sigterm(works)
 
 
 def join() -> None:
     """Take no more, and wait until what runs has ended or was given back."""
-    for pool in _pools:
-        pool.stop()
-        pool.join(pool.patience.total_seconds())
+    for works in _at_work:
+        works.stop()
+        works.join(works.patience.total_seconds())
 
 
-def _stop_on_sigterm(pool: LocalPool) -> None:
+def _works_of(fleet: Fleet) -> Works | None:
+    if fleet.has_broker and not fleet.settings.local_fallback:
+        return None
+    from jobs.engine.local.fallback import Fallback, FallbackFleet
+    from jobs.engine.local.fleet import LocalFleet
+    from jobs.engine.local.pool import LocalPool
+
+    if isinstance(fleet, FallbackFleet):
+        return Fallback(fleet)
+    return LocalPool(fleet) if isinstance(fleet, LocalFleet) else None
+
+
+def _stop_on_sigterm(works: Works) -> None:
     """Before what SIGTERM does already, so that jobs have the whole grace."""
     previous = signal.getsignal(signal.SIGTERM)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        pool.stop()
+        works.stop()
         if callable(previous):
             previous(number, frame)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from datetime import UTC, datetime, timedelta
 
 from jobs.engine import BrokerUnavailable, Fleet
@@ -12,7 +11,6 @@ from webapp.principal import Principal
 ENDED = "sign-in:ended"
 NOBODYS = "none"
 LONGEST = timedelta(days=400)
-ASK_AGAIN_AFTER = timedelta(seconds=1)
 
 
 def name_of(kind: str, secret: str) -> str:
@@ -33,27 +31,28 @@ def revoke(fleet: Fleet, principal: Principal) -> None:
     left = (principal.until - datetime.now(UTC)) if principal.until else LONGEST
     if not principal.sign_in or left <= timedelta(0):
         return
-    fleet.notes.put(_note(principal), b"", max(timedelta(seconds=1), min(left, LONGEST)))
+    kept = max(timedelta(seconds=1), min(left, LONGEST))
+    fleet.notes.put(_note(principal), b"", kept)
+    if fleet.has_broker:
+        fleet.lasting_notes.put(_note(principal), b"", kept)
     fleet.events.publish(topic_of(principal), ENDED, {}, tenant=principal.tenant)
 
 
 class Revocations:
-    """Asked on every request, so it waits less for Redis than others do, and not again right after that."""
+    """Asked on every request, so it waits less for Redis than others do; while that is away, the database tells."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._fleet, self._not_before = fleet, 0.0
+        self._fleet = fleet
 
     def include(self, principal: Principal) -> bool:
-        """Whether the sign-in was ended. Raises BrokerUnavailable."""
+        """Whether the sign-in was ended. Raises BrokerUnavailable when neither can be asked."""
         if not principal.sign_in:
             return False
-        if time.monotonic() < self._not_before:
-            raise BrokerUnavailable("Redis did not answer a moment ago")
+        note = _note(principal)
         try:
-            return self._fleet.hurried_notes.has(_note(principal))
+            return self._fleet.hurried_notes.has(note)
         except BrokerUnavailable:
-            self._not_before = time.monotonic() + ASK_AGAIN_AFTER.total_seconds()
-            raise
+            return self._fleet.lasting_notes.has(note)
 
 
 def _note(principal: Principal) -> str:

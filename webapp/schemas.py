@@ -169,13 +169,17 @@ class DocumentPage(Out):
 
 
 class UploadedFile(Out):
-    """One posted file: its document and job, or the reason why there are none."""
+    """One posted file: its document and job, or the reason why there are none.
+
+    `queued` says where the job is: in Redis, in the ledger while Redis is away, or with this server's own pool.
+    """
 
     id: str | None = None
     name: str
     status: str
     job_id: str | None = None
     error: str | None = None
+    queued: Literal["redis", "ledger", "local"] | None = None
 
 
 class UploadAccepted(Out):
@@ -239,43 +243,6 @@ class LogPage(Out):
     """What a job printed and logged, oldest first."""
 
     items: list[LogLine]
-
-
-class Alive(Out):
-    """The process answers."""
-
-    status: Literal["ok"] = "ok"
-
-
-class Readiness(Out):
-    """Whether requests can be served: for each check "ok" or what is wrong with it; "degraded" without a worker.
-
-    The workers and schedulers alive are for information, and null while nobody knows; so are the circuit breakers
-    (`LANE/PROVIDER`) that are `open` or `half_open`.
-    """
-
-    status: Literal["ok", "degraded", "unavailable"]
-    checks: dict[str, str]
-    breakers: dict[str, str] | None = None
-    workers: int | None = None
-    schedulers: int | None = None
-
-
-class JobQueueHealth(Out):
-    """Whether jobs go through Redis (they run in the web processes otherwise), and whether it answers."""
-
-    enabled: bool
-    redis: bool
-
-
-class Health(Out):
-    """The health document."""
-
-    status: Literal["ok", "degraded"]
-    timestamp: Moment
-    jobQueue: JobQueueHealth
-    workers: int | None = None
-    schedulers: int | None = None
 
 
 class FieldProblem(Out):

@@ -19,6 +19,7 @@ from webapp.revocation import Revocations
 def init_app(app: APIFlask, settings: Settings) -> None:
     """Keep the three in `app.extensions`; none of them opens a connection before it is used in a worker process."""
     app.extensions["fleet"] = connect(settings).discover()
+    app.extensions["fleet"].refuse_while_away()
     app.extensions["revocations"] = Revocations(app.extensions["fleet"])
     app.extensions["database"] = databases.connect(settings)
     app.extensions["storage"] = storages.connect(settings)

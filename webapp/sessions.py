@@ -67,7 +67,8 @@ def sign_out() -> None:
 def signed_in() -> Principal | None:
     """The session's principal, or None without a session that is still good.
 
-    While Redis is away nobody knows what was signed out: what only reads goes on, else it raises BrokerUnavailable.
+    While Redis is away the database tells what was signed out. While nobody can tell, what only reads goes on, and else
+    it raises BrokerUnavailable.
     """
     principal = _held()
     return None if principal is None or ended(principal) else principal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 from contextlib import ContextDecorator
 from datetime import timedelta
 from types import TracebackType
@@ -28,6 +29,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConn
 
 from jobs.engine.broker_address import Address, parse
 from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.presence import Presence
 from jobs.settings import InvalidSettings, Settings
 
 ANSWER_WITHIN = timedelta(seconds=0.8)
@@ -55,12 +57,14 @@ def connect(
     socket_timeout: timedelta | None = ANSWER_WITHIN,
     purpose: str = "client",
     blocking: bool = False,
+    presence: Presence | None = None,
 ) -> redis.Redis:
     """A client of REDIS_URL with bytes answers, safe to share between threads and greenlets and to keep over a fork.
 
     Nothing is sent yet, and nothing is ever sent twice: scripts are idempotent and their callers retry them. `purpose`
     shows in CLIENT LIST. `blocking` is for BLMOVE and the like that wait up to LONGEST_BLOCK inside Redis: reads then
-    wait that much longer; `socket_timeout=None` waits for ever. Raises InvalidSettings that names REDIS_URL.
+    wait that much longer; `socket_timeout=None` waits for ever. `presence` is told of silence and asked
+    before each use (not with Sentinels). Raises InvalidSettings that names REDIS_URL.
     """
     address = parse(settings.redis_url)
     timeout = None if socket_timeout is None else socket_timeout.total_seconds()
@@ -72,7 +76,10 @@ def connect(
         "max_connections": CONNECTIONS,
         "timeout": ANSWER_WITHIN.total_seconds(),
     }
-    return redis.Redis.from_pool(_pool(address, options))
+    pool = _pool(address, options)
+    if presence is not None and isinstance(pool, _QuickPool):
+        pool.watch(presence)
+    return redis.Redis.from_pool(pool)
 
 
 class translate_errors(ContextDecorator):
@@ -104,8 +111,17 @@ class _QuickPool(BlockingConnectionPool):
         self._at_hand: deque[Connection] = deque()
         super().reset()  # type: ignore[no-untyped-call]
 
+    presence: Presence | None = None
+
+    def watch(self, presence: Presence) -> None:
+        """Ask this before each use, and tell it of silence."""
+        self.presence = presence
+        self.connection_class = type("_Watched", (_Watched, self.connection_class), {"presence": presence})
+
     def get_connection(self, command_name: str | None = None, *keys: Any, **options: Any) -> Any:
         """The connection at hand if it is as good as new, or one of the pool."""
+        if self.presence is not None:
+            self.presence.check()
         if self.pid == os.getpid():
             try:
                 connection = self._at_hand.pop()
@@ -132,6 +148,27 @@ def _is_quiet(connection: Any) -> bool:
         pass
     connection.disconnect()
     return False
+
+
+class _Watched:
+    """Tells when a connection can't be had or an answer does not come, but not when somebody waits on purpose."""
+
+    presence: Presence
+
+    def connect(self, *args: Any, **kwargs: Any) -> Any:
+        return self._told(super().connect, *args, **kwargs)  # type: ignore[misc]
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        read = super().read_response  # type: ignore[misc]
+        return read(*args, **kwargs) if "timeout" in kwargs else self._told(read, *args, **kwargs)
+
+    def _told(self, do: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return do(*args, **kwargs)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            if not isinstance(error, AuthenticationError | BusyLoadingError):
+                self.presence.lost()
+            raise
 
 
 class _LeavesReplicas:

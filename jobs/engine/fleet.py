@@ -30,6 +30,7 @@ from jobs.engine.notes import Notes, RedisNotes
 from jobs.engine.pauses import Pauses
 from jobs.engine.payloads import Payload
 from jobs.engine.policy import Policy
+from jobs.engine.presence import Presence
 from jobs.engine.statistics import Statistics
 from jobs.engine.timetable import Schedules
 from jobs.engine.views import JobView
@@ -55,6 +56,7 @@ class Fleet:
         if settings.rq_key_prefix != PREFIX:
             raise InvalidSettings("RQ_KEY_PREFIX must be in the environment before rq is imported")
         self.settings = settings
+        self.presence: Presence | None = None
         self.keys = Keys(settings)
         self._policies: dict[str, tuple[JobType[Any], Policy]] = {}
         self.client = Client(self)
@@ -69,7 +71,11 @@ class Fleet:
     @cached_property
     def redis(self) -> redis.Redis:
         """The shared connection pool; usable from threads, greenlets and forked children."""
-        return broker.connect(self.settings)
+        return broker.connect(self.settings, presence=self.presence)
+
+    def refuse_while_away(self) -> None:
+        """Once Redis is found silent, have whoever asks it told at once until it answers; before its first use."""
+        self.presence = Presence(lambda: broker.connect(self.settings, socket_timeout=HURRY, purpose="presence"))
 
     @cached_property
     def database(self) -> Database:
@@ -109,7 +115,14 @@ class Fleet:
     @cached_property
     def hurried_notes(self) -> Notes:
         """The same notes, waited for less long: for what is asked on every request."""
-        return RedisNotes(broker.connect(self.settings, socket_timeout=HURRY, purpose="notes"))
+        return RedisNotes(broker.connect(self.settings, socket_timeout=HURRY, purpose="notes", presence=self.presence))
+
+    @cached_property
+    def lasting_notes(self) -> Notes:
+        """Notes in the database, which are there while Redis is away."""
+        from jobs.engine.local.notes import LocalNotes
+
+        return LocalNotes(self.database)
 
     @cached_property
     def census(self) -> Census:
@@ -182,16 +195,22 @@ class Fleet:
 
 def connect(settings: Settings) -> Fleet:
     """The fleet of these settings, which `job_type.enqueue(...)` uses from now on in this process."""
-    fleet = Fleet(settings) if settings.use_job_queue else _local(settings)
+    fleet = _fleet_of(settings)
     _current[:] = [fleet]
     return fleet
 
 
-def _local(settings: Settings) -> Fleet:
-    """Imported only where it is used: processes beside Redis need no SQL."""
-    from jobs.engine.local.fleet import LocalFleet
+def _fleet_of(settings: Settings) -> Fleet:
+    """The local modes are imported only where they are used: processes beside Redis need no SQL."""
+    if not settings.use_job_queue:
+        from jobs.engine.local.fleet import LocalFleet
 
-    return LocalFleet(settings)
+        return LocalFleet(settings)
+    if settings.local_fallback:
+        from jobs.engine.local.fallback import FallbackFleet
+
+        return FallbackFleet(settings)
+    return Fleet(settings)
 
 
 def current_fleet() -> Fleet:

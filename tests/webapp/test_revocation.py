@@ -93,13 +93,18 @@ def test_live_connections_end_with_their_sign_in(
     assert by_ticket.closed_with() == by_token.closed_with() == SIGN_IN_AGAIN
 
 
-def test_while_redis_is_away_a_session_reads_and_changes_nothing(page: FlaskClient, settings: Settings) -> None:
-    headers = csrf(page)
+def test_while_redis_is_away_a_session_goes_on_unless_it_was_ended(
+    page: FlaskClient, app: APIFlask, settings: Settings
+) -> None:
+    headers, body = csrf(page), {"slug": "a", "name": "A"}
     away = create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"}))
-    page = copy_of(page, away)
-    assert page.get("/api/workspaces").status_code == 200
-    assert page.post("/api/workspaces", json={"slug": "a", "name": "A"}, headers=headers).status_code == 503
-    assert page.post("/sign-out", headers=headers).status_code == 503
+    thief = copy_of(page, away)
+    assert thief.get("/api/workspaces").status_code == 200
+    assert thief.post("/api/workspaces", json=body, headers=headers).status_code == 201
+    assert thief.post("/sign-out", headers=headers).status_code == 503
+    assert page.post("/sign-out", headers=headers).status_code == 303
+    assert thief.get("/api/workspaces").status_code == 401
+    assert thief.post("/api/workspaces", json=body, headers=headers).status_code == 401
 
 
 def test_another_password_ends_the_operators_sessions(environ: dict[str, str], tables: None) -> None:

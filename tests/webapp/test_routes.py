@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -232,7 +233,7 @@ def test_not_ready_names_the_part_that_is_away(broken: Callable[..., FlaskClient
     }
 
 
-def test_without_redis_the_api_answers_503_and_lists_still_work(
+def test_while_redis_is_away_durable_work_is_accepted_and_the_rest_answers_503(
     broken: Callable[..., FlaskClient], us: Header, upload: Post, settings: Settings
 ) -> None:
     document = upload(("a.txt", b"words"))[0]
@@ -240,10 +241,18 @@ def test_without_redis_the_api_answers_503_and_lists_still_work(
     assert client.get("/healthz").status_code == 200
     assert client.get("/api/health").get_json()["status"] == "degraded"
     assert "rq_fleet_redis_up 0.0" in client.get("/metrics").text
+    posted = client.post("/api/workspace/papers/upload", data={"files": (BytesIO(b"others"), "b.txt")}, headers=us)
+    [file] = posted.get_json()["documents"]
+    assert (posted.status_code, file["queued"]) == (202, "ledger")
+    waiting = client.get(f"/api/jobs/{file['job_id']}", headers=us).get_json()
+    assert (waiting["status"], waiting["queued"], waiting["waiting"]) == ("queued", "ledger", None)
+    removal = client.delete(f"/api/workspace/papers/documents/{document['id']}", headers=us)
+    assert (removal.status_code, removal.get_json()["queued"]) == (202, "ledger")
     for answer in (
-        client.get(f"/api/jobs/{document['job_id']}", headers=us),
-        client.delete(f"/api/workspace/papers/documents/{document['id']}", headers=us),
-        client.post("/api/workspace/papers/upload", headers=us),
+        client.delete(f"/api/jobs/{document['job_id']}", headers=us),
+        client.get(f"/api/jobs/{document['job_id']}/log", headers=us),
+        client.get(f"/api/jobs/{document['job_id']}/events", headers=us),
+        client.post("/api/ws/ticket", headers=us),
     ):
         assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
         assert int(answer.headers["Retry-After"]) >= 1

@@ -2,70 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jobs.adapters import storage
 from jobs.settings import Settings
-from tests.conftest import ROOT, RedisServer, free_port, wait_until
+from tests.conftest import ROOT, free_port, wait_until
+from tests.webapp.gunicorn_server import Server
 
 Header = dict[str, str]
 MIB = 1024 * 1024
 TYPE = {"Content-Type": "multipart/form-data; boundary=frontier"}
 HEAD = b'--frontier\r\nContent-Disposition: form-data; name="files"; filename="a.bin"\r\n\r\n'
 TAIL = b"\r\n--frontier--\r\n"
-
-
-class Server:
-    """A running gunicorn."""
-
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self.process, self.port = process, port
-
-    def ask(self, method: str, path: str, body: Any = None, headers: Header | None = None, **how: Any) -> Any:
-        """Status, headers and body of one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # an answer may come before all was sent
-                connection.request(method, path, body, headers or {}, **how)
-            answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
-        finally:
-            connection.close()
-
-    def raw(self, *pieces: bytes, finish: bool = True) -> bytes:
-        """What comes back for these bytes, until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            for piece in pieces:
-                connection.sendall(piece)
-            if finish:
-                connection.shutdown(socket.SHUT_WR)
-            return connection.makefile("rb").read()
-
-    def up(self) -> bool:
-        assert self.process.poll() is None, "gunicorn ended"
-        try:
-            return bool(self.ask("GET", "/healthz")[0] == 200)
-        except OSError:
-            return False
-
-    def memory(self) -> int:
-        """The most memory that any of the processes ever had, in bytes."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return max(_peak(int(pid)) for pid in children)
-
-
-def _peak(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
 
 
 @pytest.fixture
@@ -137,17 +89,3 @@ def test_every_process_counts_and_any_answers_for_all(server: Server) -> None:
     for _ in range(40):
         server.ask("GET", "/api/workspaces")
     assert [counted() for _ in range(8)] == [40.0] * 8
-
-
-def test_redis_going_away_and_coming_back(server: Server, place: str, us: Header, redis_server: RedisServer) -> None:
-    post = (HEAD + b"words" + TAIL, us | TYPE)
-    redis_server.stop()
-    try:
-        status, headers, _ = server.ask("POST", place, *post)
-        assert (status, headers["Content-Type"]) == (503, "application/problem+json")
-        assert server.ask("GET", "/readyz")[0] == 503
-        assert server.ask("GET", "/healthz")[0] == 200
-    finally:
-        redis_server.start()
-    wait_until(lambda: server.ask("GET", "/readyz")[0] == 200)
-    wait_until(lambda: server.ask("POST", place, *post)[0] == 202, timeout=10)

@@ -21,7 +21,7 @@ from webapp.schemas import (
     SearchResult,
     UploadAccepted,
 )
-from webapp.services import database, fleet, settings, storage
+from webapp.services import database, settings, storage
 from webapp.uploads import Receiver, takes_upload
 
 bp = APIBlueprint("documents", __name__, url_prefix="/api/workspace/<slug>", tag="Documents")
@@ -36,7 +36,6 @@ def upload(slug: str, headers_data: IdempotencyHeaders) -> Any:
     """Store the posted files and queue their ingestion; one entry per file, in order, with its job or its error."""
     with database().read() as session:
         workspace = service.get_workspace(session, slug, current_tenant())
-    fleet().ping()
     receiver = Receiver(settings(), database(), storage(), workspace.tenant)
     received = receiver.receive(request)
     try:

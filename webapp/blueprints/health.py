@@ -11,7 +11,7 @@ from flask.blueprints import BlueprintSetupState
 
 from jobs.engine import BrokerUnavailable
 from webapp.health import Checks, storage_check
-from webapp.schemas import Alive, Health, JobQueueHealth, Readiness
+from webapp.health_schemas import Alive, Health, JobQueueHealth, Readiness
 from webapp.services import fleet, settings
 
 UNREADY: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import url_for
 
-from jobs.engine import JobView
+from jobs.engine import BrokerUnavailable, JobView
 from webapp.auth import current_tenant, requires
 from webapp.live.connections import connections
 from webapp.schemas import CancelQuery, JobPage, JobsQuery, LogPage, LogQuery, WaitQuery
@@ -53,8 +54,10 @@ def get(job_id: str, query_data: WaitQuery) -> Any:
     tenant = current_tenant()
     wait = timedelta(seconds=query_data.wait if connections.has_room(tenant) else 0)
     job = fleet().jobs.wait(job_id, tenant, wait, lambda waiting: connections.hold(tenant, waiting.close))
-    waits = job.status in ("queued", "scheduled", "deferred")
-    return job.model_copy(update={"waiting": fleet().jobs.why(job_id, tenant)}) if waits else job
+    if job.status in ("queued", "scheduled", "deferred"):
+        with suppress(BrokerUnavailable):  # the ledger told of it: it waits for Redis
+            return job.model_copy(update={"waiting": fleet().jobs.why(job_id, tenant)})
+    return job
 
 
 @bp.delete("/<job_id>")

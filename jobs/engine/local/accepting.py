@@ -37,9 +37,12 @@ class Refused(NamedTuple):
     """Whether that is another one, which holds the uniqueness."""
 
 
-def accept(step: Step, orders: Sequence[Order]) -> list[Refused]:
-    """Write the jobs; what is there already is refused, so that a batch may be sent again."""
-    known = _known(step, [order.id for order in orders])
+def accept(step: Step, orders: Sequence[Order], is_new: bool = True) -> list[Refused]:
+    """Write the jobs; what is there already is refused, so that a batch may be sent again.
+
+    Jobs that are not new have their rows in the ledger.
+    """
+    known = _known(step, [order.id for order in orders], is_new)
     refused: list[Refused] = []
     rows: dict[str, dict[str, Any]] = {}
     uniques: dict[str, str] = {}
@@ -61,11 +64,11 @@ def accept(step: Step, orders: Sequence[Order]) -> list[Refused]:
     return refused
 
 
-def _known(step: Step, ids: Sequence[str]) -> set[str]:
+def _known(step: Step, ids: Sequence[str], is_new: bool) -> set[str]:
     """Those that are there, or were and are still in the ledger."""
     found: set[str] = set()
     for at in range(0, len(ids), CHUNK):
-        for column in (tables.jobs.c.id, JOBS.c.id):
+        for column in (tables.jobs.c.id, JOBS.c.id) if is_new else (tables.jobs.c.id,):
             found |= set(step.execute(select(column).where(column.in_(ids[at : at + CHUNK]))).scalars())
     return found
 

@@ -11,10 +11,11 @@ from sqlalchemy import func, or_, select
 
 from jobs.engine.control import policy_of
 from jobs.engine.errors import BrokerUnavailable
-from jobs.engine.local import claiming, periodic, pools, reporting, retention, settling, tables
+from jobs.engine.local import claiming, periodic, pools, reporting, retention, settling, tables, taking
 from jobs.engine.local import step as steps
 from jobs.engine.local.claiming import Claimed, Room
 from jobs.engine.local.fleet import LocalFleet
+from jobs.engine.local.moments import moment
 from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy
 from jobs.engine.reports import Report
@@ -44,7 +45,9 @@ class Beat(NamedTuple):
 class Desk:
     """One pool at the tables; each call raises BrokerUnavailable while the database is away, and may be repeated."""
 
-    def __init__(self, fleet: LocalFleet, name: str, slots: int) -> None:
+    def __init__(self, fleet: LocalFleet, name: str, slots: int, *, alone: bool = True) -> None:
+        """`alone` says that there is no Redis, and so nobody else to look after periodic jobs."""
+        self._alone = alone
         self._fleet, self.name, self._slots = fleet, name, slots
         self.every: timedelta = fleet.settings.lease / 3
         self._watch = pools.Watch(fleet.settings.lease)
@@ -54,7 +57,8 @@ class Desk:
         """Begin to work under a name that was never used."""
         with steps.step(self._fleet.database, durable=False) as step:
             pools.join(step, name, self._slots)
-            periodic.synchronise(step)
+            if self._alone:
+                periodic.synchronise(step)
         self.name = name
 
     def beat(self) -> Beat:
@@ -78,15 +82,18 @@ class Desk:
         with steps.unavailable(), self._fleet.database.read() as session:
             return frozenset(session.connection().execute(asked.where(table.status == "started")).scalars())
 
-    def claim(self, room: Room) -> Claimed:
-        """Take jobs for the room there is."""
-        waits, due, now = self._look()
+    def claim(self, room: Room, types: Sequence[str]) -> Claimed:
+        """Take jobs for the room there is; of these types also what only the ledger has."""
+        waits, due, now = self._look(types)
         if not waits:
             return Claimed([], due, now)
         with steps.step(self._fleet.database, durable=False) as step:
-            periodic.run_due(step, self._fleet)
+            if types:
+                taking.take(step, self._fleet, types, room.free)
+            if self._alone:
+                periodic.run_due(step, self._fleet)
             claimed = claiming.claim(step, self.name, room, self._fleet.limit_counts, self._fleet.windows)
-            due = _earliest(claimed.look_at, periodic.next_due(step))
+            due = _earliest(claimed.look_at, periodic.next_due(step) if self._alone else None)
         return claimed._replace(look_at=due)
 
     def report(self, reports: Sequence[Report]) -> None:
@@ -109,7 +116,7 @@ class Desk:
         with steps.step(self._fleet.database) as step:
             pools.leave(step, self.name, self._policy)
 
-    def _look(self) -> tuple[bool, float | None, float]:
+    def _look(self, types: Sequence[str]) -> tuple[bool, float | None, float]:
         """Whether a claim may find something, when else it may, and the time."""
         table, entries = tables.jobs.c, tables.periodic.c
         with steps.unavailable(), self._fleet.database.read() as session:
@@ -118,7 +125,8 @@ class Desk:
             waiting = or_(table.status == "queued", (table.status == "scheduled") & (table.due <= now))
             there = connection.execute(select(table.id).where(waiting).limit(1)).first() is not None
             delayed = connection.execute(select(func.min(table.due)).where(table.status == "scheduled")).scalar()
-            entry = connection.execute(select(func.min(entries.due))).scalar()
+            entry = connection.execute(select(func.min(entries.due))).scalar() if self._alone else None
+            there = there or bool(types and taking.there_is_some(connection, types, moment(now)))
         return there or (entry is not None and entry <= now), _earliest(delayed, entry), now
 
     def _settle(self, ended: Sequence[Ended]) -> list[str]:

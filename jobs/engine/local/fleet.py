@@ -59,6 +59,11 @@ class LocalFleet(Fleet):
         """The same: what is as near as the rest needs no hurry."""
         return self.notes
 
+    @property
+    def lasting_notes(self) -> Notes:
+        """The same."""
+        return self.notes
+
     @cached_property
     def census(self) -> Census:
         """Who is at work, and how many jobs are where."""

@@ -24,6 +24,7 @@ class LocalNotes:
     def put(self, name: str, value: bytes, kept: timedelta) -> None:
         """See Notes.put."""
         with steps.step(self._database) as step:
+            step.execute(delete(table).where(table.c.expires <= step.now))
             _write(step, name, value, 0, step.now + kept.total_seconds())
 
     def claim(self, name: str, kept: timedelta) -> bool:

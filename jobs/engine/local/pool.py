@@ -8,13 +8,13 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import structlog
 
-from jobs.engine import lanes
+from jobs.engine import lanes, registry
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.local import news
 from jobs.engine.local.claiming import Room
@@ -55,12 +55,14 @@ class LocalPool(threading.Thread):
         name = _new_name()
         self._outbox, self._run_log = Outbox(), RunLog(settings, name)
         self._overseer = Overseer(self._children, self._outbox, settings.cancel_grace)
-        self._desk = Desk(fleet, name, settings.local_concurrency)
+        self._desk = Desk(fleet, name, settings.local_concurrency, alone=not settings.use_job_queue)
         self._news = news.of(fleet.database)
         self._running: dict[str, Running] = {}
         self._beat_at = self._claim_at = 0.0
         self._stop_at: float | None = None
         self._has_told = self._reachable = False
+        self.takes: Sequence[str] = tuple(each.name for each in registry.all_types())
+        """The job types of which it also runs what only the ledger has."""
         self.patience = settings.shutdown_grace + timedelta(seconds=2 * GIVE_UP)
         """How long its end may take once it was told to stop."""
         self.ready = threading.Event()
@@ -162,7 +164,7 @@ class LocalPool(threading.Thread):
         free = self._slots.free
         queues = list(self._settings.queue_weights)
         picks = [queues[number - 1] for number in self._order.picks(free)]
-        claimed = self._desk.claim(Room(free, self._slots.free_by_lane(), picks, queues))
+        claimed = self._desk.claim(Room(free, self._slots.free_by_lane(), picks, queues), self.takes)
         self._order.taken(len(claimed.rows))
         now = time.monotonic()
         wait = LONGEST_SLEEP if claimed.look_at is None else max(0.0, claimed.look_at - claimed.now)

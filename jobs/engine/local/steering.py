@@ -36,14 +36,18 @@ class LocalJobs(Jobs):
 
     def get_many(self, job_ids: Sequence[str]) -> list[JobView | None]:
         """Several jobs, None for each that is unknown; of those that have expired the ledger tells."""
+        found = self.here(job_ids)
+        return self._in_ledger(job_ids, [found.get(job_id) for job_id in job_ids])
+
+    def here(self, job_ids: Sequence[str]) -> dict[str, JobView]:
+        """Those that run here, or did and have not expired."""
         table = tables.jobs
         rows: dict[str, Any] = {}
         with steps.unavailable(), self._local.database.read() as session:
             for at in range(0, len(job_ids), CHUNK):
                 query = select(table).where(table.c.id.in_(job_ids[at : at + CHUNK]))
                 rows |= {row.id: row for row in session.connection().execute(query)}
-        found: list[JobView | None] = [view_of(rows[job_id]) if job_id in rows else None for job_id in job_ids]
-        return self._in_ledger(job_ids, found)
+        return {job_id: view_of(row) for job_id, row in rows.items()}
 
     def cancel(self, job_id: str, tenant: str | None = None, *, cascade: bool = False) -> JobView:
         """See Jobs.cancel; nothing waits for another job here, so `cascade` only forgives one that is cancelled."""

@@ -1,0 +1,76 @@
+"""Presence: whether Redis answers, as one process has found out, so that nobody else has to wait for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import redis
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOK_EVERY = timedelta(milliseconds=100)
+log = structlog.get_logger("fleet")
+
+
+class Presence:
+    """Who finds Redis silent says so; then everybody is refused at once, until a thread has had an answer."""
+
+    def __init__(self, connect: Callable[[], redis.Redis]) -> None:
+        """`connect` makes a client that this is not told of, and that gives up soon."""
+        self._connect, self._lock = connect, threading.Lock()
+        self._lost_at: float | None = None
+        self._waiting: list[Callable[[], None]] = []
+
+    @property
+    def away_for(self) -> timedelta | None:
+        """For how long Redis has been silent, None while it answers."""
+        lost_at = self._lost_at
+        return None if lost_at is None else timedelta(seconds=time.monotonic() - lost_at)
+
+    def check(self) -> None:
+        """Raises redis.ConnectionError while Redis is away."""
+        if self._lost_at is not None:
+            raise redis.ConnectionError("Redis did not answer a moment ago")
+
+    def lost(self) -> None:
+        """It did not answer, or can't be reached."""
+        with self._lock:
+            if self._lost_at is None:
+                self._lost_at = time.monotonic()
+                threading.Thread(target=self._look, name="redis-presence", daemon=True).start()
+
+    def when_back(self, call: Callable[[], None]) -> None:
+        """Have something called once Redis answers again; at once where it does."""
+        with self._lock:
+            if self._lost_at is not None:
+                self._waiting.append(call)
+                return
+        call()
+
+    def _look(self) -> None:
+        client = self._connect()
+        reported = False
+        while not self._answers(client):
+            if not reported:
+                log.warning("redis is away: callers are refused at once")
+            reported = True
+            time.sleep(LOOK_EVERY.total_seconds())
+        with self._lock:
+            self._lost_at = None
+            waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+        if reported:
+            log.info("redis is back")
+        client.close()
+
+    def _answers(self, client: redis.Redis) -> bool:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
