@@ -22,6 +22,7 @@ os.environ.setdefault("RQ_KEY_PREFIX", "rq")
 from jobs.engine import Fleet, connect, keys
 from jobs.settings import Settings
 
+pytest_plugins = ["jobs.engine.testing.plugin"]
 ROOT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 

@@ -213,6 +213,13 @@ def _fleet_of(settings: Settings) -> Fleet:
     return Fleet(settings)
 
 
+def replace_current(fleets: list[Fleet]) -> list[Fleet]:
+    """Have `job_type.enqueue(...)` use that fleet, or none, from now on; returns what it used before."""
+    before = list(_current)
+    _current[:] = fleets
+    return before
+
+
 def current_fleet() -> Fleet:
     """The fleet that `connect` made last. Raises FleetError where there is none."""
     if not _current:

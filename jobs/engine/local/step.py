@@ -7,11 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError, TimeoutError
 
 from jobs.engine.database import Database
@@ -28,6 +28,7 @@ SEEN = 60.0
 """Seconds that the events of a job are kept that is itself kept no longer."""
 MOST, SLACK = 1000, 100
 _listeners: WeakSet[Any] = WeakSet()
+_moved: dict[str, timedelta] = {}
 
 
 def on_change(listener: Any) -> None:
@@ -176,8 +177,27 @@ def after(position: Any) -> Any:
 
 
 def clock(connection: Connection) -> float:
-    """The server's time in epoch seconds; SQLite has none but that of the one host on which all its processes are."""
+    """The server's time in epoch seconds; SQLite has none but that of the one host on which all its processes are.
+
+    Tests may have moved this process's clock.
+    """
+    moved = ahead(connection.engine).total_seconds() if _moved else 0.0
     if connection.dialect.name == "postgresql":
         seconds: float = connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
-        return float(seconds)
-    return datetime.now(UTC).timestamp()
+        return float(seconds) + moved
+    return datetime.now(UTC).timestamp() + moved
+
+
+def ahead(engine: Engine) -> timedelta:
+    """How far this process's clock of a database was moved."""
+    return _moved.get(str(engine.url), timedelta(0))
+
+
+def move_clock(engine: Engine, by: timedelta) -> None:
+    """Move this process's clock of a database: for tests."""
+    _moved[str(engine.url)] = ahead(engine) + by
+
+
+def forget_clock(engine: Engine) -> None:
+    """Let the clock go right again."""
+    _moved.pop(str(engine.url), None)

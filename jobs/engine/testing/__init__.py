@@ -1,0 +1,5 @@
+"""The test kit: a fleet without Redis, workers and waiting, whose jobs run in the test itself. See docs/testing.md."""
+
+from jobs.engine.testing.kit import Crash, Enqueued, JobFailed, Kit, Mode, StillBusy
+
+__all__ = ["Crash", "Enqueued", "JobFailed", "Kit", "Mode", "StillBusy"]
