@@ -99,7 +99,8 @@ class Follower:
         """The transaction may be lost when the machine fails: then the audit finds what rows do not know."""
         with self._fleet.database.begin(durable=False) as session:
             if told:
-                session.connection().execute(_APPLY, [each.values(epoch) for each in told])
+                ordered = sorted(told, key=lambda each: each.job_id)  # followers side by side must not wait in a ring
+                session.connection().execute(_APPLY, [each.values(epoch) for each in ordered])
 
     def _acknowledge(self, last: str, ended: Sequence[Told]) -> None:
         milliseconds, _, number = last.partition("-")

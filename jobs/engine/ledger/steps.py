@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, case, or_, select, update
 
+from jobs.engine.columns import Instant
 from jobs.engine.database import Database
 from jobs.engine.ledger.table import JOBS, LOCAL, OPEN, PENDING, PUSHED, PUSHING, QUEUED, SCHEDULED
 
@@ -18,6 +19,19 @@ AGAIN = timedelta(seconds=1)
 """So long a job waits whose lock another job has, before it is pushed again."""
 
 row = JOBS.c
+
+_PUSHED = select(row.number).where(
+    row.id.in_(bindparam("ids", expanding=True)),
+    row.step == PUSHING,
+    or_(row.epoch == "", row.epoch == bindparam("life")),
+)
+_CONFIRM = (
+    update(JOBS)
+    .where(row.number.in_(_PUSHED.with_for_update(skip_locked=True)))
+    .values(step=PUSHED, step_at=bindparam("now", type_=Instant), epoch=bindparam("life"))
+)
+"""A change that may be lost when the machine fails: then the relay repeats the push. What the follower writes just now
+needs none, and waiting for it could make each wait for the other."""
 
 
 def claim_new(database: Database, types: Sequence[str], epoch: str = "", limit: int = AT_ONCE) -> list[RowMapping]:
@@ -60,20 +74,18 @@ def claim_local(database: Database, types: Sequence[str], limit: int = AT_ONCE) 
 
 def confirm(database: Database, job_ids: Sequence[str], epoch: str) -> None:
     """From `pushing` to `pushed`, unless somebody has pushed them into a later life of Redis since."""
-    now = datetime.now(UTC)
     for ids in _parts(job_ids):
-        _change(
-            database,
-            and_(row.id.in_(ids), row.step == PUSHING, row.epoch.in_(("", epoch))),
-            {"step": PUSHED, "step_at": now, "epoch": epoch},
-        )
+        with database.begin(durable=False) as session:
+            session.connection().execute(_CONFIRM, {"ids": ids, "life": epoch, "now": datetime.now(UTC)})
 
 
 def give_back(database: Database, job_ids: Sequence[str], wait: timedelta = timedelta(0)) -> None:
     """From `pushing` to `pending`: nothing was ever sent, or it was refused; not before `wait` has passed."""
     for ids in _parts(job_ids):
+        ours = select(row.number).where(row.id.in_(ids), row.step == PUSHING).with_for_update(skip_locked=True)
         values = {"step": PENDING, "step_at": datetime.now(UTC) + wait, "epoch": ""}
-        _change(database, and_(row.id.in_(ids), row.step == PUSHING), values)
+        with database.begin(durable=False) as session:
+            session.connection().execute(update(JOBS).where(row.number.in_(ours)).values(values))
 
 
 def _take(database: Database, condition: ColumnElement[bool], step: str, epoch: str, limit: int) -> list[RowMapping]:
@@ -91,12 +103,6 @@ def _take(database: Database, condition: ColumnElement[bool], step: str, epoch: 
     with database.begin() as session:
         taken = list(session.execute(taking).mappings())
     return sorted(taken, key=lambda each: each["number"])
-
-
-def _change(database: Database, condition: ColumnElement[bool], values: dict[str, Any]) -> None:
-    """A change that may be lost when the machine fails: then the relay repeats what came before it."""
-    with database.begin(durable=False) as session:
-        session.execute(update(JOBS).where(condition).values(values).execution_options(synchronize_session=False))
 
 
 def _parts(job_ids: Iterable[str]) -> Iterator[Sequence[str]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 500
 row = JOBS.c
+_INSERT = insert(JOBS)
 
 
 class Writer:
@@ -54,7 +55,7 @@ class Writer:
         rows = [row_of(each, step, now) for _, each in fresh]
         if not any(each.chosen for _, each in fresh):
             if rows:
-                self._connection.execute(insert(JOBS), rows)
+                self._connection.execute(_INSERT, rows)
             return {}
         done = self._connection.execute(
             _insert_unknown(self._connection.dialect.name), rows, execution_options={"preserve_rowcount": True}
