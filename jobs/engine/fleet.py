@@ -19,7 +19,6 @@ from jobs.engine.census import Census, RedisCensus
 from jobs.engine.checkpoints import Checkpoints
 from jobs.engine.client import Client
 from jobs.engine.control import Jobs
-from jobs.engine.dead_letters import DeadLetters
 from jobs.engine.envelope import Keys
 from jobs.engine.errors import BrokerUnavailable, FleetError
 from jobs.engine.events import EventLog, Events
@@ -39,6 +38,7 @@ from jobs.settings import InvalidSettings, Settings
 
 if TYPE_CHECKING:
     from jobs.engine.database import Database
+    from jobs.engine.dead_letters import DeadLetters
     from jobs.engine.ledger.book import Ledger
 
 LOOK_AGAIN = timedelta(seconds=0.5)
@@ -65,7 +65,6 @@ class Fleet:
         self.breakers = Breakers(settings, lambda: self.redis)
         self.statistics = Statistics(lambda: self.redis)
         self.schedules = Schedules(self)
-        self.dead_letters = DeadLetters(self)
         self.workflows = Workflows(self)
 
     @cached_property
@@ -90,6 +89,13 @@ class Fleet:
         from jobs.engine.ledger.book import Ledger
 
         return Ledger(self)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """The jobs that failed for good; loaded where it is used first, since workers never look at them."""
+        from jobs.engine.dead_letters import DeadLetters
+
+        return DeadLetters(self)
 
     @cached_property
     def events(self) -> Events:

@@ -73,7 +73,7 @@ def carry_out(client: redis.Redis, bound: Bound, act: Act, good: str, most: int,
     done = Done()
     place = place_of(cursor) if cursor else START
     left = min(most, bound.letters)
-    for step in walk(client, bound.where, bound.until, place):
+    for step in walk(client, bound.where, bound.until, place) if left > 0 else ():
         for at in range(0, len(step.found), AT_ONCE):
             batch = step.found[at : at + AT_ONCE][: left - done.done - done.refused]
             _note(done, batch, act(batch), good)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobs.engine import envelope, keys, views
+from jobs.engine import envelope, keys, letter_bounds, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.control import policy_of
 from jobs.engine.dead_letters import actions, attempts, exhaustion, groups, letters, search
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
 EVERYTHING = Where()
-AT_ONCE = 500
-MOST_ROUNDS = 20
 log = structlog.get_logger("dead_letters")
 
 
@@ -141,15 +139,9 @@ class DeadLetters:
         """How many jobs used up their retries on each of the last eight days, today first. Raises BrokerUnavailable."""
         return exhaustion.last_days(self._fleet.redis)
 
-    def keep_within_bounds(self, client: Any = None) -> None:
-        """Drop what is too old or too many, and entries whose job is gone. Raises BrokerUnavailable."""
-        settings = self._fleet.settings
-        age = int(settings.dead_letter_max_age.total_seconds())
-        with translate_errors():
-            for round_ in range(MOST_ROUNDS):
-                said = (PREFIX, age, settings.dead_letter_max_count, AT_ONCE, "" if round_ else "1")
-                if script("bound_dead_letters")(client or self._fleet.redis, *said) < AT_ONCE:
-                    return
+    def keep_within_bounds(self) -> None:
+        """What workers do every ten seconds: drop what is too old or too many. Raises BrokerUnavailable."""
+        letter_bounds.keep_within(self._fleet.redis, self._fleet.settings)
 
     def _found(self, job_id: str) -> Letter:
         details = self.get(job_id)

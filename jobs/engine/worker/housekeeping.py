@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from jobs.engine import broker
+from jobs.engine import broker, letter_bounds
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
 from jobs.engine.statistics import Tally, sample
@@ -29,7 +29,7 @@ class Housekeeping(threading.Thread):
         super().__init__(name="housekeeping", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="housekeeping", socket_timeout=ANSWER_WITHIN)
         self._leases = Leases(self._client, worker, queues, fleet)
-        self._queues, self._tally, self._dead_letters = list(queues), tally, fleet.dead_letters
+        self._queues, self._tally, self._settings = list(queues), tally, fleet.settings
         self._sampled = sorted(set(queues) | set(fleet.settings.queue_weights))
         self._stopping = threading.Event()
 
@@ -56,7 +56,7 @@ class Housekeeping(threading.Thread):
         self._leases.sweep()
         self._leases.sweep_workflows()
         self._leases.sweep_deferred()
-        self._dead_letters.keep_within_bounds(self._client)
+        letter_bounds.keep_within(self._client, self._settings)
         upkeep.run(self._client, self._queues)
 
     def _try(self, work: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from jobs.engine import Fleet, JobView, NotFound, keys
 from jobs.engine.dead_letters import Where
+from jobs.engine.dead_letters.places import Bound, text_of
 from tests.conftest import ROOT, wait_until
 from tests.engine.conftest import names_of_events, told, until_ended
 from tests.engine.dead_letters.conftest import failure, ids, let_die, until_dead
@@ -188,7 +189,10 @@ def test_workers_that_fail_what_is_run_again_do_not_make_it_endless(
     assert {len(fleet.dead_letters.get(job.id).history) for job in jobs} == {6}
 
 
-def test_what_is_no_bound_or_cursor_is_refused(fleet: Fleet) -> None:
+def test_what_is_no_bound_or_cursor_is_refused(fleet: Fleet, folder: Path) -> None:
+    let_die(fleet, orders(fleet, folder, 1))
+    nobody = text_of(Bound(Where(), "9999999999", 0))
+    assert fleet.dead_letters.retry(nobody, by="ada").done == 0
     for strange in ("", "x", "e30=", "WyIiLCIiXQ==", "é", "A" * 5000):
         with pytest.raises(ValueError):
             fleet.dead_letters.retry(strange, by="ada")
