@@ -18,7 +18,7 @@ PURPOSES: Sequence[tuple[str, str]] = (
     ("lease and fence", r"fleet:leases|fleet:lease-reply|fleet:batch"),
     ("execution records", r"wip:|execution:|executions:|worker:.*:executions"),
     ("events", r"events:|event-clock"),
-    ("result and retention", r"results:|finished:|fleet:ended|fleet:log:|fleet:follow-ups"),
+    ("result and retention", r"results:|finished:|fleet:finished|fleet:ended|fleet:log:|fleet:follow-ups"),
     ("the job's hash", r"job:"),
     ("queues", r"queue:|fleet:inbox|fleet:overflow|queues$"),
 )

@@ -66,7 +66,7 @@ def test_jobs_whose_worker_died_twice_run_alone_and_one_after_the_other(fleet: F
 
 def test_a_busy_worker_leaves_such_a_job_and_is_asked_to_run_empty(fleet: Fleet) -> None:
     job, other = samples.double.enqueue_many([{}, {}])
-    fleet.redis.hset(keys.job(job.id), "worker_deaths", "2")
+    fleet.redis.hset(keys.job(job.id), mapping={"attempts": "0", "worker_deaths": "2"})
     asked = Ask(uuid4().hex[:20], 160, {"default": 160}, idle=False)
     leased = leases_of(fleet, "busy").lease(asked)
     assert ([run.job_id for run in leased.runs], leased.must_drain) == ([other.id], True)

@@ -89,11 +89,23 @@ def test_a_repeated_request_gets_what_it_still_holds(fleet: Fleet) -> None:
     assert settle(leases, *((run, FINISHED) for run in again)) == ["ok", "ok"]
 
 
+def test_a_repeated_request_whose_runs_were_given_back_gets_executions_that_nobody_had(fleet: Fleet) -> None:
+    jobs = samples.double.enqueue_many([{}] * 2)
+    first = share(leases_of(fleet))
+    lose(fleet)
+    fleet.redis.lmove(keys.queue("default"), keys.queue("default"), "LEFT", "RIGHT")
+    again = share(leases_of(fleet))
+    assert [run.job_id for run in again] == [jobs[1].id, jobs[0].id]
+    assert not {run.execution_id for run in first} & {run.execution_id for run in again}
+    assert settle(leases_of(fleet), *((run, FINISHED) for run in first)) == ["stale", "stale"]
+    assert settle(leases_of(fleet), *((run, FINISHED) for run in again)) == ["ok", "ok"]
+
+
 def test_jobs_of_other_kinds_in_the_same_request_have_leases_of_their_own(fleet: Fleet) -> None:
     leases, tiny = leases_of(fleet), samples.double.enqueue({})
     put(fleet.redis, "foreign")
     died, other = samples.double.enqueue({}), samples.report.enqueue({})
-    fleet.redis.hset(keys.job(died.id), "deaths", "1")
+    fleet.redis.hset(keys.job(died.id), mapping={"attempts": "0", "deaths": "1"})
     runs = share(leases)
     assert [(run.job_id, run.in_batch) for run in runs] == [
         (tiny.id, True), ("foreign", False), (died.id, False), (other.id, False),

@@ -11,8 +11,8 @@
 --       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
 --          more until it runs nothing, for a job that has to run alone, when (ms) the next rate window opens before which
---          somebody waits or 0, paused lanes (with commas)}, a job being {id, execution, queue, lane, hash fields in FIELDS' order,
---          then the times for its callbacks where a plain RQ job has any, 1 if it is leased in a batch}.
+--          somebody waits or 0, paused lanes (with commas)}, a job being {id, execution, queue, lane, hash fields as told below, then
+--          the times for its callbacks where a plain RQ job has any, 1 if it is leased in a batch}.
 --          A request that does not fit any more gets {0, the request that was given jobs last, {}, ...}.
 -- Of tiny types what this call hands out is one batch, with one lease; what else a start writes waits (lib_leases).
 --include lib_batch
@@ -28,12 +28,6 @@ local lease_ms, horizon, room, idle = tonumber(ARGV[5]), tonumber(ARGV[6]), tonu
 local default_lane, free, tiny, picks = ARGV[9], cjson.decode(ARGV[10]), cjson.decode(ARGV[11]), ARGV[15]
 local queues = {unpack(ARGV, 16)}
 local declared = ARGV[12] == '' and {counts = {}, windows = {}} or cjson.decode(ARGV[12])
-local FIELDS = {'data', 'type', 'tenant', 'timeout', 'deadline', 'attempts', 'topics', 'correlation_id', 'deaths',
-  'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'cancel_requested', 'final',
-  'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl', 'unique_key', 'gates',
-  -- from here on for this script alone
-  'status', 'lane', 'execution', 'ended_at', 'worker_deaths', 'filed', 'given_back', 'ledger'}
-local TOLD = 21
 local SLOT, ALONE, DEATHS_BEFORE_ALONE, CLAIM_MS = 16, '!alone', 2, 3000
 local SCAN_LIMIT = 200 + room
 local time = redis.call('TIME')
@@ -43,23 +37,15 @@ local lease_until, wip_until = string.format('%d', ms + lease_ms), string.format
 local memory_key, leases, batches = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases', P .. ':fleet:batches'
 --include lib_early
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {cjson.encode(request)}, false, false
-local letters, has_batch = {}, false
+local letters, has_batch, places_taken = {}, false, 0
 local windows, puts_aside, overflowed = windows_of(declared.windows), false, {}
 
 -- Whether workers died while they ran this job.
 local function is_suspect(fields)
-  return (tonumber(fields[26] or '0') or 0) >= DEATHS_BEFORE_ALONE
+  return (tonumber(fields.worker_deaths or '0') or 0) >= DEATHS_BEFORE_ALONE
 end
 
--- The fields that the worker is told.
-local function told(key, fields)
-  for n = #FIELDS, TOLD + 1, -1 do
-    fields[n] = nil
-  end
-  prepare_foreign_run(key, fields, TOLD)
-  return fields
-end
-
+--include lib_fields
 --include lib_requests
 
 local function lane_of(name)
@@ -92,11 +78,11 @@ end
 
 -- A job that was run again by RQ's own means after its end: its attempts start anew.
 local function forget_last_end(id, key, fields)
-  if fields[15] == '1' then
+  if fields[18] == '1' then
     leave_dead_letters(id)
     redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info', 'alone')
     redis.call('PERSIST', key)
-    fields[6], fields[26] = '0', false
+    fields[6], fields.worker_deaths = '0', false
   end
 end
 
@@ -119,11 +105,11 @@ local function show(id, queue, fields, attempt, member)
 end
 
 local function begin(id, queue, lane, key, fields)
-  local execution = request .. string.format('%04x', #jobs)
+  local execution = request .. string.format('%04x', places_taken + #jobs)
   local attempt = string.format('%d', (tonumber(fields[6] or '0') or 0) + 1)
   fields[6] = attempt
   local taken = tiny[fields[2]] or SLOT
-  local is_batched = taken < SLOT and not (fields.gates or fields[9] or fields[26])
+  local is_batched = taken < SLOT and not (fields.gates or fields.deaths or fields.worker_deaths)
   if is_batched then
     redis.call('HSET', key, 'status', 'started', 'started_at', now, 'worker_name', worker, 'attempts', attempt,
       'execution', execution)
@@ -131,13 +117,13 @@ local function begin(id, queue, lane, key, fields)
     redis.call('HSET', key, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', worker,
       'attempts', attempt, 'execution', execution)
   end
-  if fields[25] and fields[25] ~= '' then
+  if (fields.ended_at or '') ~= '' then
     redis.call('HSET', key, 'ended_at', '')
   end
-  if fields[27] or fields[28] then
+  if fields[19] or fields.given_back then
     redis.call('HDEL', key, 'filed', 'given_back')
   end
-  if fields[29] then
+  if fields[17] then
     tell_ledger(id, fields[2], 'started', attempt, worker, now)
   end
   if is_batched then
@@ -188,12 +174,12 @@ local function consider(id, queue, is_filed)
     return
   end
   puts_aside = false
-  local fields = redis.pcall('HMGET', key, unpack(FIELDS))
+  local fields = read_fields(key)
   if fields.err then
     return quarantine(P, id, queue, 'the job is not a hash', seconds)
   end
-  if fields[22] ~= 'queued' then
-    if not fields[22] and redis.call('EXISTS', key) == 1 then
+  if fields[15] ~= 'queued' then
+    if not fields[15] and redis.call('EXISTS', key) == 1 then
       quarantine(P, id, queue, 'the job has no status', seconds)
     end
     return
@@ -202,13 +188,13 @@ local function consider(id, queue, is_filed)
     return quarantine(P, id, queue, 'the job has no data', seconds)
   end
   -- Somebody put it back while its last run goes on: that run loses its lease, and the job waits until it is over.
-  if fields[24] and is_leased(P, id, fields[24]) then
-    end_abandoned(P, redis.call('HGET', key, 'worker_name'), id, fields[24])
+  if fields.execution and is_leased(P, id, fields.execution) then
+    end_abandoned(P, redis.call('HGET', key, 'worker_name'), id, fields.execution)
     redis.call('HSET', key, 'status', 'scheduled')
     redis.call('ZADD', P .. ':scheduled:' .. queue, seconds + math.ceil(lease_ms / 1000), id)
     return
   end
-  local lane = lane_of(fields[23])
+  local lane = lane_of(fields[16])
   local needed = tiny[fields[2]] or SLOT
   if free[lane] < needed then
     return file(id, queue, lane, is_filed)
@@ -216,9 +202,9 @@ local function consider(id, queue, is_filed)
   if room < needed then
     return 'full'
   end
-  if fields[21] or declared.windows[lane] then
-    fields.gates = gates_met(fields[21], declared.windows[lane], declared.counts)
-    if not may_pass(P, id, queue, fields.gates, fields[28], ms) then
+  if fields[14] or declared.windows[lane] then
+    fields.gates = gates_met(fields[14], declared.windows[lane], declared.counts)
+    if not may_pass(P, id, queue, fields.gates, fields.given_back, ms) then
       puts_aside = true
       return
     end

@@ -2,14 +2,16 @@
 -- What a worker was given last stands in its memory: its request and, behind it, the jobs. A worker that runs nothing and
 -- was given nothing has its generation there instead.
 local early, generation, known = ARGV[4] == '', ARGV[13], ARGV[14]
-local last = cjson.decode(redis.call('GET', memory_key) or '[""]')
+local last_reply = redis.call('GET', memory_key) or '[""]'
+local last_request = last_reply:match('^%["([^"]*)"')
 
 -- An early request tells of a worker that runs nothing; any other of one that knows of all that early ones were given.
 local function is_outdated()
   if early then
-    return last[1] ~= generation
+    return last_request ~= generation
   end
-  return known ~= '' and last[1] ~= '' and last[1] ~= request and last[1] ~= known and last[1] ~= generation
+  local fits = last_request == '' or last_request == request or last_request == known or last_request == generation
+  return known ~= '' and not fits
 end
 
 -- After that the early requests of this generation fit again.
@@ -19,6 +21,6 @@ end
 
 --include lib_time
 if is_outdated() then
-  return {0, last[1], {}, 0, 0, 0, ''}
+  return {0, last_request, {}, 0, 0, 0, ''}
 end
 now = early and rfc3339(seconds, time[2]) or now

@@ -2,7 +2,7 @@
 -- `topics` are comma-separated, each with its tenant in front, as jobs.engine.events.stream_suffix makes them.
 -- Ids are "ms-number" of one clock of the whole fleet. As with XADD none is smaller than the last, though Redis' own clock
 -- went back. A call takes numbers ahead: those of one that breaks off are not given again.
-local EVENTS = {kept = '3600', most = 1000, slack = 100, numbers = 1000, slice = 2000}
+local EVENTS = {kept = '3600', as_it_is = 'as it is', most = 1000, slack = 100, numbers = 1000, slice = 2000}
 -- Messages are channel and text in turn.
 local told_to_expire, together, messages = {}, false, {}
 local event_clock = {left = 0}
@@ -67,8 +67,9 @@ end
 
 local function emit_on(key, entry, is_start, own_kept, before)
   local length = keep_event(key, entry, before)
-  if length == 1 or own_kept or not (is_start or told_to_expire[key]) then
-    redis.call('EXPIRE', key, own_kept or EVENTS.kept)
+  local is_new, lives = length <= (before and 2 or 1), own_kept == EVENTS.as_it_is
+  if is_new or not lives and (own_kept or not (is_start or told_to_expire[key])) then
+    redis.call('EXPIRE', key, not lives and own_kept or EVENTS.kept)
     told_to_expire[key] = true
   end
   if length > EVENTS.most + EVENTS.slack then
@@ -81,7 +82,7 @@ local function emit_on(key, entry, is_start, own_kept, before)
 end
 
 -- Returns the event's id. The list is kept for an hour from then on, that of the first topic for `own_kept` seconds if
--- given. A start keeps no list longer: it follows `job:queued` and comes before the end. A call tells a list but once.
+-- given, or EVENTS.as_it_is for one that was begun a moment ago. A start keeps no list longer: it follows `job:queued` and comes before the end. A call tells a list but once.
 -- `start` is the data of a `job:started` that was not told before and goes first.
 local function emit(prefix, topics, name, data, own_kept, start)
   local before = start and next_event_id(prefix) .. ' job:started ' .. start

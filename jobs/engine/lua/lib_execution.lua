@@ -4,7 +4,7 @@
 local function end_execution(P, worker, queue, id, execution)
   local member = id .. ':' .. execution
   redis.call('ZREM', P .. ':fleet:leases', member)
-  mark_in_batch(P, execution, '-')
+  mark_in_batch(P, id, execution, '-')
   redis.call('ZREM', P .. ':wip:' .. queue, member)
   redis.call('DEL', P .. ':execution:' .. member)
   redis.call('ZREM', P .. ':executions:' .. id, execution)

@@ -11,15 +11,18 @@ local function batch_key(P, request)
   return P .. ':fleet:batch:' .. request
 end
 
--- The run's letter if its batch holds it.
-local function letter_of(P, execution)
+-- The run's letter if its batch holds it, and what else the batch holds.
+local function letter_of(P, id, execution)
   local request, place = place_of(execution)
-  local held = redis.call('HGET', batch_key(P, request), 'held')
-  return held and held:sub(place, place):match('[ut]')
+  local held, runs = unpack(redis.call('HMGET', batch_key(P, request), 'held', 'runs'))
+  local letter = held and held:sub(place, place):match('[ut]')
+  if letter and (runs or ''):find('["' .. id .. '","' .. execution .. '"', 1, true) then
+    return letter, held
+  end
 end
 
 local function is_leased(P, id, execution)
-  return redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) or letter_of(P, execution)
+  return redis.call('ZSCORE', P .. ':fleet:leases', id .. ':' .. execution) or letter_of(P, id, execution)
 end
 
 -- Write what a batch holds; one that holds nothing goes.
@@ -33,10 +36,10 @@ local function write_batch(P, request, held)
 end
 
 -- Change the letter of a run that its batch holds.
-local function mark_in_batch(P, execution, letter)
+local function mark_in_batch(P, id, execution, letter)
   local request, place = place_of(execution)
-  local held = redis.call('HGET', batch_key(P, request), 'held')
-  if held and held:sub(place, place):find('[ut]') then
+  local was, held = letter_of(P, id, execution)
+  if was then
     write_batch(P, request, held:sub(1, place - 1) .. letter .. held:sub(place + 1))
   end
 end

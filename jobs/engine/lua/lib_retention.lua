@@ -18,7 +18,7 @@ end
 local function has_any_dependent(ids)
   local sets = {}
   for n, id in ipairs(ids) do
-    sets[2 * n - 1], sets[2 * n] = dependents_of(id), dependencies_of(id)
+    sets[n] = dependents_of(id)
   end
   return #sets > 0 and redis.call('EXISTS', unpack(sets)) > 0
 end
@@ -47,18 +47,56 @@ local function become_letter(run)
   end
 end
 
--- Keep the newest `count` of a type; so many at a time, so that one settle never pays for thousands.
-local function trim(set, kind, count)
-  local over = redis.call('ZCARD', set) - count
-  if over < 1 then
-    return
+local function release_unique(id, unique)
+  if unique ~= '' then
+    local lock = P .. ':fleet:unique:' .. unique
+    if redis.call('GET', lock) == id then
+      redis.call('DEL', lock)
+    end
   end
-  local ids = redis.call('ZRANGE', set, 0, math.min(over, TRIM_AT_ONCE) - 1)
+end
+
+-- What ended counts towards how many of its type are kept: a sorted set of ids, or of what finished, which is most,
+-- a list of `ID:EXECUTION`, which costs less.
+local function count_towards(run)
+  if run.kind == 'finished' then
+    local list = P .. ':fleet:finished:' .. run.type
+    later('RPUSH', list, run.id .. ':' .. run.execution)
+    kept_counts[list] = {run.kind, run.count}
+  else
+    local set = P .. ':fleet:ended:' .. run.kind .. ':' .. run.type
+    later('ZADD', set, ended_at, run.id)
+    kept_counts[set] = {run.kind, run.count}
+  end
+end
+
+-- Take the oldest, as far as there are more than `count`; so many at a time, so that one settle never pays for thousands.
+-- Of what finished also the executions.
+local function take_oldest(key, kind, count)
+  if kind == 'finished' then
+    local ids, executions, over = {}, {}, redis.call('LLEN', key) - count
+    for n, entry in ipairs(over > 0 and redis.call('LPOP', key, math.min(over, TRIM_AT_ONCE)) or {}) do
+      ids[n], executions[n] = entry:match('^(.*):(.*)$')
+    end
+    return ids, executions
+  end
+  local over = redis.call('ZCARD', key) - count
+  local ids = over > 0 and redis.call('ZRANGE', key, 0, math.min(over, TRIM_AT_ONCE) - 1) or {}
+  if #ids > 0 then
+    redis.call('ZREM', key, unpack(ids))
+  end
+  return ids, {}
+end
+
+-- Keep the newest `count` of a type. One that ran again meanwhile is counted there.
+local function trim(list, kind, count)
+  local ids, executions = take_oldest(list, kind, count)
   local look_up, gone = has_any_dependent(ids), {}
-  for _, id in ipairs(ids) do
+  for n, id in ipairs(ids) do
     local key = P .. ':job:' .. id
-    local status, queue, topics = unpack(redis.call('HMGET', key, 'status', 'origin', 'topics'))
-    if (not status or status == STATUS[kind]) and not (look_up and redis.call('EXISTS', dependents_of(id)) == 1) then
+    local status, queue, topics, settled = unpack(redis.call('HMGET', key, 'status', 'origin', 'topics', 'settled'))
+    local is_same = status == STATUS[kind] and settled == (executions[n] or settled)
+    if (not status or is_same) and not (look_up and redis.call('EXISTS', dependents_of(id)) == 1) then
       local last = #gone
       gone[last + 1], gone[last + 2], gone[last + 3] = key, P .. ':results:' .. id, P .. ':fleet:log:' .. id
       later('ZREM', P .. ':' .. REGISTRY[kind] .. ':' .. (queue or ''), id)
@@ -71,14 +109,13 @@ local function trim(set, kind, count)
   if #gone > 0 then
     redis.call('UNLINK', unpack(gone))
   end
-  redis.call('ZREM', set, unpack(ids))
 end
 
 -- RQ keeps ten; of runs that raised each is kept.
 local ATTEMPTS_KEPT = '100'
 
 local function record_result(run)
-  local key, kind = P .. ':results:' .. run.id, RESULT[run.flags:find('x', 1, true) and 'exceeded' or run.kind]
+  local key, kind = P .. ':results:' .. run.id, RESULT[not run.is_plain and run.flags:find('x', 1, true) and 'exceeded' or run.kind]
   if run.exc_b64 == '' and run.value ~= '' then
     redis.call('XADD', key, 'MAXLEN', '10', '*', 'type', kind, 'worker_name', worker, 'execution_id', run.execution,
       'execution_started_at', run.begun, 'execution_ended_at', run.ended, 'return_value', run.value)

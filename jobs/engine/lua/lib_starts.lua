@@ -6,7 +6,7 @@ local function tell_start(P, id, execution)
     local data = {type = head[2] or '', attempt = tonumber(head[3] or '1') or 1, job_id = id}
     pcall(emit, P, head[1], 'job:started', cjson.encode(data))
   end
-  mark_in_batch(P, execution, 't')
+  mark_in_batch(P, id, execution, 't')
 end
 
 -- Give it a lease of its own and its entry in RQ's registry; `letter` is what its batch says of it.
@@ -17,5 +17,5 @@ local function lease_apart(P, id, execution, queue, letter, lease_until, wip_unt
   local member = id .. ':' .. execution
   redis.call('ZADD', P .. ':fleet:leases', lease_until, member)
   redis.call('ZADD', P .. ':wip:' .. queue, wip_until, member)
-  mark_in_batch(P, execution, '-')
+  mark_in_batch(P, id, execution, '-')
 end

@@ -70,7 +70,8 @@ local function reap_batch(request)
   redis.call('ZREM', batches, request)
   local _, known = pcall(cjson.decode, runs or '[]')
   for n = type(known) == 'table' and #known or 0, 2, -1 do
-    if (held or ''):sub(n - 1, n - 1):find('[ut]') then
+    local _, place = place_of(known[n][2])
+    if (held or ''):sub(place, place):find('[ut]') then
       reap_or_set_aside(known[n][1], known[n][2], known[n][3])
     end
   end

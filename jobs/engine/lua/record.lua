@@ -10,7 +10,7 @@ local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local function record(id, execution, queue)
-  local letter = letter_of(P, execution)
+  local letter = letter_of(P, id, execution)
   local head = letter and redis.call('HMGET', P .. ':job:' .. id, 'status', 'execution')
   if not head or head[1] ~= 'started' or head[2] ~= execution then
     return 0

@@ -42,7 +42,7 @@ end
 for at = 9, #ARGV, 3 do
   local id, execution, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local member = id .. ':' .. execution
-  local held = redis.call('ZSCORE', P .. ':fleet:leases', member) or letter_of(P, execution)
+  local held = redis.call('ZSCORE', P .. ':fleet:leases', member) or letter_of(P, id, execution)
   if held and ours(id, execution) then
     if held == 'u' or held == 't' then
       lease_apart(P, id, execution, queue, held, ms + lease_ms, seconds + horizon)

@@ -45,7 +45,7 @@ local asked = {}
 local function topics_of(report)
   local run = report.id .. ':' .. report.execution
   if asked[run] == nil then
-    local held = report.execution == '' or redis.call('ZSCORE', P .. ':fleet:leases', run) or letter_of(P, report.execution)
+    local held = report.execution == '' or redis.call('ZSCORE', P .. ':fleet:leases', run) or letter_of(P, report.id, report.execution)
     if held == 'u' then
       tell_start(P, report.id, report.execution)
     end

@@ -4,8 +4,8 @@
 -- ARGV: prefix, worker, now (RFC 3339), number of heads; then the heads: what runs have in common (JSON: queue, kind, type,
 --       seconds to keep, how many of the type to keep, event); then 9 a run: number of its head, id, execution, return value
 --       (base64) or '', begun (epoch s), ended (epoch s), flags (r: a renewal may have written RQ's execution records,
---       l: the job may have logged; b: it was leased in a batch, of which it may be a part still; of plain RQ jobs n: it returned a Retry, x: it did so too often, a: its retry goes to the
---       front), what else there is to say (JSON: wait before a retry in s, reason, unique lock,
+--       b, which comes first: it was leased in a batch, l: the job may have logged; of plain RQ jobs n: it returned a Retry,
+--       x: it did so too often, a: its retry goes to the front), what else there is to say (JSON: wait before a retry in s, reason, unique lock,
 --       traceback zlib and base64, event data, of what raised: attempt, error, text, fingerprint, spent) or '', traceback
 --       (zlib) or ''.
 -- Seconds to keep: -1 for ever (RQ's result_ttl). Kinds: finished, failed, cancelled, stopped (by RQ's command), retry,
@@ -30,6 +30,8 @@ local texts = setmetatable({}, {__index = function(known, number)
   known[number] = string.format('%d', number)
   return known[number]
 end})
+-- Times as far as they are the same for ten minutes.
+local IN_BATCH, TEN_MINUTES = ('b'):byte(), #'2026-01-01T00:0'
 local ended_at, any_dependent = string.format('%.9f', seconds + fraction), true
 
 -- Most calls need no gates, and every function that a script makes costs.
@@ -56,15 +58,6 @@ end
 
 --include lib_retention
 
-local function release_unique(id, unique)
-  if unique ~= '' then
-    local lock = P .. ':fleet:unique:' .. unique
-    if redis.call('GET', lock) == id then
-      redis.call('DEL', lock)
-    end
-  end
-end
-
 local function follow(run)
   redis.call('ZADD', P .. ':fleet:follow-ups', seconds, run.id .. ':' .. run.execution)
   followed = followed + 1
@@ -80,14 +73,16 @@ end
 -- The run's job leaves with everything it has, or stays for as long as its type says; a durable one until the ledger
 -- knows of its end, and then for as long.
 local function keep(run, key)
-  local dependents, dependencies = any_dependent and dependents_of(run.id), any_dependent and dependencies_of(run.id)
+  local dependents, dependencies = any_dependent and dependents_of(run.id), run.depends and dependencies_of(run.id)
   local has_dependents = any_dependent and redis.call('EXISTS', dependents) == 1
   if has_dependents or run.workflow or (run.type == '' and has_foreign_follow_ups(key)) then
     follow(run)
     run.keep = run.keep < 0 and run.keep or math.max(run.keep, run.workflow and WORKFLOW_KEPT or FOLLOWED_KEPT)
   end
-  if has_dependents or (any_dependent and redis.call('EXISTS', dependencies) == 1) then
+  if has_dependents then
     expire(dependents, run.keep)
+  end
+  if dependencies then
     expire(dependencies, run.keep)
   end
   local registered = run.keep
@@ -99,14 +94,12 @@ local function keep(run, key)
   end
   expire(key, run.keep)
   expire(P .. ':results:' .. run.id, run.keep)
-  if run.flags:find('l', 1, true) then
+  if not run.is_plain and run.flags:find('l', 1, true) then
     expire(P .. ':fleet:log:' .. run.id, run.keep)
   end
   later('ZADD', P .. ':' .. REGISTRY[run.kind] .. ':' .. run.queue, registered < 0 and '+inf' or texts[seconds + registered], run.id)
   if run.type ~= '' and not run.durable and not run.workflow then
-    local set = P .. ':fleet:ended:' .. run.kind .. ':' .. run.type
-    later('ZADD', set, ended_at, run.id)
-    kept_counts[set] = {run.kind, run.count}
+    count_towards(run)
   end
 end
 
@@ -199,8 +192,8 @@ local function write(run)
     end_run(run, member)
   end
   local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates', 'checkpoint',
-    'attempts', 'ledger', 'workflow')
-  run.workflow = head[10]
+    'attempts', 'ledger', 'workflow', 'enqueued_at', 'dependency_ids')
+  run.workflow, run.depends = head[10], head[12]
   -- RQ may have cancelled or deleted the job meanwhile, and even put another of the same id in its place.
   if head[1] ~= 'started' or head[2] ~= run.execution then
     if not LIVE[head[1] or ''] then
@@ -232,9 +225,12 @@ local function write(run)
   end
   if head[3] and head[3] ~= '' and run.event ~= '' then
     local brief = STATUS[run.kind] and run.keep >= 0 and run.keep < tonumber(EVENTS.kept)
-    local kept = brief and texts[math.max(TOLD_KEPT, run.keep)] or nil
+    local kept = brief and texts[math.max(TOLD_KEPT, run.keep)]
+    if not kept and STATUS[run.kind] and head[11] and head[11]:sub(1, TEN_MINUTES) == now:sub(1, TEN_MINUTES) then
+      kept = EVENTS.as_it_is
+    end
     local data = not (run.data and not run.untold) and event_data(run, head[8])
-    pcall(emit, P, head[3], run.event, run.data or data, kept, run.untold and data or nil)
+    pcall(emit, P, head[3], run.event, run.data or data, kept or nil, run.untold and data or nil)
   end
   count(run)
   return 'ok'
@@ -266,7 +262,7 @@ end
 local function read(at)
   local run = setmetatable({id = ARGV[at + 1], execution = ARGV[at + 2], value = ARGV[at + 3], begun = ARGV[at + 4],
     ended = ARGV[at + 5], flags = ARGV[at + 6], exc = ARGV[at + 8]}, heads[ARGV[at]])
-  run.in_batch = run.flags:find('b', 1, true)
+  run.in_batch, run.is_plain = run.flags:byte() == IN_BATCH, run.flags == '' or run.flags == 'b'
   if ARGV[at + 7] ~= '' then
     local more = cjson.decode(ARGV[at + 7])
     run.wait, run.reason, run.unique, run.exc_b64, run.data = more.wait, more.reason, more.unique, more.exc_b64, more.data

@@ -57,7 +57,7 @@ class Running:
 
     def __init__(self, job_id: str, execution_id: str, queue: str, lane: str, values: Sequence[bytes | None]) -> None:
         self.job_id, self.execution_id, self.queue, self.lane = job_id, execution_id, queue, lane
-        self.values = values
+        self.values = values if len(values) > TOLD_OF_ALL else [*values, *NOTHING_MORE]
         self.data = values[0] or b""
         self.job_type, self.tenant = self.text(TYPE), self.text(TENANT)
         self.attempt = max(1, _number(self.text(ATTEMPTS)))
@@ -180,13 +180,14 @@ class Running:
         return (kept.failed, kept.failed_count) if kind == "failed" else (kept.finished, kept.finished_count)
 
 
-(DATA, TYPE, TENANT, TIMEOUT, DEADLINE, ATTEMPTS, TOPICS, CORRELATION_ID, DEATHS) = range(9)
+(DATA, TYPE, TENANT, TIMEOUT, DEADLINE, ATTEMPTS, TOPICS, CORRELATION_ID, UNIQUE_KEY) = range(9)
 CALLBACKS = slice(9, 12)
-(WEBHOOKS, CANCEL_REQUESTED, FINAL, RETRIES_LEFT, RETRY_INTERVALS, RESULT_TTL, FAILURE_TTL, UNIQUE_KEY, GATES) = range(
-    12, 21
-)
-FIRST_CALLBACK_TIME = 21
-"""Where the fields are that lease.lua tells of (its FIELDS)."""
+WEBHOOKS, GATES = range(12, 14)
+TOLD_OF_ALL = 14
+(DEATHS, CANCEL_REQUESTED, RETRIES_LEFT, RETRY_INTERVALS, RESULT_TTL, FAILURE_TTL) = range(TOLD_OF_ALL, 20)
+NOTHING_MORE = [None] * 6
+FIRST_CALLBACK_TIME = 20
+"""Where the fields are that lease.lua tells of (its FIELDS and MORE)."""
 
 
 def of_reply(reply: Sequence[Any], fleet: Fleet, kept: timedelta = KEPT) -> Running:

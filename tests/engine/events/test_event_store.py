@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import redis
 
-from jobs.engine import Fleet, keys
+from jobs.engine import Fleet, keys, views
 from jobs.engine.events import GAP, EventLog, stream_suffix
 from jobs.engine.outcome import Outcome
 from jobs.engine.scripts import script
@@ -133,8 +134,23 @@ def test_every_list_runs_out_whatever_came_first(fleet: Fleet) -> None:
     assert all(3_500 < fleet.redis.ttl(key) <= 3_600 for key in topics)
     for key in topics:
         fleet.redis.expire(key, 5)
+    for view in views:
+        fleet.redis.hset(keys.job(view.id), "enqueued_at", "2026-01-01T00:00:00.000000Z")
     assert settle(leases, *((run, Outcome("finished", value="null")) for run in runs)) == ["ok"] * 3
     assert all(3_500 < fleet.redis.ttl(key) <= 3_600 for key in topics)
+
+
+def test_the_end_of_a_job_that_has_just_been_enqueued_leaves_its_list_the_hour_it_has(fleet: Fleet) -> None:
+    leases = leases_of(fleet)
+    soon, anew = samples.double.enqueue_many([{}] * 2)
+    runs = lease(leases, 2)
+    fleet.redis.expire(f"rq:events::job:{soon.id}", 3_000)
+    fleet.redis.delete(f"rq:events::job:{anew.id}")
+    for view in (soon, anew):  # should ten minutes be over just now
+        fleet.redis.hset(keys.job(view.id), "enqueued_at", views.rfc3339(datetime.now(UTC)))
+    assert settle(leases, *((run, Outcome("finished", value="null")) for run in runs)) == ["ok"] * 2
+    assert 2_900 < fleet.redis.ttl(f"rq:events::job:{soon.id}") <= 3_600
+    assert 3_500 < fleet.redis.ttl(f"rq:events::job:{anew.id}") <= 3_600
 
 
 def heard(listener: Any, count: int) -> list[tuple[str, str]]:

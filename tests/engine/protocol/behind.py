@@ -91,6 +91,7 @@ def miscount(client: redis.Redis, job: Job, field: str) -> None:
         client.hset(keys.job(job.id), field, "x")
         job.attempts = None
     else:
+        client.hsetnx(keys.job(job.id), "attempts", 0)  # without any, it has never run
         most = {"deaths": DEATHS_OF_ITS_OWN, "worker_deaths": DEATHS_OF_WORKERS}[field]
         client.hset(keys.job(job.id), field, most - 1)
         job.__dict__[field] = most - 1

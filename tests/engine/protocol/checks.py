@@ -72,7 +72,10 @@ def _is_in_its_place(job: Job, now: Snapshot) -> None:
 def _may_be_trimmed(job: Job, now: Snapshot) -> None:
     """Of some types only the newest are kept."""
     if job.state == "ended" and not now.job(job.id):
-        newer = now.value(f"fleet:ended:{STATE[job.status]}:{job.type}", {})
+        state = STATE[job.status]
+        newer = now.value(
+            f"fleet:finished:{job.type}" if state == "finished" else f"fleet:ended:{state}:{job.type}", {}
+        )
         assert len(newer) >= job.kept, f"{job} is gone"
         job.vanish()
 
@@ -128,7 +131,7 @@ def check_in_front(model: Model, before: Snapshot, now: Snapshot, given_back: Se
 
 def check_nothing_leaks(model: Model, now: Snapshot) -> None:
     """After everything has ended no key of ours lives for ever but the bounded ones, and no list holds anything."""
-    allowed = ("fleet:ended:", "fleet:quarantine", "fleet:overflowed:", "fleet:dead-letters")
+    allowed = ("fleet:ended:", "fleet:finished:", "fleet:quarantine", "fleet:overflowed:", "fleet:dead-letters")
     named = {
         "fleet:workers",
         "fleet:worker-queues",

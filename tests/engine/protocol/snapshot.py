@@ -59,7 +59,8 @@ class Snapshot:
         self.leases: set[str] = set(self.value("fleet:leases", {})) | set(self.batches)
         self.quarantine: set[str] = set(self.value("fleet:quarantine", {}))
         lists = {name: key.value for name, key in self.keys.items() if key.kind == "list"}
-        self.lists = {name: ids for name, ids in lists.items() if not name.startswith(("events:", "fleet:window:"))}
+        apart = ("events:", "fleet:window:", "fleet:finished:")
+        self.lists = {name: ids for name, ids in lists.items() if not name.startswith(apart)}
 
     def value(self, name: str, default: Any = None) -> Any:
         """A key's value, or the default."""
@@ -100,8 +101,8 @@ class Snapshot:
         for request in self.value("fleet:batches", {}):
             batch = self.keys[f"fleet:batch:{request}"].value
             _, *runs = json.loads(batch["runs"])
-            for letter, (job_id, execution, *_) in zip(batch["held"], runs, strict=True):
-                if letter in "ut":
+            for job_id, execution, *_ in runs:
+                if batch["held"][int(execution[-4:], 16)] in "ut":
                     yield f"{job_id}:{execution}", request
 
     def _lasting(self) -> Iterator[tuple[str, Any]]:
