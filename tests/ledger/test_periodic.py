@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from jobs.engine import Fleet, JobType, keys
 from jobs.engine.ledger.table import JOBS
@@ -89,6 +89,71 @@ def test_a_wiped_redis_gets_the_run_and_the_entry_back_and_what_has_ended_is_not
     until_ticked(leader, lambda: entries(fleet.redis)[ENTRY] > fleet.redis.time()[0])
     if run_id(ENTRY, Every(HOUR).latest(leader.lead.now)) == run:
         assert waiting(fleet.redis) == []
+
+
+def test_after_both_were_restarted_the_ledger_tells_where_to_go_on(
+    scheduler: Make, durable: JobType[Any], fleet: Fleet
+) -> None:
+    missed = Every(HOUR).latest(datetime.fromtimestamp(fleet.redis.time()[0], UTC) - 3 * HOUR)
+    run = run_id(ENTRY, missed)
+    fleet.client.send(fleet.client.prepare(durable, [{}], options={"job_id": run}))
+    with fleet.database.begin() as session:
+        session.execute(update(JOBS).where(JOBS.c.id == run).values(ended_at=datetime.now(UTC), state="finished"))
+    fleet.redis.flushall()
+    leader = scheduler(durable)
+    leader.tick()
+    until_ticked(leader, lambda: len(rows(fleet)) == 2)
+    view = fleet.schedules.get("reports.durable")
+    assert view.last is not None
+    assert view.last.id == run_id(ENTRY, Every(HOUR).latest(leader.lead.now))
+    assert view.missed >= 1
+
+
+def test_after_both_were_restarted_a_run_that_goes_on_is_still_not_overlapped(
+    scheduler: Make, durable: JobType[Any], fleet: Fleet, keeper: Any
+) -> None:
+    missed = Every(HOUR).latest(datetime.fromtimestamp(fleet.redis.time()[0], UTC) - 3 * HOUR)
+    run = run_id(ENTRY, missed)
+    fleet.client.send(fleet.client.prepare(durable, [{}], options={"job_id": run}))
+    fleet.redis.flushall()
+    wait_until(lambda: waiting(fleet.redis) == [run])
+    leader = scheduler(durable)
+    leader.tick()
+    until_ticked(leader, lambda: fleet.schedules.get("reports.durable").skipped == 1)
+    assert rows(fleet) == [run]
+
+
+def test_under_a_leader_that_lives_on_a_run_from_before_the_wipe_is_not_overlapped(
+    scheduler: Make, durable: JobType[Any], fleet: Fleet, keeper: Any
+) -> None:
+    leader = scheduler(durable)
+    leader.tick()
+    run = fleet.schedules.run_now("reports.durable")
+    make_due(fleet.redis, ENTRY)
+    until_ticked(leader, lambda: fleet.schedules.get("reports.durable").skipped == 1)
+    fleet.jobs.cancel(run.id)
+    until(fleet, run.id, lambda row: row["ended_at"] is not None)
+    make_due(fleet.redis, ENTRY)
+    fleet.redis.hdel(keys.schedule(ENTRY), "reached")
+    until_ticked(leader, lambda: len(waiting(fleet.redis)) == 1)
+    fleet.redis.flushall()
+    until_ticked(leader, lambda: len(waiting(fleet.redis)) == 1 and ENTRY in entries(fleet.redis))
+    make_due(fleet.redis, ENTRY)
+    until_ticked(leader, lambda: fleet.schedules.get("reports.durable").skipped == 1)
+    assert len(rows(fleet)) == 2
+
+
+def test_a_schedule_that_is_declared_anew_begins_with_its_next_time(
+    scheduler: Make, durable: JobType[Any], fleet: Fleet
+) -> None:
+    run = run_id(ENTRY, Every(HOUR).latest(datetime.now(UTC) - 3 * HOUR))
+    fleet.client.send(fleet.client.prepare(durable, [{}], options={"job_id": run}))
+    with fleet.database.begin() as session:
+        session.execute(update(JOBS).where(JOBS.c.id == run).values(ended_at=datetime.now(UTC), state="finished"))
+    leader = scheduler(durable)
+    leader.tick()
+    assert entries(fleet.redis)[ENTRY] > fleet.redis.time()[0]
+    assert rows(fleet) == [run]
 
 
 def test_a_database_without_the_ledger_delays_nobody_else_and_the_run_is_made_when_it_is_back(

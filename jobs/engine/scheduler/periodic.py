@@ -16,6 +16,7 @@ from jobs.engine.scheduler import entries, names, plans
 from jobs.engine.scheduler.entries import Entry, State
 from jobs.engine.scheduler.leadership import Leadership
 from jobs.engine.scheduler.plans import Plan
+from jobs.engine.scheduler.recall import Recall
 from jobs.engine.scheduler.rows import Rows
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Entries:
         self.fleet, self.lead, self._declared = fleet, lead, declared
         self._next: dict[str, float] = {}
         self._rows = Rows(fleet)
+        self._ledger_hangs = False
 
     @cached_property
     def declared(self) -> dict[str, Entry]:
@@ -120,20 +122,32 @@ class Entries:
         known: Any = pipe.smembers(keys.SCHEDULES)
         gone = {member.decode() for member in known} - self.declared.keys()
         states = entries.states(self.lead.connection, list(self.declared.values()))
+        self._ledger_hangs = False
         pipe.multi()
         for entry_id in gone:
             _remove(pipe, entry_id)
         for entry, state in zip(self.declared.values(), states, strict=True):
             if state.text != entry.periodic.text or (state.score is None and not state.cancelled):
-                self._write(pipe, entry, self._first(entry, state))
+                self._write(pipe, entry, self._first(pipe, entry, state))
 
-    def _first(self, entry: Entry, state: State) -> datetime:
+    def _first(self, pipe: Pipeline, entry: Entry, state: State) -> datetime:
         """When an entry is due that is new or changed; one that was lost goes on where it was."""
         is_same = state.text == entry.periodic.text
+        recalled = None if state.text else self._recalled(entry, pipe)
         if (is_same or not state.text) and entry.id in self._next:
             return schedule_runs.due_at(self._next[entry.id])
+        if recalled is not None:
+            return entry.periodic.times.following(recalled)
         since = schedule_runs.due_at(state.reached) if is_same and state.reached else self.lead.now
         return entry.periodic.times.following(since)
+
+    def _recalled(self, entry: Entry, pipe: Pipeline) -> datetime | None:
+        if not entry.job_type.durable or self._ledger_hangs:
+            return None
+        recall = Recall(self.fleet, entry).look()
+        self._ledger_hangs = recall.is_alive()
+        schedule_runs.remember(pipe, entry.id, recall.open)
+        return recall.last
 
     def _write(self, pipe: Pipeline, entry: Entry, first: datetime) -> None:
         job = entries.as_job(entry, self.lead.connection)

@@ -14,6 +14,8 @@ from jobs.engine.schedules.every import Every
 Overlap = Literal["skip", "queue"]
 CatchUp = Literal["none", "last", "all"]
 MOST_CAUGHT_UP = 1000
+STAMP = "%Y%m%dT%H%M%SZ"
+"""How a run's id ends."""
 
 
 @dataclass(frozen=True)
@@ -90,4 +92,4 @@ def run_id(entry_id: str, at: datetime) -> str:
 
     Seconds suffice: times are a second or more apart, so no two of an entry fall into one.
     """
-    return f"{entry_id}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    return f"{entry_id}-{at.astimezone(UTC):{STAMP}}"
