@@ -13,6 +13,7 @@ from jobs.adapters.database.columns import Instant, Json, Prose, now
 from jobs.engine.idempotency import table as idempotency
 from jobs.engine.ledger import table as ledger
 from jobs.engine.local import tables as local
+from jobs.engine.workflows import table as workflows
 
 Id = String(32)
 Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -136,5 +137,6 @@ class IdempotentRequest(Model):
     created_at: Mapped[datetime] = mapped_column(Instant, default=now, index=True)
 
 
-for _each in (*ledger.metadata.sorted_tables, *local.metadata.sorted_tables, *idempotency.metadata.sorted_tables):
-    _each.to_metadata(Model.metadata)
+for _room in (ledger, local, idempotency, workflows):
+    for _each in _room.metadata.sorted_tables:
+        _each.to_metadata(Model.metadata)

@@ -14,6 +14,7 @@ from jobs.engine import registry
 from jobs.engine.ledger import rows, steps
 from jobs.engine.ledger.audit import Audit
 from jobs.engine.ledger.following import Follower
+from jobs.engine.workflows.ledger import WorkflowLedger
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -26,10 +27,11 @@ class Relay:
     """One process's part in keeping the ledger."""
 
     def __init__(self, fleet: Fleet, client: redis.Redis) -> None:
-        self._fleet = fleet
+        self._fleet, self._client = fleet, client
         self._follower, self._audit = Follower(fleet, client), Audit(fleet, client)
+        self._workflows = WorkflowLedger(fleet)
         self._epoch = ""
-        self._relay_at = self._audit_at = 0.0
+        self._relay_at = self._audit_at = self._workflows_at = 0.0
 
     def turn(self, epoch: str) -> bool:
         """One round in the life `epoch` of Redis; whether there is more to do at once. Raises BrokerUnavailable."""
@@ -46,6 +48,9 @@ class Relay:
             self._push(self._audit.look(epoch), first=False)
             self._audit_at = now + AUDIT_EVERY.total_seconds()
             busy = busy or self._audit.hurries
+        if now >= self._workflows_at:
+            self._workflows.look(self._client, epoch)
+            self._workflows_at = now + AUDIT_EVERY.total_seconds()
         return busy
 
     def look_for_new(self) -> None:

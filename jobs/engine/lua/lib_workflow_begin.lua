@@ -44,15 +44,35 @@ local function parents_of(flow, node, new)
   return waits_for, blocked
 end
 
--- Writes nodes and jobs. Returns what may begin at once, and what ends at once as work for `end_nodes`.
-local function write_nodes(flow, nodes)
+-- A node that had ended when somebody looked last stays so, with its result.
+local function is_known(flow, known, name)
+  if not known or LIVE_NODE[known.state['s:' .. name] or 'waiting'] then
+    return false
+  end
+  for _, kind in ipairs({'s', 'o', 'e', 'u', 'j'}) do
+    local value = known.state[kind .. ':' .. name]
+    if value then
+      set_node(flow, kind, name, value)
+    end
+  end
+  if known.results[name] then
+    redis.call('HSET', flow.key .. ':results', name, known.results[name])
+  end
+  return true
+end
+
+-- Writes nodes and jobs, without those that are `known` to have ended. Returns what may begin at once, and what ends at once
+-- as work for `end_nodes`.
+local function write_nodes(flow, nodes, known)
   local new, ready, work = {}, {}, {}
   for _, node in ipairs(nodes) do
     write_node(flow, node)
-    new[node.name] = node
+    if not is_known(flow, known, node.name) then
+      new[node.name] = node
+    end
   end
   for _, node in ipairs(nodes) do
-    if not node.is_undo then
+    if new[node.name] and not node.is_undo then
       local waits_for, blocked = parents_of(flow, node, new)
       make_job(flow, node.name, node.id, node, waits_for)
       set_node(flow, 'p', node.name, #waits_for)
@@ -65,6 +85,20 @@ local function write_nodes(flow, nodes)
     redis.call('EXPIRE', flow.key .. part, LIVE_KEPT)
   end
   return ready, work
+end
+
+-- How many nodes have ended, and how many of these badly.
+local function count_ended(flow)
+  local all, done, bad = redis.call('HGETALL', flow.key .. ':state'), 0, 0
+  for n = 1, #all, 2 do
+    local node, state = all[n]:match('^s:(.*)$'), all[n + 1]
+    if node and node:sub(1, 5) ~= 'undo:' and not LIVE_NODE[state] then
+      done = done + 1
+      bad = bad + ((state ~= 'completed' and counts_as_bad(plan_of(flow, node))) and 1 or 0)
+    end
+  end
+  redis.call('HSET', flow.key, 'done', done, 'bad', bad)
+  return done
 end
 
 -- What could not begin for whatever reason does with the next sweep.

@@ -15,21 +15,13 @@ local function forget(node)
   end
 end
 
--- How many of the other nodes have ended, and how many of these badly.
-local function count_others()
-  local all, done, bad = redis.call('HGETALL', flow.key .. ':state'), 0, 0
-  for n = 1, #all, 2 do
-    local node = all[n]:match('^s:(.*)$')
-    if node and node:sub(1, 5) ~= 'undo:' then
-      done = done + 1
-      bad = bad + ((all[n + 1] ~= 'completed' and counts_as_bad(plan_of(flow, node))) and 1 or 0)
-    end
-    -- What broke off before has been dealt with.
-    if all[n]:sub(1, 2) == 'u:' then
-      redis.call('HDEL', flow.key .. ':state', all[n])
+-- What broke off before has been dealt with.
+local function forget_breaks()
+  for _, field in ipairs(redis.call('HKEYS', flow.key .. ':state')) do
+    if field:sub(1, 2) == 'u:' then
+      redis.call('HDEL', flow.key .. ':state', field)
     end
   end
-  return done, bad
 end
 
 return tell_together(function()
@@ -43,10 +35,11 @@ return tell_together(function()
   for _, node in ipairs(nodes) do
     forget(node)
   end
-  local done, bad = count_others()
+  forget_breaks()
+  local done = count_ended(flow)
   flow.status = 'running'
   redis.call('HDEL', flow.key, 'cancelled_at', 'undo', 'undoing', 'ended_at')
-  redis.call('HSET', flow.key, 'status', 'running', 'done', done, 'bad', bad)
+  redis.call('HSET', flow.key, 'status', 'running')
   redis.call('HINCRBY', flow.key, 'round', 1)
   tell_workflow(flow, 'workflow:started', {total = tonumber(redis.call('HGET', flow.key, 'total')), done = done})
   begin_nodes(flow, write_nodes(flow, nodes))

@@ -15,6 +15,9 @@ from jobs.engine.placeholders import Draft, Result
 from jobs.engine.policy import Queue
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
+
     from jobs.engine.fleet import Fleet
     from jobs.engine.workflows.views import WorkflowView
 
@@ -113,18 +116,20 @@ class Workflow:
         """Stands for the result of the node of that name, which may be added later."""
         return Result(name)
 
-    def enqueue(self, fleet: Fleet | None = None) -> WorkflowView:
+    def enqueue(self, fleet: Fleet | None = None, *, session: Session | Connection | None = None) -> WorkflowView:
         """Check it and write it whole, or nothing of it; the jobs that wait for none are queued.
 
-        Returns the workflow (the earlier one where its id says that it is there already). Raises InvalidWorkflow,
-        InvalidPayload, PayloadTooLarge, MissingEncryptionKey, IdempotencyConflict (the id was used for another one),
-        BrokerUnavailable; then it may be repeated, without harm where it has an id.
+        With a job of a durable type the whole is durable: a row in the ledger, written in the transaction of `session`
+        where one is given. Returns the workflow (the earlier one where its id says that it is there already).
+
+        Raises InvalidWorkflow, InvalidPayload, PayloadTooLarge, MissingEncryptionKey, IdempotencyConflict (the id was
+        used for another one), BrokerUnavailable; then it may be repeated, without harm where it has an id.
         """
         if fleet is None:
             from jobs.engine.fleet import current_fleet
 
             fleet = current_fleet()
-        return fleet.workflows.enqueue(self)
+        return fleet.workflows.enqueue(self, session)
 
     def _free_name(self, job_type: JobType[Any]) -> str:
         verb = job_type.name.rpartition(".")[2]

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from jobs.engine import events, keys, log_context
+from jobs.engine import events, keys, log_context, registry
 from jobs.engine import views as job_views
 from jobs.engine.broker import translate_errors
-from jobs.engine.errors import Conflict, IdempotencyConflict, InvalidWorkflow, NotFound, UnknownJob, Untrusted
+from jobs.engine.errors import BrokerUnavailable, Conflict, InvalidWorkflow, NotFound, UnknownJob, Untrusted
 from jobs.engine.scripts import script
 from jobs.engine.workflows import check, sign, views
 from jobs.engine.workflows.build import Workflow
+from jobs.engine.workflows.call import Call, check_same, nodes_of, wire
 from jobs.engine.workflows.check import UNDO
 from jobs.engine.workflows.reading import read
 from jobs.engine.workflows.views import WorkflowView
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
+
     from jobs.engine.fleet import Fleet
+    from jobs.engine.workflows.ledger import WorkflowLedger
 
 LOOK_AGAIN = timedelta(seconds=5)
 
@@ -32,7 +37,14 @@ class Workflows:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def enqueue(self, flow: Workflow) -> WorkflowView:
+    @cached_property
+    def _ledger(self) -> WorkflowLedger:
+        """The rows of durable workflows; SQLAlchemy is loaded by the first use."""
+        from jobs.engine.workflows.ledger import WorkflowLedger
+
+        return WorkflowLedger(self._fleet)
+
+    def enqueue(self, flow: Workflow, session: Session | Connection | None = None) -> WorkflowView:
         """Write a workflow whole, once for each id; see `Workflow.enqueue` for what is raised."""
         flow_id = flow.id or uuid4().hex
         tenant = flow.tenant or str(log_context.bound().get("tenant") or "")
@@ -47,22 +59,37 @@ class Workflows:
             "total": str(len(flow.nodes)),
             "digest": digests[0],
         }
+        is_durable = self._fleet.has_broker and any(part.job_type.durable for part in parts)
+        call = Call({**head, "durable": "1"} if is_durable else head, nodes_of(nodes))
+        if is_durable:
+            self._ledger.accept(flow_id, call, digests, session)
+            return self._seen(flow_id) or self._ledger.told(flow_id, call)
+        if session is not None:
+            raise InvalidWorkflow("only a workflow with a job of a durable type can be enqueued in a session")
         with translate_errors():
-            known: Any = script("workflow_enqueue")(
-                self._fleet.redis, keys.PREFIX, flow_id, _now(), json.dumps(head), *sign.wire(nodes)
-            )
-        if known and (known[0] or b"").decode("utf-8", "replace") != tenant:
-            raise IdempotencyConflict("this workflow id is taken")
-        if known and (known[1] or b"").decode("utf-8", "replace") not in digests:
-            raise IdempotencyConflict("this workflow id was used before for another workflow")
+            known = call.send(self._fleet.redis, flow_id, _now())
+        if known:
+            check_same(known, tenant, digests)
         return self.get(flow_id)
 
     def get(self, workflow_id: str, tenant: str | None = None) -> WorkflowView:
         """One workflow with its nodes and edges. Raises NotFound, BrokerUnavailable."""
-        with translate_errors():
-            view = read(self._fleet.redis, workflow_id)
+        view = self._seen(workflow_id)
         if view is None or (tenant is not None and view.tenant != tenant):
             raise NotFound(f"there is no workflow {workflow_id}")
+        return view
+
+    def _seen(self, workflow_id: str) -> WorkflowView | None:
+        """The workflow as Redis has it, or else the ledger. Raises BrokerUnavailable where neither can tell."""
+        try:
+            with translate_errors():
+                view = read(self._fleet.redis, workflow_id)
+        except BrokerUnavailable:
+            if registry.any_durable() and (noted := self._ledger.view(workflow_id)) is not None:
+                return noted
+            raise
+        if view is None and registry.any_durable():
+            view = self._ledger.view(workflow_id)
         return view
 
     def wait(self, workflow_id: str, tenant: str | None, timeout: timedelta) -> WorkflowView:
@@ -119,10 +146,12 @@ class Workflows:
             raise Conflict(f"it can't be replayed: {error}") from None
         with translate_errors():
             word = script("workflow_replay")(
-                self._fleet.redis, keys.PREFIX, workflow_id, _now(), view.round, *sign.wire(nodes)
+                self._fleet.redis, keys.PREFIX, workflow_id, _now(), view.round, *wire(told := nodes_of(nodes))
             ).decode()
         if word != "again":
             raise Conflict("the workflow was replayed meanwhile, or is gone")
+        if self._fleet.redis.hexists(key, "durable"):
+            self._ledger.replayed(workflow_id, told)
         return self.get(workflow_id, tenant)
 
 

@@ -39,8 +39,18 @@ def read(client: redis.Redis, workflow_id: str) -> WorkflowView | None:
         raw_head, raw_plans, raw_state = pipe.execute()
     if not raw_head:
         return None
-    head, plans, state = text_of(raw_head), plans_of(raw_plans), text_of(raw_state)
-    live = _live_jobs(client, state)
+    state = text_of(raw_state)
+    return view_of(workflow_id, text_of(raw_head), plans_of(raw_plans), state, _live_jobs(client, state))
+
+
+def view_of(
+    workflow_id: str,
+    head: Mapping[str, str],
+    plans: Mapping[str, dict[str, Any]],
+    state: Mapping[str, str],
+    live: Mapping[str, LiveJob],
+) -> WorkflowView:
+    """The workflow that these hashes tell of; `live` says how the jobs are of nodes that have not ended."""
     names = [name for name in plans if not name.startswith(UNDO)]
     total, done = number_of(head, "total"), number_of(head, "done")
     return WorkflowView(
@@ -113,4 +123,4 @@ def _compensation(
 
 def _status(name: str, state: Mapping[str, str], live: Mapping[str, LiveJob]) -> LiveJob:
     word: Any = state.get(f"s:{name}", "unknown")
-    return live.get(name, (word, None))
+    return live.get(name, (WORDS.get(word, word), None))

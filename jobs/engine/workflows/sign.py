@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from jobs.engine import envelope, payloads, registry
 from jobs.engine.errors import InvalidPayload, InvalidWorkflow, MissingEncryptionKey, PayloadTooLarge, Untrusted
-from jobs.engine.heads import PLAIN, Head, as_json
+from jobs.engine.heads import PLAIN, Head
 from jobs.engine.job_types import JobType, Options
 from jobs.engine.new_jobs import NewJob
 from jobs.engine.placeholders import NOTHING, Input
@@ -137,13 +137,3 @@ def _check_tenant(part: Part, tenant: str) -> None:
     named = part.payload.__dict__.get("tenant_id") or tenant
     if isinstance(named, str) and named != tenant:
         raise InvalidWorkflow(f"{part.name} is of another tenant than its workflow")
-
-
-def wire(nodes: Sequence[NewNode]) -> list[str | bytes | int]:
-    """What `lua/lib_workflow_begin.lua` reads: heads, then the nodes."""
-    heads: dict[Head, int] = {}
-    told: list[str | bytes | int] = []
-    for node in nodes:
-        number = heads.setdefault(node.head, len(heads) + 1)
-        told += (number, node.name, node.job_id, node.data, as_json(node.more), as_json(node.plan))
-    return [len(heads), *(head.wire for head in heads), *told]
