@@ -24,14 +24,18 @@ from webapp.sessions import make_ticket
 __all__ = ["postgres_server", "postgres_url"]
 
 Header = dict[str, str]
+NO_REDIS = {"USE_JOB_QUEUE": "false", "REDIS_URL": "redis://127.0.0.1:9/0"}
+BOTH_WAYS = pytest.mark.parametrize("environ", ["sqlite", "sqlite, without redis"], indirect=True)
+"""With Redis and without: the same promises hold."""
 
 
 @pytest.fixture
 def environ(environ: Header, request: pytest.FixtureRequest) -> Header:
-    """The environment, on the database that the test is parametrised with: SQLite unless it says otherwise."""
-    if getattr(request, "param", "sqlite") == "postgresql":
-        return environ | {"DATABASE_URL": request.getfixturevalue("postgres_url")}
-    return environ
+    """The environment, as the test is parametrised: on SQLite and with Redis unless it says otherwise."""
+    param = getattr(request, "param", "sqlite")
+    if "postgresql" in param:
+        environ = environ | {"DATABASE_URL": request.getfixturevalue("postgres_url")}
+    return environ | NO_REDIS if "without redis" in param else environ
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +55,13 @@ def tables(settings: Settings, migrated: Path) -> None:
         shutil.copy(migrated, settings.database_url.removeprefix("sqlite:///"))
     else:
         migrate(settings)
+
+
+@pytest.fixture
+def redis_only(settings: Settings) -> None:
+    """For tests that look into Redis itself."""
+    if not settings.use_job_queue:
+        pytest.skip("there is no Redis to look into")
 
 
 @pytest.fixture

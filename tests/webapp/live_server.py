@@ -81,7 +81,9 @@ def sse(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 
 
 def event_connections(app: APIFlask) -> int:
-    """How many pub/sub connections Redis holds for us."""
+    """How many pub/sub connections Redis holds for us: none where there is no Redis."""
+    if not app.extensions["fleet"].has_broker:
+        return 0
     return sum("-events" in client["name"] for client in app.extensions["fleet"].redis.client_list())
 
 

@@ -13,12 +13,14 @@ from werkzeug.test import TestResponse
 
 from jobs.adapters.database import migrate
 from jobs.settings import Settings
-from tests.webapp.conftest import Header
+from tests.webapp.conftest import BOTH_WAYS, Header
 from webapp import create_app
 from webapp.blueprints.admin import TRIES_PER_ACCOUNT, TRIES_PER_ADDRESS, WINDOW
 
 PASSWORD = "correct horse battery staple"
 LogIn = Callable[..., TestResponse]
+
+pytestmark = BOTH_WAYS
 
 
 @pytest.fixture
@@ -100,6 +102,7 @@ def test_a_success_clears_the_count(log_in: LogIn) -> None:
     assert log_in("wrong").status_code == 403
 
 
+@pytest.mark.usefixtures("redis_only")
 def test_the_counts_run_out(log_in: LogIn, app: APIFlask) -> None:
     log_in("wrong")
     redis = app.extensions["fleet"].redis
@@ -132,6 +135,7 @@ def test_the_session_before_the_login_is_dropped(client: FlaskClient, log_in: Lo
         assert session["csrf"] != before
 
 
+@pytest.mark.usefixtures("tables")
 def test_without_a_password_hash_nobody_comes_in(environ: dict[str, str]) -> None:
     app = create_app(Settings.from_env(environ))
     client = app.test_client()

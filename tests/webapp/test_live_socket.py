@@ -16,13 +16,15 @@ from simple_websocket import ConnectionError as Refused
 from jobs.engine import Fleet
 from jobs.settings import Settings
 from tests.conftest import wait_until
-from tests.webapp.conftest import Header
+from tests.webapp.conftest import BOTH_WAYS, Header
 from tests.webapp.live_server import Socket, get, serving, wait_for_connections
 from webapp.auth import SCOPES, make_token
 from webapp.live import sockets
 from webapp.live.connections import Connections, connections
 
 TOPIC = "workspace:w1"
+
+pytestmark = BOTH_WAYS
 
 
 @pytest.fixture
@@ -193,6 +195,7 @@ class Stuck(list):  # type: ignore[type-arg]
         self.asleep.wait(60)
 
 
+@pytest.mark.usefixtures("redis_only")
 def test_a_client_that_leaves_frees_its_connection_to_redis(connect: Callable[..., Socket], app: APIFlask) -> None:
     several = [connect() for _ in range(5)]
     for client in several:
@@ -250,6 +253,7 @@ def test_a_ticket_opens_one_connection_and_no_second(base: str, us: Header, flee
         Socket(base, ticket=ticket)
 
 
+@pytest.mark.usefixtures("redis_only")
 def test_a_ticket_is_kept_hashed_and_for_half_a_minute(us: Header, app: APIFlask) -> None:
     ticket = app.test_client().post("/api/ws/ticket", headers=us).json["ticket"]
     redis = app.extensions["fleet"].redis

@@ -16,10 +16,12 @@ from apiflask import APIFlask
 from jobs.engine import BrokerUnavailable, Fleet, JobView
 from jobs.settings import Settings
 from tests.conftest import wait_until
-from tests.webapp.conftest import Header
+from tests.webapp.conftest import BOTH_WAYS, Header
 from tests.webapp.live_server import GUARD, get, serving, sse, wait_for_connections
 from webapp.live import streams
 from webapp.live.connections import connections
+
+pytestmark = BOTH_WAYS
 
 
 @pytest.fixture
@@ -54,6 +56,7 @@ def names(events: Iterator[dict[str, Any]]) -> list[str]:
     return [event["event"] for event in events]
 
 
+@pytest.mark.usefixtures("redis_only")
 def test_a_jobs_stream_tells_its_whole_story_and_ends_with_it(
     base: str, us: Header, fleet: Fleet, job: JobView, spawn: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
@@ -75,6 +78,7 @@ def test_the_stream_of_a_job_that_has_ended_already_says_how(base: str, us: Head
         assert names(events) == ["job:queued", "job:cancelled"]
 
 
+@pytest.mark.usefixtures("redis_only")
 def test_the_end_is_told_also_when_the_events_are_not_kept_any_more(
     base: str, us: Header, fleet: Fleet, job: JobView
 ) -> None:
@@ -134,6 +138,7 @@ def test_a_workspaces_stream_carries_the_events_of_its_jobs(
         assert next(events)["id"] == sent
 
 
+@pytest.mark.usefixtures("redis_only")
 def test_a_stream_whose_client_leaves_frees_its_connection_to_redis(
     base: str, us: Header, app: APIFlask, workspace: str, job: JobView
 ) -> None:

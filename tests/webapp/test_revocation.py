@@ -13,11 +13,13 @@ from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 
 from jobs.settings import Settings
-from tests.webapp.conftest import Header
+from tests.webapp.conftest import BOTH_WAYS, Header
 from tests.webapp.live_server import GUARD, Socket, serving, sse
 from webapp import create_app, sessions
 from webapp.auth import SCOPES, make_token
 from webapp.live.sockets import SIGN_IN_AGAIN
+
+pytestmark = BOTH_WAYS
 
 
 @pytest.fixture
@@ -63,6 +65,7 @@ def test_another_session_of_the_same_person_goes_on(page: FlaskClient, app: APIF
     assert other.get("/api/workspaces").status_code == 200
 
 
+@pytest.mark.usefixtures("redis_only")
 def test_what_is_remembered_of_a_sign_out_goes_with_the_sessions_time(page: FlaskClient, app: APIFlask) -> None:
     redis = app.extensions["fleet"].redis
     page.post("/sign-out", headers=csrf(page))
@@ -93,6 +96,7 @@ def test_live_connections_end_with_their_sign_in(
     assert by_ticket.closed_with() == by_token.closed_with() == SIGN_IN_AGAIN
 
 
+@pytest.mark.usefixtures("redis_only")
 def test_while_redis_is_away_a_session_goes_on_unless_it_was_ended(
     page: FlaskClient, app: APIFlask, settings: Settings
 ) -> None:

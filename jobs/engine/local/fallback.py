@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -28,6 +29,8 @@ LANE = "ingestion"
 AFTER = timedelta(seconds=2)
 """Redis may be silent for so long before anything is taken over: a restart is no reason."""
 LOOK_EVERY = timedelta(seconds=0.5)
+LINGERS = timedelta(minutes=1)
+"""A pool that is no longer needed waits for so long: one outage often follows another, and its start takes seconds."""
 log = structlog.get_logger("local")
 
 
@@ -116,6 +119,7 @@ class Fallback(threading.Thread):
         self._fleet, self._environ = fleet, environ
         self._stopping = threading.Event()
         self._pool: LocalPool | None = None
+        self._needed_at = 0.0
 
     @property
     def patience(self) -> timedelta:
@@ -148,12 +152,15 @@ class Fallback(threading.Thread):
         if is_away or some_left:
             self._work(is_away)
         elif self._pool is not None:
-            self._pool.stop()
-            self._pool = None
+            self._pool.takes = ()
+            if time.monotonic() - self._needed_at > LINGERS.total_seconds():
+                self._pool.stop()
+                self._pool = None
         if not is_away and untouched:
             with steps.step(self._fleet.database) as step:
                 count = taking.hand_back(step)
-            log.info("redis is back: jobs that had not begun are handed back", jobs=count)
+            if count:
+                log.info("redis is back: jobs that had not begun are handed back", jobs=count)
 
     def _is_away(self) -> bool:
         presence = self._fleet.presence
@@ -165,6 +172,7 @@ class Fallback(threading.Thread):
         return False
 
     def _work(self, is_away: bool) -> None:
+        self._needed_at = time.monotonic()
         if self._pool is None or not self._pool.is_alive():
             log.warning("a pool of this process runs jobs while redis is away", lane=LANE)
             self._pool = LocalPool(self._fleet.beside, self._environ)
