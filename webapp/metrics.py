@@ -16,6 +16,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # 
 
 from jobs.engine import BrokerUnavailable, Fleet
 from jobs.settings import Settings
+from webapp import health_metrics
 from webapp.fleet_metrics import FleetCollector
 from webapp.letter_metrics import dead_letter_metrics
 from webapp.schedule_metrics import schedule_metrics
@@ -74,6 +75,9 @@ class QueueCollector(Collector):
         yield breakers
         if self._fleet.has_broker:
             yield from dead_letter_metrics(self._fleet)
+            yield from health_metrics.waits(self._fleet)
+            yield from health_metrics.memory(self._fleet)
+        yield from health_metrics.ledger(self._fleet)
         yield from schedule_metrics(self._fleet)
         alive = self._fleet.census.at_work()
         yield GaugeMetricFamily("fleet_workers", "Workers that give signs of life", value=alive.workers)
