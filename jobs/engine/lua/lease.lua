@@ -2,7 +2,7 @@
 -- Hand out jobs to a worker: what was filed for lanes with room first, then its inbox, then the queues in the given order.
 -- Each job gets its lease and its status in this one step, so that no popped job is ever owned by nobody. RQ's execution
 -- records are written by the first renewal. Repeating a request id gives the same answer.
--- Room is counted in sixteenths of a slot: a job takes 16 of them, one of a type that the worker knows to be tiny
+-- Room is counted in 32nds of a slot: a job takes 32 of them, one of a type that the worker knows to be tiny
 -- as few as the worker says.
 -- ARGV: prefix, worker, request id, now (RFC 3339; '' in a request sent ahead), lease (ms), RQ horizon (s), room, 1 if the worker runs nothing,
 --       default lane, lanes with their room (JSON object), tiny types (JSON object, type to what such a job takes), what the release declares of
@@ -28,7 +28,7 @@ local lease_ms, horizon, room, idle = tonumber(ARGV[5]), tonumber(ARGV[6]), tonu
 local default_lane, free, tiny, picks = ARGV[9], cjson.decode(ARGV[10]), cjson.decode(ARGV[11]), ARGV[15]
 local queues = {unpack(ARGV, 16)}
 local declared = ARGV[12] == '' and {counts = {}, windows = {}} or cjson.decode(ARGV[12])
-local SLOT, ALONE, DEATHS_BEFORE_ALONE, CLAIM_MS = 16, '!alone', 2, 3000
+local SLOT, ALONE, DEATHS_BEFORE_ALONE, CLAIM_MS = 32, '!alone', 2, 3000
 local SCAN_LIMIT = 200 + room
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -20,7 +20,7 @@ from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import script
 from jobs.engine.worker.running import Running, Settlement, of_reply
 
-SLOT = 16
+SLOT = 32
 """What a slot is counted in: room for one job, or for so many tiny ones."""
 HORIZON = timedelta(hours=2)
 """How far ahead RQ's own records of a run reach, so that no RQ clean-up ever takes a living run for abandoned."""
@@ -30,7 +30,7 @@ GRACE_AFTER_OUTAGE = timedelta(seconds=3)
 
 @dataclass(frozen=True)
 class Ask:
-    """A request: room in sixteenths of a slot, in all and a lane; what a tiny job takes of it; where to look first.
+    """A request: room in 32nds of a slot, in all and a lane; what a tiny job takes of it; where to look first.
 
     One that is sent ahead (`early`) waits behind a BLMOVE, and counts only while the worker still runs nothing: that is
     what the `generation` stands for. Any other one counts only when the worker knows of all jobs that it was given:

@@ -30,7 +30,7 @@ class Pace:
 
     @property
     def tiny(self) -> dict[str, int]:
-        """The types that are tiny now, with the sixteenths of a slot that such a job takes."""
+        """The types that are tiny now, with the 32nds of a slot that such a job takes."""
         return {name: math.ceil(SLOT / self.at_a_go(name)) for name in self._tiny}
 
     def at_a_go(self, job_type: str) -> int:

@@ -119,11 +119,11 @@ class Host:
         self.must_drain = self.known = False
 
     def cost(self, run: Running) -> int:
-        """Sixteenths of a slot that a run takes."""
+        """32nds of a slot that a run takes."""
         return 1 if run.job_type in self.tiny else SLOT
 
     def room(self) -> int:
-        """Sixteenths of slots that are free."""
+        """32nds of slots that are free."""
         return SLOT * self.slots - sum(map(self.cost, self.running.values()))
 
     def room_of_lanes(self) -> dict[str, int]:
