@@ -37,6 +37,7 @@ def dead(fleet: Fleet) -> list[str]:
     return ids
 
 
+@pytest.mark.slow
 def test_dead_letters(fleet: Fleet, environ: dict[str, str], tmp_path: Path, dead: list[str]) -> None:
     page = (ROOT / "docs/runbooks/dead-letters.md").read_text(encoding="utf-8")
     fingerprint = fleet.dead_letters.get(dead[0]).fingerprint

@@ -71,7 +71,7 @@ class DeadLetters:
             pipe.xrange(keys.log(job_id), count=MOST_LINES)
             raw, died_at, known, aside_at, reason, results, lines = pipe.execute(raise_on_error=False)
         fields = raw if isinstance(raw, Mapping) else {}
-        is_aside = aside_at is not None
+        is_aside = aside_at is not None and (b"quarantined" in fields or b"status" not in fields)
         if not is_aside and (died_at is None or fields.get(b"status") != b"failed"):
             raise NotFound(f"there is no dead letter {job_id}")
         row = _row(job_id, aside_at if is_aside else died_at, known, reason, fields)

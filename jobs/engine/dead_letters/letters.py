@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from string import ascii_lowercase, ascii_uppercase
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -17,6 +18,8 @@ FIELDS = (
     *("ended_at", "correlation_id", "settled", "retried", "retried_by", "created_at", "description", "quarantined"),
 )
 """In the order of dead_letters.lua."""
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+"""Lua knows no other letters."""
 
 
 def _utc(moment: datetime) -> datetime:
@@ -49,7 +52,7 @@ class Where(BaseModel):
         names = {"type", "tenant", "lane", "queue", "fingerprint", "text", "spent"}
         wanted = self.model_dump(include=names, exclude_none=True)
         if self.text is not None:
-            wanted["text"] = self.text.lower()
+            wanted["text"] = self.text.translate(_LOWER)
         return json.dumps(wanted)
 
 

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from jobs.engine.dead_letters.letters import Where
 
 LONGEST = 4_000
-_NUMBER = re.compile(r"\d{1,12}(\.\d{1,12})?")
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,18})?(e\+\d{1,2})?")
+"""Redis writes some times as 1.7953457503532479e+9."""
 
 
 class Place(NamedTuple):

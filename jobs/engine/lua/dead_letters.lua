@@ -113,7 +113,12 @@ for n = 1, #entries, 2 do
   end
   local head = redis.pcall('HMGET', P .. ':job:' .. id, unpack(compared))
   head = head.err and {} or head
-  local letter = aside or is_letter(head[1], head[2])
+  local letter
+  if aside then
+    letter = is_set_aside(head[1], head[2]) or nil
+  else
+    letter = is_letter(head[1], head[2])
+  end
   if letter == false then
     stale[#stale + 1] = id
   elseif letter and matches(head, id) then

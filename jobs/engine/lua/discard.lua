@@ -14,6 +14,7 @@ local aside = redis.call('ZSCORE', P .. ':fleet:quarantine', id)
 if head.err then
   head = {}
 end
+aside = aside and is_set_aside(head[1], head[2])
 if redis.call('EXISTS', key) == 0 then
   exhume(P, id)
   if not aside then

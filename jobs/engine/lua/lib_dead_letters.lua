@@ -53,6 +53,11 @@ local function is_letter(status, quarantined)
   return status == 'failed' and not quarantined
 end
 
+-- Whether what stands in the quarantine is this job: it may have been another of the same id.
+local function is_set_aside(status, quarantined)
+  return not status or (quarantined or false) ~= false
+end
+
 -- Whether the ledger knows that a durable job has ended: one whose hash went before that would be run again.
 local function is_recorded(P, id, job_type, durable)
   return not durable or redis.call('ZSCORE', P .. ':fleet:ended:failed:' .. job_type, id)

@@ -13,7 +13,7 @@ import pytest
 
 from jobs.engine import Fleet, JobView, NotFound, keys
 from jobs.engine.dead_letters import Where
-from jobs.engine.dead_letters.places import Bound, text_of
+from jobs.engine.dead_letters.places import Bound, Place, bound_of, cursor_of, place_of, text_of
 from tests.conftest import ROOT, wait_until
 from tests.engine.conftest import names_of_events, told, until_ended
 from tests.engine.dead_letters.conftest import failure, ids, let_die, until_dead
@@ -88,6 +88,7 @@ def test_a_job_that_dies_anew_between_the_look_and_the_action_is_left(fleet: Fle
         (Where(queue="low"), ""),
         (Where(text="PAPER"), "ace"),
         (Where(text="ink (2)"), "bdf"),
+        (Where(text="INK (2) É"), "bdf"),
         (Where(text="paper", lane="audit"), "e"),
         (Where(spent=False), ""),
         (Where(type="no.such"), ""),
@@ -98,7 +99,7 @@ def test_letters_are_found_by_what_is_known_of_them(fleet: Fleet, folder: Path, 
     payload = {"folder": str(folder)}
     jobs = [mortal.orders.enqueue(payload, tenant=tenant) for tenant in ("acme", "acme", "")]
     jobs += [mortal.once.enqueue(payload, tenant=tenant) for tenant in ("", "acme", "acme")]
-    let_die(fleet, jobs, failure("out of paper"), failure("out of ink (2)"))
+    let_die(fleet, jobs, failure("out of paper"), failure("out of ink (2) É"))
     names = dict(zip([job.id for job in jobs], "abcdef", strict=True))
     assert [names[found] for found in ids(fleet, where)] == sorted(wanted, reverse=True)
     assert fleet.dead_letters.plan(where).count == len(wanted)
@@ -187,6 +188,16 @@ def test_workers_that_fail_what_is_run_again_do_not_make_it_endless(
     (group,) = fleet.dead_letters.groups().items
     assert group.count == 30
     assert {len(fleet.dead_letters.get(job.id).history) for job in jobs} == {6}
+
+
+@pytest.mark.parametrize("time", ["1795345671", "1795345671.1", "1795345750.3532479", "1.7953457503532479e+9"])
+def test_a_time_is_handed_back_however_redis_writes_it(fleet: Fleet, folder: Path, time: str) -> None:
+    place = Place(time, "x" * 128)
+    assert place_of(cursor_of(place)) == place
+    assert bound_of(text_of(Bound(Where(), time, 3))).until == time
+    let_die(fleet, orders(fleet, folder, 2))
+    later = Place(f"{float(time) + 10**9:.6e}", "gone")
+    assert len(fleet.dead_letters.find(cursor=cursor_of(later)).items) == 2
 
 
 def test_what_is_no_bound_or_cursor_is_refused(fleet: Fleet, folder: Path) -> None:

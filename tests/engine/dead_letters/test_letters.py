@@ -207,6 +207,17 @@ def test_what_is_in_quarantine_is_listed_beside_with_its_reason_and_restored(fle
     assert fleet.jobs.get(job.id).status == "queued"
 
 
+def test_a_living_job_is_not_discarded_for_an_earlier_one_of_its_id_that_was_set_aside(fleet: Fleet) -> None:
+    fleet.redis.zadd(keys.QUARANTINE, {"again": fleet.redis.time()[0]})
+    (aside,) = fleet.dead_letters.find(Where(state="quarantined")).items
+    living = samples.double.enqueue({}, job_id="again")
+    assert ids(fleet, Where(state="quarantined")) == []
+    with pytest.raises(NotFound):
+        fleet.dead_letters.discard_one(living.id, by="ada")
+    assert fleet.dead_letters._discard([aside]) == ["queued"]
+    assert fleet.jobs.get(living.id).status == "queued"
+
+
 def test_plain_rq_jobs_are_letters_too(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
     spawn_worker(FOREIGN_JOBS=f"{FUNCTIONS}.*")
     queue = Queue("default", connection=fleet.redis, serializer=JSONSerializer)
