@@ -1,16 +1,16 @@
-"""A migrated database, a storage, a fleet and a way to run jobs in place, as a child of a worker would."""
+"""A migrated database, a storage, and jobs in a test kit or in Redis that are run in place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from jobs.adapters import database as databases
 from jobs.adapters import storage as storages
@@ -18,8 +18,10 @@ from jobs.adapters.database import Database, migrate
 from jobs.adapters.database.models import Document, Passage, Workspace
 from jobs.adapters.storage import Storage
 from jobs.domains.documents import service
-from jobs.engine import Context, Fleet, JobView, connect, registry
+from jobs.engine import Fleet, JobView, connect
 from jobs.engine.ledger.table import JOBS
+from jobs.engine.local import tables as local
+from jobs.engine.testing import InPlace, Kit
 from jobs.settings import Settings
 from tests.postgres import postgres_server, postgres_url
 
@@ -37,20 +39,16 @@ Larches lose their needles.
 
 @dataclass
 class Reports:
-    """A reporter that keeps what a run tells, and may cancel it at a stage."""
+    """Keeps what a run tells, and may cancel it at a stage."""
 
     progress: list[tuple[str, float]] = field(default_factory=list)
     cancel_at: str | None = None
     at: dict[str, Callable[[], None]] = field(default_factory=dict)
     """What happens elsewhere the moment a stage is reported for the first time."""
 
-    def report(self, kind: str, value: dict[str, Any]) -> None:
-        if kind == "progress":
-            self.progress.append((value["stage"], value["percent"]))
-            self.at.pop(value["stage"], lambda: None)()
-
-    def stopping(self) -> bool:
-        return False
+    def __call__(self, stage: str, percent: float) -> None:
+        self.progress.append((stage, percent))
+        self.at.pop(stage, lambda: None)()
 
     def cancelled(self) -> bool:
         return bool(self.progress) and self.progress[-1][0] == self.cancel_at
@@ -66,26 +64,19 @@ class World:
     fleet: Fleet
     workspace: Workspace
 
+    def __post_init__(self) -> None:
+        self.in_place = InPlace(self.fleet)
+
     def add(self, name: str = "rivers.md", content: bytes = POEM) -> Document:
         """A document as the upload route leaves it, not queued yet."""
         with self.database.begin() as session:
             return service.accept(session, self.workspace, name, BytesIO(content), storage=self.storage, limit=None)
 
-    def run(self, name: str, payload: dict[str, Any], reports: Reports | None = None, **context: Any) -> Any:
+    def run(self, name: str, payload: dict[str, Any], reports: Reports | None = None, **about: Any) -> Any:
         """Run a job of that type here and now."""
-        job_type = registry.get(name)
-        values: dict[str, Any] = {
-            "job_id": uuid4().hex,
-            "execution_id": uuid4().hex,
-            "job_type": name,
-            "attempt": 1,
-            "max_retries": job_type.policy.retry.max_retries,
-            "tenant": self.workspace.tenant,
-            "correlation_id": "",
-            "settings": self.settings,
-            "reporter": reports or Reports(),
-        }
-        return job_type(job_type.payload_type.model_validate(payload), Context(**{**values, **context}))
+        told = reports or Reports()
+        about = {"tenant": self.workspace.tenant, "on_progress": told, "cancelled": told.cancelled, **about}
+        return self.in_place.run(name, payload, **about)
 
     def ingest(self, document: Document, reports: Reports | None = None, **context: Any) -> Any:
         return self.run("documents.ingest", self.payload(document), reports, **{"job_id": document.job_id, **context})
@@ -113,13 +104,18 @@ class World:
 
     def queued(self) -> list[JobView]:
         """The jobs that wait in the default queue."""
+        if isinstance(self.fleet, Kit):
+            views = [each.view for each in self.fleet.enqueued()]
+            return [view for view in views if (view.status, view.queue) == ("queued", "default")]
         ids = self.fleet.redis.lrange("rq:queue:default", 0, -1)
         return [view for view in self.fleet.jobs.get_many([each.decode() for each in ids]) if view]
 
     def forget_jobs(self) -> None:
-        """As if every job that waits had run: Redis is empty, and no row of the ledger is unfinished."""
-        self.fleet.redis.flushall()
+        """As if every job that waits had run and expired: nothing knows it, but for ended rows of the ledger."""
+        if not isinstance(self.fleet, Kit):
+            self.fleet.redis.flushall()
         with self.database.begin() as session:
+            session.execute(delete(local.jobs))
             session.execute(update(JOBS).values(state="finished", ended_at=datetime.now(UTC)))
 
 
@@ -136,11 +132,14 @@ def environ(environ: dict[str, str], database_kind: str, request: pytest.Fixture
 
 
 @pytest.fixture
-def world(settings: Settings) -> Iterator[World]:
+def world(settings: Settings, request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world whose jobs lie in a test kit, or in Redis where the test is marked so."""
     migrate(settings)
-    database, fleet = databases.connect(settings), connect(settings).discover()
+    database = databases.connect(settings)
     with database.begin() as session:
         workspace = service.create_workspace(session, "ours", "papers", "Papers")
-    yield World(settings, database, storages.connect(settings), fleet, workspace)
-    fleet.close()
+    on_redis = request.node.get_closest_marker("redis") is not None
+    with nullcontext(connect(settings)) if on_redis else Kit(settings) as fleet:
+        yield World(settings, database, storages.connect(settings), fleet.discover(), workspace)
+        fleet.close()
     database.close()

@@ -147,6 +147,7 @@ def test_running_out_of_time_is_a_clear_error_that_is_not_tried_again(world: Wor
     assert "took longer than" in world.row(document).error
 
 
+@pytest.mark.redis
 def test_a_run_that_was_killed_for_its_time_is_not_repeated(world: World) -> None:
     document = world.add()
     job = service.enqueue(document)

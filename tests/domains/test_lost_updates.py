@@ -13,9 +13,8 @@ from sqlalchemy import text
 from jobs.adapters.database.models import Document
 from jobs.adapters.passages import NewPassage
 from jobs.domains.documents import _arrivals, _reconcile, _status, service
-from jobs.engine import Context
 from tests.conftest import wait_until
-from tests.domains.conftest import Reports, World
+from tests.domains.conftest import World
 
 pytestmark = pytest.mark.postgres
 
@@ -67,7 +66,7 @@ def test_content_that_arrives_while_passages_are_written_is_ingested(world: Worl
     arrival = _arrivals.Arrival("a.txt", "uploads/new", stored.size, stored.sha256, document.id)
     now = _arrivals.look(world.database, source.id, source.tenant)
     assert now is not None
-    context = Context("j", "e", "documents.sync", 1, 3, source.tenant, "", world.settings, Reports())
+    context = world.in_place.context("documents.sync", tenant=source.tenant)
     complete(world, document, lambda: _arrivals.take_in(now, [arrival], lambda row: None, context))
     row = world.row(document)
     assert (row.storage_key, row.status) == ("uploads/new", "queued")

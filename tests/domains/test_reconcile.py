@@ -11,6 +11,8 @@ from jobs.adapters.database.models import Document
 from jobs.domains.documents import service
 from tests.domains.conftest import World
 
+pytestmark = pytest.mark.redis
+
 
 def make_old(world: World, document: Document, **values: object) -> None:
     with world.database.begin() as session:

@@ -84,6 +84,7 @@ def test_queueing_twice_makes_one_job(world: World) -> None:
     assert world.fleet.jobs.get(document.job_id, tenant="ours").status == "queued"
 
 
+@pytest.mark.redis
 def test_many_files_become_documents_in_few_statements_and_one_call_of_redis(world: World) -> None:
     files = [service.StoredFile(f"{n}.md", f"uploads/{n}", n, "0" * 64) for n in range(200)]
     with world.database.begin() as session:

@@ -161,6 +161,7 @@ def test_a_folder_is_followed(world: World) -> None:
     assert set(documents(world)) == {"lena.md", "new.md"}
 
 
+@pytest.mark.redis
 def test_a_removal_is_asked_for_again_but_not_lost_with_redis(world: World) -> None:
     put(world, "a.md", "The Lena flows.")
     source = source_of(world, "prefix", "")

@@ -22,7 +22,7 @@ VOLATILE = {"updated_at", "last_synced_at", "number", "step_at"}
 """Columns that say when or how often, which a second run may change."""
 IDS = {"id", "passage_id"}
 """Random ones of rows that are replaced as a whole."""
-LEFT_OUT = ("alembic_version", "ledger_", "sqlite_", "passage_terms")
+LEFT_OUT = ("alembic_version", "ledger_", "local_", "sqlite_", "passage_terms")
 """Tables of the engine and of the full-text index, which is asked instead."""
 
 
@@ -93,7 +93,10 @@ def state_of(world: World) -> dict[str, Any]:
             if not table.startswith(LEFT_OUT)
         }
     stored = world.storage.list("") if world.storage.root.exists() else ()
-    return state | {"objects": {each.key: _digest(world, each.key) for each in stored}, "found": world.found("Siberia")}
+    state["objects"] = {each.key: _digest(world, each.key) for each in stored}
+    state["found"] = world.found("Siberia")
+    state["queued"] = sorted((each.type, each.id) for each in world.queued())
+    return state
 
 
 def _left_out(table: str) -> set[str]:

@@ -17,6 +17,7 @@ from tests.hostile import HOSTILE, Hostile
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
 ENDED = ("completed", "failed")
+pytestmark = pytest.mark.redis
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from uuid import uuid4
 
 from jobs.engine import payloads, registry
@@ -15,35 +15,42 @@ from jobs.engine.idempotency.steps import Said, Store
 from jobs.engine.job_types import JobType
 from jobs.engine.payloads import Payload
 from jobs.engine.providers import Providers
+from jobs.settings import Settings
 
 if TYPE_CHECKING:
-    from jobs.engine.testing.kit import Kit
+    from jobs.engine.fleet import Fleet
 
 OnProgress = Callable[[str, float], None]
+Steps = dict[str, tuple[str, str | None]]
+"""Who did each step, and its result: None where it was only begun."""
+
+
+class About(TypedDict, total=False):
+    """What a test may say of a run; a new job's first, of the payload's `tenant_id`, unless it says otherwise."""
+
+    job_id: str
+    execution_id: str
+    tenant: str
+    attempt: int
+    correlation_id: str
+    settings: Settings
+    on_progress: OnProgress | None
+    cancelled: Callable[[], bool]
+    stopping: Callable[[], bool]
 
 
 class InPlace:
-    """Runs jobs that were never enqueued; checkpoints and steps are kept by job id as long as the kit is there."""
+    """Runs jobs that were never enqueued; checkpoints and steps are kept by job id as long as this is there.
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    The fleet may be a kit or any other.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
         self._checkpoints: dict[str, str] = {}
-        self._steps: dict[str, dict[str, tuple[str, str | None]]] = {}
+        self._steps: dict[str, Steps] = {}
 
-    def run(
-        self,
-        job_type: JobType[Any] | str,
-        payload: Payload | Mapping[str, Any],
-        *,
-        job_id: str | None = None,
-        execution_id: str | None = None,
-        tenant: str | None = None,
-        attempt: int = 1,
-        correlation_id: str = "",
-        on_progress: OnProgress | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-        stopping: Callable[[], bool] = lambda: False,
-    ) -> Any:
+    def run(self, job_type: JobType[Any] | str, payload: Payload | Mapping[str, Any], **about: Unpack[About]) -> Any:
         """Call a job's function and return what it returns, or raise what it raises.
 
         The payload goes to JSON and back, secrets encrypted; the middlewares are around the call. Raises
@@ -51,25 +58,31 @@ class InPlace:
         """
         declared = registry.get(job_type) if isinstance(job_type, str) else job_type
         given = payloads.validate(declared.payload_type, payload)
-        text = payloads.dump(given, self._kit.keys.encrypt)
-        policy, run_id = self._kit.policy(declared), execution_id or uuid4().hex
-        its_id = job_id or uuid4().hex
-        context = Context(
-            job_id=its_id,
-            execution_id=run_id,
+        text = payloads.dump(given, self._fleet.keys.encrypt)
+        about.setdefault("tenant", str(getattr(given, "tenant_id", "")))
+        loaded = payloads.load(declared.payload_type, text, self._fleet.keys.decrypt)
+        return self._fleet.middleware.run(declared, loaded, self.context(declared, **about))
+
+    def context(self, job_type: JobType[Any] | str, **about: Unpack[About]) -> Context:
+        """What such a run is given, to call a part of a job with it."""
+        declared = registry.get(job_type) if isinstance(job_type, str) else job_type
+        policy = self._fleet.policy(declared)
+        job_id, execution_id = about.get("job_id") or uuid4().hex, about.get("execution_id") or uuid4().hex
+        asked = about.get("on_progress"), about.get("cancelled", _never), about.get("stopping", _never)
+        return Context(
+            job_id=job_id,
+            execution_id=execution_id,
             job_type=declared.name,
-            attempt=attempt,
+            attempt=about.get("attempt", 1),
             max_retries=policy.retry.max_retries,
-            tenant=str(getattr(given, "tenant_id", "")) if tenant is None else tenant,
-            correlation_id=correlation_id,
-            settings=self._kit.settings,
-            reporter=Reporter(on_progress, cancelled, stopping),
-            checkpoints=MemoryCheckpoints(self._checkpoints, self._steps.setdefault(its_id, {}), its_id, run_id),
-            providers=Providers(self._kit.breakers, policy.lane),
+            tenant=about.get("tenant", ""),
+            correlation_id=about.get("correlation_id", ""),
+            settings=about.get("settings", self._fleet.settings),
+            reporter=Reporter(*asked),
+            checkpoints=MemoryCheckpoints(self._checkpoints, self._steps.setdefault(job_id, {}), job_id, execution_id),
+            providers=Providers(self._fleet.breakers, policy.lane),
             timeout_seconds=None if policy.timeout is None else policy.timeout.total_seconds(),
         )
-        loaded = payloads.load(declared.payload_type, text, self._kit.keys.decrypt)
-        return self._kit.middleware.run(declared, loaded, context)
 
 
 class Reporter:
@@ -91,9 +104,7 @@ class MemoryCheckpoints(Checkpoints):
 
     __slots__ = ("_kept", "_steps")
 
-    def __init__(
-        self, kept: dict[str, str], steps: dict[str, tuple[str, str | None]], job_id: str, execution_id: str
-    ) -> None:
+    def __init__(self, kept: dict[str, str], steps: Steps, job_id: str, execution_id: str) -> None:
         self._kept, self._steps, self._job_id, self._execution_id = kept, steps, job_id, execution_id
 
     def load(self) -> Any:
@@ -112,9 +123,9 @@ class MemoryCheckpoints(Checkpoints):
 
 
 class MemoryStore:
-    """See jobs.engine.idempotency.steps.Store; a step is who did it and its result, None where it was only begun."""
+    """See jobs.engine.idempotency.steps.Store."""
 
-    def __init__(self, steps: dict[str, tuple[str, str | None]], execution_id: str) -> None:
+    def __init__(self, steps: Steps, execution_id: str) -> None:
         self._steps, self._execution_id = steps, execution_id
 
     def begin(self, name: str) -> Said:
@@ -138,3 +149,7 @@ class MemoryStore:
     def token(self) -> int:
         """The clock in microseconds."""
         return int(datetime.now().astimezone().timestamp() * 1_000_000)
+
+
+def _never() -> bool:
+    return False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 from sqlalchemy import select, update
 
@@ -24,7 +24,7 @@ from jobs.engine.local.fleet import LocalFleet
 from jobs.engine.payloads import Payload
 from jobs.engine.testing import runs, tables
 from jobs.engine.testing.errors import Crash, JobFailed, StillBusy
-from jobs.engine.testing.in_place import InPlace
+from jobs.engine.testing.in_place import About, InPlace
 from jobs.engine.views import JobView
 from jobs.settings import Settings
 
@@ -124,7 +124,7 @@ class Kit(LocalFleet):
                     raise JobFailed(f"{running.job_type} {running.job_id} failed:\n{ended.traceback}")
         raise StillBusy(f"{most} runs, and there is more to do: {self._told(self.enqueued()[-5:])}")
 
-    def run(self, job_type: JobType[Any] | str, payload: Payload | Mapping[str, Any], **about: Any) -> Any:
+    def run(self, job_type: JobType[Any] | str, payload: Payload | Mapping[str, Any], **about: Unpack[About]) -> Any:
         """Call a job's function here and now, and return what it returns or raise what it raises; see `InPlace.run`."""
         return self.in_place.run(job_type, payload, **about)
 
