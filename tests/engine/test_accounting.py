@@ -24,11 +24,14 @@ from jobs.engine import (
     payloads,
 )
 from jobs.engine.outcome import Outcome
-from jobs.engine.worker.leasing import Ask, Leases
+from jobs.engine.worker.heartbeat import Heartbeat
+from jobs.engine.worker.leasing import SLOT, Ask, Leases
+from jobs.engine.worker.roster import Roster
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.settling import Settler
 from jobs.engine.worker.slots import QueueOrder
 from jobs.settings import Settings
+from tests.conftest import wait_until
 from tests.engine.conftest import fetch
 from tests.engine.leases import lease, leases_of, put, reap_all, settle
 from tests.engine.samples import jobs as samples
@@ -245,3 +248,19 @@ def test_data_that_would_fill_the_memory_is_refused_before_it_does() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 50_000_000
+
+
+def test_many_runs_of_a_dead_worker_are_given_back_at_one_go(fleet: Fleet) -> None:
+    samples.double.enqueue_many([{}] * 350)
+    room = 350 * SLOT
+    assert len(leases_of(fleet, "dead").lease(Ask("r1", room, {"default": room})).jobs) == 350
+    fleet.redis.zadd(keys.LEASES, dict.fromkeys(fleet.redis.zrange(keys.LEASES, 0, -1), 1))
+    left: list[int] = []
+    beats = Heartbeat(
+        fleet, "alive", ["default"], Roster(timedelta(seconds=3)), lambda _: left.append(fleet.redis.zcard(keys.LEASES))
+    )
+    beats.start()
+    wait_until(lambda: left and left[-1] == 0)
+    beats.stop()
+    assert set(left) == {350, 0}, "what is left at the beginning of each beat"
+    assert fleet.redis.llen(keys.queue("default")) == 350
