@@ -67,13 +67,23 @@ class Jobs:
         cancelled) or has too many dependents.
         """
         view = self.get(job_id, tenant)
+        try:
+            self._cancel_in_redis(view, tenant, cascade)
+        except BrokerUnavailable:
+            if view.queued != "ledger" or not self._fleet.ledger.cancel(job_id):
+                raise
+        return self.get(job_id, tenant)
+
+    def _cancel_in_redis(self, view: JobView, tenant: str | None, cascade: bool) -> None:
+        job_id = view.id
         with translate_errors():
             dependents = chains.dependents(self._fleet.redis, job_id, tenant) if cascade else []
             (word,) = self._cancel([(job_id, view.type)])
+            if word == "missing" and not view.ended and self._fleet.ledger.cancel(job_id, lost=True):
+                return
             if word not in ("cancelled", "asked") and not (cascade and word == "canceled"):
                 raise Conflict(f"the job is {views.WORDS.get(word, word)} and can't be cancelled")
             self._cancel([(each.job_id, each.job_type) for each in dependents if each.status != "cancelled"])
-        return self.get(job_id, tenant)
 
     def _cancel(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
         """Cancel jobs (id, type), a hundred a round trip; the script's word about each."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
 KEPT = 1024
+AUDITED = 3600
+"""Seconds that RQ's own workers keep a durable job at least, so that the ledger sees its end."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -122,6 +124,11 @@ def _fields(job_type: JobType[Any], view: JobView, policy: Policy, extras: Extra
         fields["tenant"] = view.tenant
     if job_type.durable:
         fields["ledger"] = "1"
+        for kept in (
+            "result_ttl",
+            "failure_ttl",
+        ):
+            fields[kept] = str(max(int(fields[kept]), AUDITED))
     return fields | {name: views.rfc3339(moment) for name, moment in moments.items() if moment}
 
 

@@ -12,7 +12,7 @@ import pytest
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from jobs.engine import Fleet, NotFound, broker, keys
+from jobs.engine import Conflict, Fleet, NotFound, broker, keys
 from jobs.engine.ledger.following import Follower
 from tests.conftest import wait_until
 from tests.ledger.conftest import row_of, told, until
@@ -176,6 +176,26 @@ def test_nonsense_in_the_stream_is_passed_over(fleet: Fleet, folder: Path, spawn
         job = durable.tell.enqueue({"folder": str(folder)})
         until(fleet, job.id, has_ended)
     assert fleet.redis.xlen(keys.LEDGER) == 0
+
+
+def test_a_worker_that_ends_writes_what_its_jobs_came_to(
+    fleet: Fleet, folder: Path, spawn: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    job = durable.tell.enqueue({"folder": str(folder)})
+    assert spawn("worker.py", "--burst").wait(60) == 0
+    assert row_of(fleet, job.id)["state"] == "finished"
+
+
+def test_a_job_that_redis_knows_nothing_of_is_cancelled_in_the_ledger(fleet: Fleet, folder: Path) -> None:
+    job = durable.tell.enqueue({"folder": str(folder)})
+    fleet.redis.flushall()
+    assert fleet.jobs.cancel(job.id).status == "cancelled"
+    with fleet.ledger.kept("scheduler"):
+        other = durable.tell.enqueue({"folder": str(folder)})
+        until(fleet, other.id, lambda row: row["step"] == "pushed")
+        assert not fleet.redis.exists(keys.job(job.id))
+    with pytest.raises(Conflict):
+        fleet.jobs.cancel(job.id)
 
 
 def test_plain_jobs_leave_no_trace_in_the_ledger(fleet: Fleet, folder: Path, spawn_worker: Spawn) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, event, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from jobs.engine import registry
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.ledger import outbox, pushing, retention, rows, steps
 from jobs.engine.ledger.keeper import Keeper
@@ -108,6 +109,10 @@ class Ledger:
         except SQLAlchemyError as error:
             log.warning("the ledger can't be read", error=str(error))
         return found
+
+    def cancel(self, job_id: str, *, lost: bool = False) -> bool:
+        """End a job that is not on its way to Redis, or (`lost`) of which Redis knows nothing; whether that was so."""
+        return registry.any_durable() and steps.cancel(self._fleet.database, job_id, lost=lost)
 
     def search(self, **wanted: Unpack[Wanted]) -> Found:
         """The durable jobs of which all that is wanted holds, newest first; see `search.search`."""

@@ -30,7 +30,7 @@ LOOK_AGAIN = timedelta(milliseconds=250)
 LONGEST_PAUSE = timedelta(seconds=5)
 PATIENCE = {"scheduler": timedelta(0), "web": timedelta(seconds=0.3), "worker": timedelta(seconds=0.6)}
 """How long the lead must be free before a process takes it: first those that have least else to do."""
-ANSWER_WITHIN = timedelta(seconds=0.8)
+ANSWER_WITHIN, END_WITHIN = timedelta(seconds=0.8), timedelta(seconds=5)
 log = structlog.get_logger("ledger")
 
 
@@ -63,7 +63,7 @@ class Keeper(threading.Thread):
         self._stopping.set()
         self._wake.set()
         if self.is_alive() and self is not threading.current_thread():
-            self.join(LEASE.total_seconds())
+            self.join(END_WITHIN.total_seconds())
 
     def nudge(self) -> None:
         """Something is about to be committed that nobody pushes."""
@@ -83,7 +83,7 @@ class Keeper(threading.Thread):
                 wait = self._failed()
             self._wake.wait(wait.total_seconds())
             self._wake.clear()
-        self._resign()
+        self._end()
 
     def _turn(self) -> timedelta:
         epoch, wait = self._lead()
@@ -96,6 +96,16 @@ class Keeper(threading.Thread):
         self._nudged = False
         relay.look_for_new()
         return EVERY
+
+    def _end(self) -> None:
+        """What this process's last jobs came to is written before it goes; nobody else may be there to do it."""
+        try:
+            self._patience = 0.0
+            if self._lead()[0] is not None:
+                (self._relay or self._new_relay()).follow()
+        except Exception as error:
+            log.warning("the last outcomes are left to the next keeper of the ledger", error=repr(error))
+        self._resign()
 
     def _failed(self) -> timedelta:
         """Let somebody else try; how long to wait."""

@@ -53,6 +53,11 @@ class Relay:
             self._workflows_at = now + AUDIT_EVERY.total_seconds()
         return busy
 
+    def follow(self) -> None:
+        """Write what the stream holds."""
+        while self._follower.follow():
+            pass
+
     def look_for_new(self) -> None:
         """Push what is due, for a process that does not lead."""
         self._push(steps.claim_new(self._fleet.database, _known_types()), first=True)

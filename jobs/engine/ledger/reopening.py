@@ -25,7 +25,7 @@ def reopen(fleet: Fleet, job_id: str) -> bool:
     """
     now = datetime.now(UTC)
     anew: dict[str, Any] = {"step": PENDING, "step_at": now, "epoch": "", "state": QUEUED, "attempts": 0, "worker": ""}
-    anew |= {"error_type": "", "error": None, "started_at": None, "ended_at": None, "due_at": None}
+    anew |= {"error_type": "", "error": None, "started_at": None, "ended_at": None, "due_at": None, "followed": 0}
     ended = (row.id == job_id, row.state.in_(AGAIN), row.ended_at.is_not(None))
     with fleet.database.begin() as session:
         found = session.execute(select(row.options).where(*ended)).first()

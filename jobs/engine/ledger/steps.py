@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, case, or_, se
 
 from jobs.engine.columns import Instant
 from jobs.engine.database import Database
-from jobs.engine.ledger.table import JOBS, LOCAL, OPEN, PENDING, PUSHED, PUSHING, QUEUED, SCHEDULED
+from jobs.engine.ledger.table import CANCELLED, JOBS, LOCAL, OPEN, PENDING, PUSHED, PUSHING, QUEUED, SCHEDULED
 
 AT_ONCE = 500
 STALE = timedelta(seconds=1)
@@ -77,6 +77,17 @@ def confirm(database: Database, job_ids: Sequence[str], epoch: str) -> None:
     for ids in _parts(job_ids):
         with database.begin(durable=False) as session:
             session.connection().execute(_CONFIRM, {"ids": ids, "life": epoch, "now": datetime.now(UTC)})
+
+
+def cancel(database: Database, job_id: str, *, lost: bool = False) -> bool:
+    """End a row that is pending, or (`lost`) that was pushed into a Redis that knows nothing of it; whether it was."""
+    now = datetime.now(UTC)
+    unknown = row.step.in_((PENDING, PUSHED) if lost else (PENDING,))
+    with database.begin() as session:
+        ended = session.connection().execute(
+            update(JOBS).where(row.id == job_id, OPEN, unknown).values(state=CANCELLED, ended_at=now)
+        )
+        return ended.rowcount > 0
 
 
 def give_back(database: Database, job_ids: Sequence[str], wait: timedelta = timedelta(0)) -> None:
