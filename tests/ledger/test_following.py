@@ -122,7 +122,8 @@ def test_jobs_are_kept_in_redis_as_their_type_says_once_the_row_knows(
     job = durable.tell.enqueue({"folder": str(folder)})
     until(fleet, job.id, has_ended)
     wait_until(lambda: 0 < fleet.redis.ttl(keys.job(job.id)) <= 3600)
-    assert fleet.redis.zscore(keys.ended("durable.tell", "finished"), job.id) is not None
+    (counted,) = fleet.redis.lrange(f"{keys.FLEET}:finished:durable.tell", 0, -1)
+    assert counted.startswith(job.id.encode())
     assert Job.fetch(job.id, fleet.redis, JSONSerializer).is_finished
 
 

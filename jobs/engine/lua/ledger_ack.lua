@@ -3,40 +3,44 @@
 -- ARGV: prefix, the first id of the stream that was not read; then 5 a job: id, type, state, seconds to keep, how many of
 --       the type to keep.
 --include lib_batch
-local P, TRIM_AT_ONCE, TOLD_KEPT, FOLLOWED_KEPT = ARGV[1], 200, 60, 60
+local P, TRIM_AT_ONCE, TOLD_KEPT, FOLLOWED_KEPT, WORKFLOW_KEPT = ARGV[1], 200, 60, 60, 86400
 local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled'}
 local REGISTRY = {finished = 'finished', failed = 'failed', cancelled = 'canceled'}
 local ENDED = {finished = true, failed = true, canceled = true, stopped = true}
+local time, kept_counts, ids = redis.call('TIME'), {}, {}
+local ended_at = string.format('%.6f', tonumber(time[1]) + tonumber(time[2]) / 1000000)
 --include lib_retention
 redis.call('XTRIM', P .. ':fleet:ledger', 'MINID', ARGV[2])
-local time, counts, ids = redis.call('TIME'), {}, {}
 for at = 3, #ARGV, 5 do
   ids[#ids + 1] = ARGV[at]
 end
 local any_dependent = has_any_dependent(ids)
-local now = string.format('%.6f', tonumber(time[1]) + tonumber(time[2]) / 1000000)
+
+local function keep(run, key, in_workflow)
+  local followed = in_workflow or (any_dependent and redis.call('EXISTS', dependents_of(run.id)) == 1)
+  local seconds = followed and math.max(run.keep, in_workflow and WORKFLOW_KEPT or FOLLOWED_KEPT) or run.keep
+  if seconds == 0 then
+    return redis.call('UNLINK', key, P .. ':results:' .. run.id, P .. ':fleet:log:' .. run.id)
+  end
+  for _, each in ipairs({key, P .. ':results:' .. run.id, P .. ':fleet:log:' .. run.id}) do
+    redis.call('EXPIRE', each, seconds)
+  end
+  if not in_workflow then
+    count_towards(run)
+  end
+end
+
 for at = 3, #ARGV, 5 do
-  local id, job_type, state, keep = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
-  local key = P .. ':job:' .. id
+  local key = P .. ':job:' .. ARGV[at]
+  local status, execution, workflow = unpack(redis.call('HMGET', key, 'status', 'settled', 'workflow'))
   -- It may have been run again since.
-  if STATUS[state] and ENDED[redis.call('HGET', key, 'status') or ''] then
-    if any_dependent and redis.call('EXISTS', dependents_of(id)) == 1 then
-      keep = math.max(keep, FOLLOWED_KEPT)
-    end
-    if keep == 0 then
-      redis.call('UNLINK', key, P .. ':results:' .. id, P .. ':fleet:log:' .. id)
-    else
-      redis.call('EXPIRE', key, keep)
-      redis.call('EXPIRE', P .. ':results:' .. id, keep)
-      redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
-      local set = P .. ':fleet:ended:' .. state .. ':' .. job_type
-      later('ZADD', set, now, id)
-      counts[set] = {state, tonumber(ARGV[at + 4])}
-    end
+  if STATUS[ARGV[at + 2]] and ENDED[status or ''] then
+    keep({id = ARGV[at], type = ARGV[at + 1], kind = ARGV[at + 2], execution = execution or '',
+      keep = tonumber(ARGV[at + 3]), count = tonumber(ARGV[at + 4])}, key, workflow)
   end
 end
 flush()
-for set, kept in pairs(counts) do
-  trim(set, kept[1], kept[2])
+for list, kept in pairs(kept_counts) do
+  trim(list, kept[1], kept[2])
 end
 flush()
