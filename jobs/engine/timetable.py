@@ -110,8 +110,14 @@ class Schedules:
         self._fleet.pauses.pause(f"schedule:{name}")
 
     def resume(self, name: str) -> None:
-        """Go on with the next time. Raises BrokerUnavailable."""
+        """Go on with the next time, also where somebody cancelled the entry by RQ's means. Raises BrokerUnavailable."""
         self._fleet.pauses.resume(f"schedule:{name}")
+        entry, client = entry_id(name), self._fleet.redis
+        with translate_errors():
+            if client.hget(keys.job(entry), "status") == b"canceled":
+                seconds, microseconds = client.time()
+                client.hset(keys.schedule(entry), "reached", repr(seconds + microseconds / 1e6))
+                client.hset(keys.job(entry), "status", "scheduled")
 
     def _views(self, entries: list[str], paused: set[str]) -> list[ScheduleView]:
         with self._fleet.redis.pipeline(transaction=False) as pipe:

@@ -30,10 +30,10 @@ local function give_up(lock)
   return 0
 end
 
--- The declarations of the schedulers that gave a sign of life since then, those that came last in front.
-local function newest_since(when)
+-- Of the declarations of the schedulers that gave a sign of life in that time, those that came last.
+local function newest_between(first, last)
   local newest, at = mine, tonumber(redis.call('ZSCORE', declared, mine))
-  for _, scheduler in ipairs(redis.call('ZRANGEBYSCORE', schedulers, when, '+inf')) do
+  for _, scheduler in ipairs(redis.call('ZRANGEBYSCORE', schedulers, first, last)) do
     local theirs = scheduler:match('#(%x+)$')
     local seen = theirs and tonumber(redis.call('ZSCORE', declared, theirs) or '')
     if seen and (seen > at or (seen == at and theirs > newest)) then
@@ -62,9 +62,10 @@ redis.call('ZADD', declared, 'LT', ARGV[5] == '' and text or ARGV[5], mine)
 forget_declarations()
 redis.call('EXPIRE', declared, forget)
 
-local leads = newest_since(now - tonumber(life) / 1000) == mine
+-- A sign of life from the future is one from before Redis' clock was put back.
+local leads = newest_between(now - tonumber(life) / 1000, text) == mine
 local lead = leads and take_or_keep(lock) or give_up(lock)
-local is_newest = newest_since('-inf') == mine and 1 or 0
+local is_newest = newest_between('-inf', '+inf') == mine and 1 or 0
 local out = {tonumber(time[1]), tonumber(time[2]), lead, is_newest, redis.call('ZSCORE', declared, mine)}
 for at = 6, #ARGV do
   local queue_lock = P .. ':scheduler-lock:' .. ARGV[at]

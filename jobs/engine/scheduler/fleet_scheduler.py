@@ -108,7 +108,7 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
     def enqueue_jobs(self) -> list[str]:
         """Enqueue the due entries of rq-scheduler's sorted set, a hundred at most; returns those that are done with."""
         self._looked = self.lead.now.timestamp()
-        most = ENTRIES + len(self._left)
+        most = ENTRIES + len(self._left) + self.periodic.waiting
         due = self.connection.zrangebyscore(self.scheduled_jobs_key, "-inf", self._looked, 0, most, withscores=True)
         done = []
         for member, score in (each for each in due if not self._leave(each[0])):
@@ -139,7 +139,7 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
         self._synchronise()
         more = True
         while more and self.lead.leads and not stopping():
-            more = len(self.enqueue_jobs()) == ENTRIES
+            more = len(self.enqueue_jobs()) >= ENTRIES
             more = self.drain.move_due() or more
             if more and self.lead.age >= RENEW_EVERY:
                 self.acquire_lock()
@@ -165,8 +165,8 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
             foreign.enqueue(self.lead, entry_id)
 
     def _pause(self) -> timedelta:
-        after = f"({self._looked}"
-        first = self.connection.zrangebyscore(self.scheduled_jobs_key, after, "+inf", 0, 1, withscores=True)
+        soon = f"({self._looked}", self.lead.now.timestamp() + INTERVAL.total_seconds()
+        first = self.connection.zrangebyscore(self.scheduled_jobs_key, *soon, 0, 1, withscores=True)
         due = [self.drain.next_due] if self.drain.next_due else []
         due += [datetime.fromtimestamp(score, self.lead.now.tzinfo) for _, score in first]
         return min([INTERVAL, *(max(moment - self.lead.now, timedelta(0)) for moment in due)])

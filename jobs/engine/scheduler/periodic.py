@@ -41,6 +41,11 @@ class Entries:
         """The declared entries by their ids."""
         return entries.declared(self._declared())
 
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for their rows in the ledger."""
+        return len(self._rows)
+
     def synchronise(self) -> None:
         """Make the entries in Redis those that are declared: new and changed ones written, others removed.
 

@@ -29,6 +29,9 @@ class Rows:
         self._fleet = fleet
         self._writing: dict[str, Writing] = {}
 
+    def __len__(self) -> int:
+        return len(self._writing)
+
     def written(self, plan: Plan) -> Plan:
         """The plan whose runs are rows now: this one, or the one that was begun before. Raises NotYet."""
         writing = self._writing.get(plan.entry.id)

@@ -136,3 +136,18 @@ def test_a_pause_outlives_a_rollback_and_counts_go_after_a_while(
     old.tick()
     assert fleet.schedules.get("reports.removed").paused
     assert fleet.redis.ttl(keys.schedule_runs("periodic-reports-removed")) == -1
+
+
+def test_a_sign_of_life_from_before_the_clock_was_put_back_keeps_nobody_from_leading(
+    old: FleetScheduler, new: FleetScheduler, fleet: Fleet
+) -> None:
+    hand_over(old, new)
+    fleet.redis.zadd(names.SCHEDULERS, {new.name: fleet.redis.time()[0] + 120})
+    fleet.redis.delete(names.LEAD)
+    old.tick()
+    assert old.lead.leads
+
+
+def test_an_entry_that_never_comes_keeps_nobody_from_resting(scheduler: Make, fleet: Fleet) -> None:
+    fleet.redis.zadd(names.SCHEDULED_JOBS, {"never": "inf"})
+    assert scheduler(declare("reports.hourly", HOUR)).tick() > timedelta(0)

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from jobs.engine import Conflict, Cron, Fleet, NotFound, keys
 from jobs.engine.scheduler import FleetScheduler
 from jobs.engine.schedules import Every
+from tests.conftest import wait_until
 from tests.engine.scheduler.conftest import declare, make_due, waiting
 
 HOUR = timedelta(hours=1)
@@ -71,6 +74,24 @@ def test_a_paused_schedule_leaves_its_times_out_until_it_is_resumed(scheduler: M
     restarted.tick()
     assert len(waiting(fleet.redis)) == 1
     assert not fleet.schedules.get("reports.hourly").paused
+
+
+def test_an_entry_that_was_cancelled_by_rqs_means_is_resumed_with_its_next_time(scheduler: Make, fleet: Fleet) -> None:
+    leader = scheduler(declare("reports.hourly", HOUR))
+    leader.tick()
+    Job.fetch(ENTRY, connection=fleet.redis, serializer=JSONSerializer).cancel()
+    make_due(fleet.redis, ENTRY)
+    leader.tick()
+    assert fleet.schedules.get("reports.hourly").next is None
+    fleet.schedules.resume("reports.hourly")
+
+    def is_back() -> bool:
+        leader.tick()
+        following = fleet.schedules.get("reports.hourly").next
+        return following is not None and following > leader.lead.now
+
+    wait_until(is_back)
+    assert waiting(fleet.redis) == []
 
 
 def test_a_run_can_be_asked_for_besides_those_that_are_due(scheduler: Make, fleet: Fleet) -> None:
