@@ -112,9 +112,11 @@ class Overseer:
 
     def next_at(self, runs: Iterable[Running], stop_at: float | None) -> list[float]:
         """When (monotonic seconds) the next run has to be looked at."""
+        if stop_at is None:
+            return [each.kill_at for each in runs if each.kill_at is not None and not each.has_ended]
         living = [running for running in runs if not running.has_ended]
         times = [running.kill_at for running in living if running.kill_at is not None]
-        return [*times, stop_at] if living and stop_at is not None else times
+        return [*times, stop_at] if living else times
 
     def enforce(self, runs: Iterable[Running], stop_at: float | None) -> None:
         """Pass on cancellations; kill what is due and settle it."""
@@ -122,6 +124,8 @@ class Overseer:
         with self._lock:
             lost, self._lost = self._lost, set()
             asked, self._asked = self._asked, {}
+        if not (lost or asked or (stop_at is not None and now >= stop_at)):
+            runs = [running for running in runs if running.kill_at is not None]  # the only ones that may be due
         for running in runs:
             if running.has_ended:
                 continue
