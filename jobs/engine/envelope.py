@@ -14,6 +14,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple
 
 from jobs.engine.errors import InvalidPayload, MissingEncryptionKey, Untrusted
+from jobs.engine.mac import Mac
 from jobs.settings import InvalidSettings, Settings
 
 PERFORM = "jobs.engine.execute.perform"
@@ -52,7 +53,7 @@ class Seal:
     """Signs the jobs of one type and tenant; what their envelopes have in common is written once."""
 
     def __init__(self, key_id: str, key: bytes, name: str, tenant: str) -> None:
-        self._mac = hmac.new(key, digestmod="sha256")
+        self._mac = Mac(key)
         self._name, self._tenant = quoted(name), quoted(tenant)
         self._begin = f'["{PERFORM}",null,[{self._name},'
         self._headers = f'{{"v":{VERSION},"kid":{quoted(key_id)},"sig":"'
@@ -62,14 +63,15 @@ class Seal:
     ) -> bytes:
         """RQ's `data` for its JSON serializer: [function, instance, args, kwargs]; compressed when that pays."""
         text, tenant, cid = quoted(payload), self._tenant, quoted(correlation_id)
-        mac = self._mac.copy()
         signed, told = (f",{quoted(gates)}", f',"gates":{quoted(gates)}') if gates else ("", "")
         if carried:
             signed, told = f",{quoted(gates)},{carried}", f'{told},"carried":{carried}'
         if flow:
             signed, told = f",{quoted(gates)},{carried or '{}'},{quoted(flow)}", f'{told},"flow":{quoted(flow)}'
-        mac.update(f"[{VERSION},{quoted(job_id)},{self._name},{text},{tenant},{cid}{signed}]".encode("ascii"))
-        headers = f'{self._headers}{mac.hexdigest()}","tenant":{tenant},"cid":{cid}{told}}}'
+        mac = self._mac.hexdigest(
+            f"[{VERSION},{quoted(job_id)},{self._name},{text},{tenant},{cid}{signed}]".encode("ascii")
+        )
+        headers = f'{self._headers}{mac}","tenant":{tenant},"cid":{cid}{told}}}'
         data = f"{self._begin}{text},{headers}],{{}}]".encode("ascii")
         return zlib.compress(data) if len(data) > COMPRESS_OVER else data
 
@@ -92,7 +94,7 @@ class Keys:
             "secret": hmac.digest(settings.secret_key.encode(), b"rq-fleet job signing", "sha256")
         }
         self._newest = next(iter(self._signing))
-        self._macs = {key_id: hmac.new(key, digestmod="sha256") for key_id, key in self._signing.items()}
+        self._macs = {key_id: Mac(key) for key_id, key in self._signing.items()}
 
     def seal(self, name: str, tenant: str) -> Seal:
         """What signs jobs of this type and tenant, with the newest key."""
@@ -109,9 +111,8 @@ class Keys:
         envelope = Envelope(job_id, name, payload, said[0], said[1], said[2], _carried(headers.get("carried")), said[3])
         if known is None:
             raise Untrusted("the envelope is signed with an unknown key")
-        mac = known.copy()
-        mac.update(envelope.signed_text())
-        if not hmac.compare_digest(mac.hexdigest().encode(), str(headers.get("sig")).encode()):
+        mac = known.hexdigest(envelope.signed_text())
+        if not hmac.compare_digest(mac.encode(), str(headers.get("sig")).encode()):
             raise Untrusted("the envelope's signature is wrong")
         return envelope
 
@@ -160,7 +161,7 @@ def decode(data: bytes) -> Call:
     """What RQ's `data` calls, read as JSON only. Raises Untrusted for a pickle or anything else."""
     text = _decompressed(data)
     try:
-        function, instance, args, kwargs = json.loads(text)
+        function, instance, args, kwargs = json.loads(text.decode())
     except (ValueError, RecursionError, TypeError):
         raise Untrusted("the job's data is not RQ's JSON") from None
     if instance is not None or not (isinstance(function, str) and isinstance(args, list) and isinstance(kwargs, dict)):
