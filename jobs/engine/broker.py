@@ -167,7 +167,7 @@ class _Watched:
             return do(*args, **kwargs)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             if not isinstance(error, AuthenticationError | BusyLoadingError):
-                self.presence.lost()
+                self.presence.lost(certain=isinstance(error, redis.ConnectionError))
             raise
 
 

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from jobs.engine.ledger.book import Ledger
 
 LOOK_AGAIN = timedelta(seconds=0.5)
-HURRY = timedelta(seconds=0.3)
+HURRY, SOON = timedelta(seconds=0.3), timedelta(seconds=0.6)
+"""What a request asks first and what it asks then may take so long: both together less than a second."""
 _current: list[Fleet] = []
 
 
@@ -70,11 +71,12 @@ class Fleet:
     @cached_property
     def redis(self) -> redis.Redis:
         """The shared connection pool; usable from threads, greenlets and forked children."""
-        return broker.connect(self.settings, presence=self.presence)
+        within = broker.ANSWER_WITHIN if self.presence is None else SOON
+        return broker.connect(self.settings, socket_timeout=within, presence=self.presence)
 
     def refuse_while_away(self) -> None:
         """Once Redis is found silent, have whoever asks it told at once until it answers; before its first use."""
-        self.presence = Presence(lambda: broker.connect(self.settings, socket_timeout=HURRY, purpose="presence"))
+        self.presence = Presence(lambda: broker.connect(self.settings, socket_timeout=SOON, purpose="presence"))
 
     @cached_property
     def database(self) -> Database:

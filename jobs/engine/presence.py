@@ -18,12 +18,13 @@ log = structlog.get_logger("fleet")
 
 
 class Presence:
-    """Who finds Redis silent says so; then everybody is refused at once, until a thread has had an answer."""
+    """Who finds Redis silent says so, and a thread asks it: as long as that has no answer, everybody is refused."""
 
     def __init__(self, connect: Callable[[], redis.Redis]) -> None:
         """`connect` makes a client that this is not told of, and that gives up soon."""
         self._connect, self._lock = connect, threading.Lock()
         self._lost_at: float | None = None
+        self._is_looking = False
         self._waiting: list[Callable[[], None]] = []
 
     @property
@@ -37,11 +38,13 @@ class Presence:
         if self._lost_at is not None:
             raise redis.ConnectionError("Redis did not answer a moment ago")
 
-    def lost(self) -> None:
-        """It did not answer, or can't be reached."""
+    def lost(self, certain: bool) -> None:
+        """It did not answer in time, which may be a slow moment, or (`certain`) there is no connection to be had."""
         with self._lock:
-            if self._lost_at is None:
+            if certain and self._lost_at is None:
                 self._lost_at = time.monotonic()
+            if not self._is_looking:
+                self._is_looking = True
                 threading.Thread(target=self._look, name="redis-presence", daemon=True).start()
 
     def when_back(self, call: Callable[[], None]) -> None:
@@ -56,12 +59,14 @@ class Presence:
         client = self._connect()
         reported = False
         while not self._answers(client):
+            with self._lock:
+                self._lost_at = self._lost_at or time.monotonic()
             if not reported:
                 log.warning("redis is away: callers are refused at once")
             reported = True
             time.sleep(LOOK_EVERY.total_seconds())
         with self._lock:
-            self._lost_at = None
+            self._lost_at, self._is_looking = None, False
             waiting, self._waiting = self._waiting, []
         for call in waiting:
             call()
