@@ -28,11 +28,19 @@ class bound_job_context:
         }
 
     def __enter__(self) -> None:
-        outer = _of_job.get()
-        self._token: Token[Mapping[str, Any]] = _of_job.set({**outer, **self._named} if outer else self._named)
+        self._token = bind(self._named)
 
     def __exit__(self, *_: object) -> None:
-        _of_job.reset(self._token)
+        unbind(self._token)
+
+
+def bind(named: Mapping[str, Any]) -> Token[Mapping[str, Any]]:
+    """Have every line of this thread or greenlet name these besides, until `unbind`; for runs, where time counts."""
+    outer = _of_job.get()
+    return _of_job.set({**outer, **named} if outer else named)
+
+
+unbind = _of_job.reset
 
 
 def bound() -> dict[str, Any]:

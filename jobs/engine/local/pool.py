@@ -22,6 +22,7 @@ from jobs.engine.local.desk import Desk
 from jobs.engine.local.fleet import LocalFleet
 from jobs.engine.local.outbox import Outbox
 from jobs.engine.local.runs import running_of
+from jobs.engine.worker import template
 from jobs.engine.worker.batch import Heard
 from jobs.engine.worker.leasing import Renewal
 from jobs.engine.worker.nudge import Nudge
@@ -50,6 +51,7 @@ class LocalPool(threading.Thread):
         self._nudge = Nudge(self._selector)
         one_each = settings.model_copy(update={"worker_threads": 1})
         self._children = ChildPool(self._selector, one_each, environ or settings.child_environment())
+        self._children.patience = template.patience(fleet)
         self._slots = Slots(settings.local_concurrency, lanes.concurrency(settings))
         self._order = QueueOrder(list(settings.queue_weights), settings.queue_weights, settings.queue_order == "strict")
         name = _new_name()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.engine import log_context
-from jobs.engine.log_context import bound_job_context
 from jobs.engine.middleware.protocol import Enqueueing, Job, Middleware
 
 if TYPE_CHECKING:
@@ -25,11 +24,16 @@ class Caller(Middleware):
 
     def around_run(self, proceed: Callable[[Any, Context], Any], payload: Any, context: Context) -> Any:
         """What the job logs and enqueues names its tenant and correlation id."""
-        with bound_job_context(
-            context.job_id,
-            context.job_type,
-            tenant=context.tenant,
-            correlation_id=context.correlation_id,
-            attempt=context.attempt,
-        ):
+        token = log_context.bind(
+            {
+                "job_id": context.job_id,
+                "job_type": context.job_type,
+                "tenant": context.tenant,
+                "correlation_id": context.correlation_id,
+                "attempt": context.attempt,
+            }
+        )
+        try:
             return proceed(payload, context)
+        finally:
+            log_context.unbind(token)

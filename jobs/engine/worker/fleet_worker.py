@@ -25,11 +25,9 @@ from jobs.engine.fleet import Fleet
 from jobs.engine.ledger.keeper import Keeper
 from jobs.engine.worker.leasing import WORKER_KEPT
 from jobs.engine.worker.loop import WorkLoop
-from jobs.engine.worker.template import FAREWELL, Template
+from jobs.engine.worker.template import Template, patience
 from jobs.settings import Settings
 
-SPARE = timedelta(seconds=0.5)
-"""Until the template notices that its children have ended."""
 log = structlog.get_logger("worker")
 
 
@@ -69,7 +67,7 @@ class FleetWorker(Worker):
         loop.intake.max_jobs = max_jobs
         loop.max_idle = timedelta.max if max_idle_time is None else timedelta(seconds=max_idle_time)
         loop.pool.template = self.template
-        loop.pool.patience = FAREWELL + SPARE if fleet.middleware.must_close else timedelta(0)
+        loop.pool.patience = patience(fleet)
         self._tell_rq(self._register)
         self._obey_signals(loop, settings)
         log.info("worker started", worker=self.name, pid=os.getpid(), queues=self.queue_names())

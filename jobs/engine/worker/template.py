@@ -39,6 +39,8 @@ MOST_FDS = 253
 LOOK_AGAIN = 0.005
 FAREWELL = timedelta(seconds=3)
 """How long children may take to close their middlewares."""
+SPARE = timedelta(seconds=0.5)
+"""Until the template notices that its children have ended."""
 log = structlog.get_logger("worker")
 
 
@@ -106,6 +108,11 @@ def main(control_fd: int, parent: int) -> None:
     control = socket.socket(fileno=control_fd)
     control.send(json.dumps({"ready": os.getpid()}).encode())
     _serve(control, fleet)
+
+
+def patience(fleet: Fleet) -> timedelta:
+    """How long a worker waits for its children to end by themselves: only where a middleware wants to be closed."""
+    return FAREWELL + SPARE if fleet.middleware.must_close else timedelta(0)
 
 
 def _load(fleet: Fleet) -> None:
