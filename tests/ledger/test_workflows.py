@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from jobs.engine import Fleet, IdempotencyConflict, InvalidWorkflow, NotFound, Workflow, WorkflowView, chain, keys
+from jobs.engine import (
+    BrokerUnavailable,
+    Conflict,
+    Fleet,
+    IdempotencyConflict,
+    InvalidWorkflow,
+    NotFound,
+    Workflow,
+    WorkflowView,
+    chain,
+    keys,
+)
 from jobs.engine.workflows.table import WORKFLOWS
 from tests.conftest import RedisServer, wait_until
 from tests.ledger.conftest import told
@@ -108,6 +119,9 @@ def test_a_cancelled_workflow_stays_so_in_a_wiped_redis(fleet: Fleet, folder: Pa
     wait_until(lambda: row_of(fleet, view.id)["ended_at"])
     fleet.redis.flushall()
     assert fleet.workflows.get(view.id).status == "cancelled"
+    assert fleet.workflows.cancel(view.id).status == "cancelled"
+    with pytest.raises(Conflict, match="forgotten"):
+        fleet.workflows.replay(view.id, "a")
 
 
 def test_what_redis_has_forgotten_the_ledger_still_shows(
@@ -185,6 +199,8 @@ def test_without_redis_a_durable_workflow_waits_in_the_ledger(
         view = letters(folder, "patient").enqueue()
         assert (view.status, view.total) == ("running", 3)
         assert fleet.workflows.get("patient", "acme").status == "running"
+        with pytest.raises(BrokerUnavailable):
+            fleet.workflows.cancel("patient")
     finally:
         redis_server.start()
     with fleet.ledger.kept("scheduler"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from jobs.engine.fleet import Fleet
     from jobs.engine.workflows.ledger import WorkflowLedger
+    from jobs.engine.workflows.sign import NewNode
 
 LOOK_AGAIN = timedelta(seconds=5)
 
@@ -109,13 +110,16 @@ class Workflows:
     def cancel(self, workflow_id: str, tenant: str | None = None) -> WorkflowView:
         """Cancel all that has not ended: nothing new begins from then on, and what runs is asked to stop, then killed.
 
-        May be repeated, from any process. Nothing is compensated. Raises NotFound, BrokerUnavailable; Conflict when it
-        has ended otherwise.
+        May be repeated, from any process. Nothing is compensated. Raises NotFound, BrokerUnavailable (also while a
+        durable one is on its way to Redis); Conflict when it has ended otherwise.
         """
-        self.get(workflow_id, tenant)
+        view = self.get(workflow_id, tenant)
         windows = " ".join(self._fleet.windows.values())
         with translate_errors():
             word = script("workflow_cancel")(self._fleet.redis, keys.PREFIX, workflow_id, _now(), windows).decode()
+        if word == "missing" and not view.ended:
+            raise BrokerUnavailable("the workflow is on its way from the ledger to Redis: try again in a moment")
+        word = view.status if word == "missing" else word
         if word not in ("cancelled", "asked"):
             raise Conflict(f"the workflow is {word} and can't be cancelled")
         return self.get(workflow_id, tenant)
@@ -129,30 +133,36 @@ class Workflows:
         view = self.get(workflow_id, tenant)
         if not view.ended:
             raise Conflict(f"the workflow is {view.status}: it can be replayed once it has ended")
-        again = _replayable(view, node)
+        told = nodes_of(self._signed_again(workflow_id, _replayable(view, node)))
+        with translate_errors():
+            word = script("workflow_replay")(
+                self._fleet.redis, keys.PREFIX, workflow_id, _now(), view.round, *wire(told)
+            ).decode()
+            is_durable = self._fleet.redis.hexists(keys.workflow(workflow_id), "durable")
+        if word != "again":
+            raise Conflict("the workflow was replayed meanwhile, or is gone")
+        if is_durable:
+            self._ledger.replayed(workflow_id, told)
+        return self.get(workflow_id, tenant)
+
+    def _signed_again(self, workflow_id: str, again: Sequence[str]) -> list[NewNode]:
+        """These nodes and their compensations as new jobs. Raises Conflict, BrokerUnavailable."""
         key = keys.workflow(workflow_id)
         with translate_errors(), self._fleet.redis.pipeline(transaction=False) as pipe:
             for part in (":plan", ":state", ":data"):
                 pipe.hgetall(f"{key}{part}")
             raw_plans, raw_state, data = pipe.execute()
+        if not raw_plans:
+            raise Conflict("Redis has forgotten the workflow: one can be replayed as long as it is kept after its end")
         plans, state = views.plans_of(raw_plans), views.text_of(raw_state)
         names = [*again, *(f"{UNDO}{name}" for name in again if f"{UNDO}{name}" in plans)]
         try:
-            nodes = [
+            return [
                 sign.sign_again(name, state[f"j:{name}"], data[name.encode()], plans[name], workflow_id, self._fleet)
                 for name in names
             ]
         except (UnknownJob, Untrusted, KeyError, ValueError) as error:
             raise Conflict(f"it can't be replayed: {error}") from None
-        with translate_errors():
-            word = script("workflow_replay")(
-                self._fleet.redis, keys.PREFIX, workflow_id, _now(), view.round, *wire(told := nodes_of(nodes))
-            ).decode()
-        if word != "again":
-            raise Conflict("the workflow was replayed meanwhile, or is gone")
-        if self._fleet.redis.hexists(key, "durable"):
-            self._ledger.replayed(workflow_id, told)
-        return self.get(workflow_id, tenant)
 
 
 def _topics(flow: Workflow, flow_id: str, tenant: str) -> str:
