@@ -198,6 +198,8 @@ def test_without_redis_a_durable_workflow_waits_in_the_ledger(
     try:
         view = letters(folder, "patient").enqueue()
         assert (view.status, view.total) == ("running", 3)
+        with fleet.database.begin() as session:
+            assert letters(folder, "another").enqueue(session=session).total == 3
         assert fleet.workflows.get("patient", "acme").status == "running"
         with pytest.raises(BrokerUnavailable):
             fleet.workflows.cancel("patient")

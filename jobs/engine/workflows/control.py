@@ -64,7 +64,7 @@ class Workflows:
         call = Call({**head, "durable": "1"} if is_durable else head, nodes_of(nodes))
         if is_durable:
             self._ledger.accept(flow_id, call, digests, session)
-            return self._seen(flow_id) or self._ledger.told(flow_id, call)
+            return self._accepted(flow_id, session is None) or self._ledger.told(flow_id, call)
         if session is not None:
             raise InvalidWorkflow("only a workflow with a job of a durable type can be enqueued in a session")
         with translate_errors():
@@ -72,6 +72,13 @@ class Workflows:
         if known:
             check_same(known, tenant, digests)
         return self.get(flow_id)
+
+    def _accepted(self, workflow_id: str, is_committed: bool) -> WorkflowView | None:
+        """A durable workflow as far as it is to be seen; never because Redis is away an error."""
+        try:
+            return self._seen(workflow_id) if is_committed else self._ledger.view(workflow_id)
+        except BrokerUnavailable:
+            return None
 
     def get(self, workflow_id: str, tenant: str | None = None) -> WorkflowView:
         """One workflow with its nodes and edges. Raises NotFound, BrokerUnavailable."""

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import redis
 import structlog
-from sqlalchemy import Connection, RowMapping, event, select, update
+from sqlalchemy import Connection, RowMapping, and_, event, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -104,7 +104,7 @@ class WorkflowLedger:
         if stored is not None:
             asked = Call.unpacked(stored["asked"]).with_nodes(nodes).packed()
             state = _snapshot(self._fleet.redis, workflow_id) or stored["state"]
-            self._write(workflow_id, {"asked": asked, "state": state, "ended_at": None, "seen": ""})
+            self._write(workflow_id, {"asked": asked, "state": state, "ended_at": None, "seen": uuid4().hex})
 
     def look(self, client: redis.Redis, epoch: str) -> None:
         """Note how far the workflows are, and give back to Redis those that it lost. Raises BrokerUnavailable."""
@@ -131,12 +131,15 @@ class WorkflowLedger:
                 if stored is not None:
                     self._restore(client, stored, epoch)
             elif (told := b":".join(part or b"" for part in mark).decode()) != each["seen"]:
-                self._note(client, each["id"], told, mark[2].decode(), epoch)
+                ended = datetime.now(UTC) if mark[2].decode() in ENDED else None
+                self._note(client, each, {"seen": told, "epoch": epoch, "ended_at": ended})
 
-    def _note(self, client: redis.Redis, workflow_id: str, mark: str, status: str, epoch: str) -> None:
-        if (state := _snapshot(client, workflow_id)) is not None:
-            ended = datetime.now(UTC) if status in ENDED else None
-            self._write(workflow_id, {"state": state, "seen": mark, "epoch": epoch, "ended_at": ended})
+    def _note(self, client: redis.Redis, seen: RowMapping, values: dict[str, Any]) -> None:
+        """Write what was seen, unless somebody has written since: a replay opens a row again."""
+        if (state := _snapshot(client, seen["id"])) is not None:
+            unchanged = and_(row.id == seen["id"], row.seen == seen["seen"])
+            with self._fleet.database.begin(durable=False) as session:
+                session.connection().execute(update(WORKFLOWS).where(unchanged).values({**values, "state": state}))
 
     def _restore(self, client: redis.Redis, stored: RowMapping, epoch: str) -> None:
         known = zlib.decompress(stored["state"]).decode() if stored["state"] else ""
