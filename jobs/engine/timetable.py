@@ -112,7 +112,11 @@ class Schedules:
     def resume(self, name: str) -> None:
         """Go on with the next time, also where somebody cancelled the entry by RQ's means. Raises BrokerUnavailable."""
         self._fleet.pauses.resume(f"schedule:{name}")
-        entry, client = entry_id(name), self._fleet.redis
+        if self._fleet.has_broker:
+            self._revive(entry_id(name))
+
+    def _revive(self, entry: str) -> None:
+        client = self._fleet.redis
         with translate_errors():
             if client.hget(keys.job(entry), "status") == b"canceled":
                 seconds, microseconds = client.time()
