@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from datetime import timedelta
+from functools import partial
 from types import FrameType
 from typing import Protocol
 
@@ -46,11 +47,12 @@ def _works_of(fleet: Fleet) -> Works | None:
         return None
     from jobs.engine.local.fallback import Fallback, FallbackFleet
     from jobs.engine.local.fleet import LocalFleet
+    from jobs.engine.local.lasting import LastingPool
     from jobs.engine.local.pool import LocalPool
 
     if isinstance(fleet, FallbackFleet):
         return Fallback(fleet)
-    return LocalPool(fleet) if isinstance(fleet, LocalFleet) else None
+    return LastingPool(partial(LocalPool, fleet)) if isinstance(fleet, LocalFleet) else None
 
 
 def _stop_on_sigterm(works: Works) -> None:

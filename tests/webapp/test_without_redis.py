@@ -28,7 +28,10 @@ Header = dict[str, str]
 Spawn = Callable[..., subprocess.Popen[bytes]]
 TYPE = {"Content-Type": "multipart/form-data; boundary=frontier"}
 PART = b'--frontier\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n'
-DATABASES = ["sqlite, without redis", pytest.param("postgresql, without redis", marks=pytest.mark.postgres)]
+DATABASES = [
+    "sqlite, without redis",
+    pytest.param("postgresql, without redis", marks=[pytest.mark.postgres, pytest.mark.slow]),
+]
 pytestmark = pytest.mark.parametrize("environ", DATABASES, indirect=True)
 PASSWORD = "a password for the tests"
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.local.desk import Desk, Ended
 from jobs.engine.outcome import Outcome
@@ -15,6 +17,7 @@ from jobs.engine.worker.running import Running
 
 TRY_AGAIN = timedelta(seconds=0.5)
 MOST_AT_ONCE = 200
+log = structlog.get_logger("local")
 MOST_REPORTS = 10_000
 
 
@@ -53,8 +56,7 @@ class Outbox:
             return []
         try:
             if self._reports:
-                desk.report(self._reports)
-                self._reports.clear()
+                self._write_reports(desk)
             batch = list(self._ended.values())[:MOST_AT_ONCE]
             words = desk.settle(batch) if batch else []
         except BrokerUnavailable:
@@ -63,3 +65,12 @@ class Outbox:
         for each in batch:
             del self._ended[each.running.execution_id]
         return list(zip(batch, words, strict=True))
+
+    def _write_reports(self, desk: Desk) -> None:
+        try:
+            desk.report(self._reports)
+        except BrokerUnavailable:
+            raise
+        except Exception:
+            log.exception("reports dropped")
+        self._reports.clear()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from functools import partial
 
 from jobs.engine import connect, logs
 from jobs.engine.local.fleet import LocalFleet
+from jobs.engine.local.lasting import LastingPool
 from jobs.engine.local.pool import LocalPool
 from jobs.settings import Settings
 
@@ -17,7 +19,7 @@ def main() -> int:
     logs.configure(settings, "web")
     fleet = connect(settings).discover()
     assert isinstance(fleet, LocalFleet)
-    pool = LocalPool(fleet)
+    pool = LastingPool(partial(LocalPool, fleet))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: pool.stop())
     pool.start()

@@ -166,6 +166,17 @@ def test_no_process_is_left_when_its_pool_is_gone(fleet: LocalFleet, start: Spaw
     wait_until(lambda: all(map(gone, family)))
 
 
+def test_a_pool_whose_template_died_is_followed_by_another(fleet: LocalFleet, start: Spawn, folder: Path) -> None:
+    process = start()
+    job = samples.gate.enqueue(payload(folder))
+    begin(fleet, folder, job)
+    [template] = psutil.Process(process.pid).children()
+    template.kill()
+    begin(fleet, folder, job, 2)
+    (folder / "job.go").touch()
+    assert (until_ended(fleet, job).status, process.poll()) == ("completed", None)
+
+
 def test_a_periodic_job_runs_once_a_time_however_many_processes_look(
     fleet: LocalFleet, start: Spawn, folder: Path
 ) -> None:
