@@ -106,6 +106,7 @@ def test_what_is_carried_is_bounded(fleet: Fleet) -> None:
 def test_what_is_carried_is_signed(fleet: Fleet) -> None:
     (new,) = fleet.client.prepare(double, [Number()])
     function, instance, (name, payload, headers), options = json.loads(new.data)
+    assert execute(run_of(new, "samples.double"), fleet, Silent()).kind != "quarantined"
     for forged in ({"Outer": "by somebody else"}, {}, {"Outer": 7}, [], {"Outer": "by Outer", "more": "x"}):
         data = json.dumps([function, instance, [name, payload, {**headers, "carried": forged}], options])
         ended = execute(replace(run_of(new, "samples.double"), data=data.encode()), fleet, Silent())
