@@ -122,9 +122,14 @@ class Intake:
             self._doorbell.disarm()
             if leased.must_drain:
                 self._requests.wake_within(LOOK_AGAIN)
-        elif not self._doorbell.arm(leased.blocked) or leased.blocked:
-            self._requests.wake_within(LOOK_AGAIN)
-        elif self.is_idle:
-            self._doorbell.send_ahead(lambda: self._requests.early(self.most))
+        else:
+            self._wait(leased)
         if leased.opens_in is not None and wants_more:
             self._requests.wake_within(leased.opens_in.total_seconds())
+
+    def _wait(self, leased: Leased) -> None:
+        """Until something comes; to a paused queue nobody listens, and it is looked at again."""
+        if not self._doorbell.arm(leased.blocked) or leased.blocked:
+            self._requests.wake_within(LOOK_AGAIN)
+        if self.is_idle:
+            self._doorbell.send_ahead(lambda: self._requests.early(self.most))
