@@ -31,6 +31,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
+def whatever_database(request: pytest.FixtureRequest) -> None:
+    """For tests of what no database does in its own way: over PostgreSQL only with --slow."""
+    if request.node.callspec.params["database_url"] == "postgresql" and not request.config.getoption("--slow"):
+        pytest.skip("the same over any database; run with --slow")
+
+
+@pytest.fixture
 def environ(environ: dict[str, str], database_url: str) -> dict[str, str]:
     return {**environ, "DATABASE_URL": database_url, "JOB_MODULES": "tests.ledger.samples", "LEASE": "3"}
 

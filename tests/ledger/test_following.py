@@ -68,7 +68,7 @@ def test_a_row_shows_that_its_job_was_cancelled_and_run_again(fleet: Fleet, fold
     assert until(fleet, running.id, has_ended)["state"] == "cancelled"
 
 
-@pytest.mark.usefixtures("keeper")
+@pytest.mark.usefixtures("whatever_database", "keeper")
 def test_a_job_that_is_set_aside_has_ended_for_the_ledger(fleet: Fleet, folder: Path, spawn_worker: Spawn) -> None:
     job = durable.tell.enqueue({"folder": str(folder)})
     fleet.redis.hset(keys.job(job.id), "data", b"not what was signed")
@@ -81,7 +81,7 @@ def test_a_job_that_is_set_aside_has_ended_for_the_ledger(fleet: Fleet, folder: 
     assert not fleet.redis.exists(keys.job(job.id)), "what kills or can't be read is not brought back"
 
 
-@pytest.mark.usefixtures("keeper")
+@pytest.mark.usefixtures("whatever_database", "keeper")
 def test_a_killed_workers_job_is_queued_again_in_its_row(fleet: Fleet, folder: Path, spawn_worker: Spawn) -> None:
     first = spawn_worker()
     job = durable.tell.enqueue({"folder": str(folder), "wait_for": "go"})
@@ -94,6 +94,7 @@ def test_a_killed_workers_job_is_queued_again_in_its_row(fleet: Fleet, folder: P
     assert told(folder) == [job.id, job.id]
 
 
+@pytest.mark.usefixtures("whatever_database")
 def test_a_hash_outlives_the_acknowledgement_of_its_end(
     fleet: Fleet, folder: Path, spawn_worker: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +115,7 @@ def test_a_hash_outlives_the_acknowledgement_of_its_end(
         fleet.jobs.get(job.id, "theirs")
 
 
-@pytest.mark.usefixtures("keeper")
+@pytest.mark.usefixtures("whatever_database", "keeper")
 def test_jobs_are_kept_in_redis_as_their_type_says_once_the_row_knows(
     fleet: Fleet, folder: Path, spawn_worker: Spawn
 ) -> None:
@@ -168,6 +169,7 @@ def test_what_is_told_of_an_earlier_life_of_redis_is_not_believed_after_a_job_wa
     assert row_of(fleet, job.id) == row
 
 
+@pytest.mark.usefixtures("whatever_database")
 def test_nonsense_in_the_stream_is_passed_over(fleet: Fleet, folder: Path, spawn_worker: Spawn) -> None:
     for fields in ({"jobs": "no json"}, {"jobs": '[["too", "short"]]'}, {"else": "1"}, {"jobs": "[1]"}):
         fleet.redis.xadd(keys.LEDGER, fields)
@@ -179,6 +181,7 @@ def test_nonsense_in_the_stream_is_passed_over(fleet: Fleet, folder: Path, spawn
     assert fleet.redis.xlen(keys.LEDGER) == 0
 
 
+@pytest.mark.usefixtures("whatever_database")
 def test_a_worker_that_ends_writes_what_its_jobs_came_to(
     fleet: Fleet, folder: Path, spawn: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
@@ -199,6 +202,7 @@ def test_a_job_that_redis_knows_nothing_of_is_cancelled_in_the_ledger(fleet: Fle
         fleet.jobs.cancel(job.id)
 
 
+@pytest.mark.usefixtures("whatever_database")
 def test_plain_jobs_leave_no_trace_in_the_ledger(fleet: Fleet, folder: Path, spawn_worker: Spawn) -> None:
     fleet.redis.set(keys.LEDGER_LEAD, "nobody, so that nothing is followed")
     spawn_worker()

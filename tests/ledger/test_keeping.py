@@ -114,6 +114,7 @@ def test_while_redis_is_away_jobs_wait_in_the_ledger_and_are_then_relayed_in_ord
     assert waiting(fleet) == [each.id for each in jobs if each is not jobs[3]]
 
 
+@pytest.mark.usefixtures("whatever_database")
 def test_a_redis_that_hangs_does_not_reach_who_committed(fleet: Fleet, folder: Path, own_redis: RedisServer) -> None:
     fleet.ping()
     assert own_redis.process is not None
@@ -169,6 +170,7 @@ def unfinished(fleet: Fleet) -> bool:
     return bool(fleet.ledger.search(states=["queued", "started", "scheduled"], limit=1).items)
 
 
+@pytest.mark.usefixtures("whatever_database")
 def test_the_lead_goes_to_who_has_least_else_to_do_and_on_when_it_is_given_up(fleet: Fleet) -> None:
     with fleet.ledger.kept("worker") as worker:
         wait_until(lambda: worker.leads)
@@ -178,6 +180,7 @@ def test_the_lead_goes_to_who_has_least_else_to_do_and_on_when_it_is_given_up(fl
         assert not fleet.redis.exists(keys.LEDGER_LEAD)
 
 
+@pytest.mark.usefixtures("whatever_database")
 def test_a_row_of_a_type_that_this_release_does_not_know_waits_for_one_that_does(fleet: Fleet, folder: Path) -> None:
     fleet.ledger.pushes = False
     unknown, known = (durable.tell.enqueue({"folder": str(folder)}) for _ in range(2))
@@ -203,6 +206,7 @@ def test_a_database_without_the_ledger_ends_no_keeper(fleet: Fleet, folder: Path
         until(fleet, job.id, lambda row: row["step"] == "pushed")
 
 
+@pytest.mark.usefixtures("whatever_database")
 def test_pushing_needs_no_script_that_redis_has_forgotten(fleet: Fleet, folder: Path) -> None:
     client: redis.Redis = fleet.redis
     client.script_flush()
