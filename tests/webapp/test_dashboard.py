@@ -16,6 +16,7 @@ from rq import Queue, Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from jobs.engine import keys
 from tests.conftest import wait_until
 from tests.webapp.conftest import Header
 
