@@ -49,6 +49,7 @@ class JsonJob(Job):
             fleet().jobs.cancel(self.id)
         if self.get_status() != JobStatus.STARTED:
             super().delete(*args, **kwargs)
+            fleet().ledger.cancel(self.id, lost=True)  # at once, or a durable one would be brought back
 
 
 class JsonQueue(Queue):
