@@ -51,6 +51,16 @@ def test_an_outcome_that_can_not_be_written_keeps_no_other_from_being_written(fl
     assert [fleet.jobs.get(jobs[n].id).status for n in (0, 2)] == ["completed", "completed"]
 
 
+def test_a_run_whose_job_lost_its_status_is_set_aside_and_not_forgotten(fleet: Fleet) -> None:
+    job = samples.double.enqueue({})
+    worker = leases_of(fleet)
+    (run,) = lease(worker)
+    fleet.redis.hdel(keys.job(job.id), "status")
+    assert settle(worker, (run, FINISHED)) == ["refused"]
+    assert fleet.redis.zscore(keys.QUARANTINE, job.id) is not None
+    assert fleet.jobs.retry(job.id).status == "queued"
+
+
 def test_a_log_that_can_not_be_written_keeps_no_job_from_ending(fleet: Fleet, spawn_worker: Spawn) -> None:
     worker = spawn_worker()
     fleet.redis.set(keys.log("mine"), "no stream")

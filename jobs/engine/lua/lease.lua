@@ -78,7 +78,7 @@ end
 
 -- A job that was run again by RQ's own means after its end: its attempts start anew.
 local function forget_last_end(id, key, fields)
-  if fields[18] == '1' then
+  if fields[19] == '1' then
     leave_dead_letters(id)
     redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info', 'alone')
     redis.call('PERSIST', key)
@@ -120,10 +120,10 @@ local function begin(id, queue, lane, key, fields)
   if (fields.ended_at or '') ~= '' then
     redis.call('HSET', key, 'ended_at', '')
   end
-  if fields[19] or fields.given_back then
+  if fields[20] or fields.given_back then
     redis.call('HDEL', key, 'filed', 'given_back')
   end
-  if fields[17] then
+  if fields[18] then
     tell_ledger(id, fields[2], 'started', attempt, worker, now)
   end
   if is_batched then
@@ -178,8 +178,8 @@ local function consider(id, queue, is_filed)
   if fields.err then
     return quarantine(P, id, queue, 'the job is not a hash', seconds)
   end
-  if fields[15] ~= 'queued' then
-    if not fields[15] and redis.call('EXISTS', key) == 1 then
+  if fields[16] ~= 'queued' then
+    if not fields[16] and redis.call('EXISTS', key) == 1 then
       quarantine(P, id, queue, 'the job has no status', seconds)
     end
     return
@@ -194,7 +194,7 @@ local function consider(id, queue, is_filed)
     redis.call('ZADD', P .. ':scheduled:' .. queue, seconds + math.ceil(lease_ms / 1000), id)
     return
   end
-  local lane = lane_of(fields[16])
+  local lane = lane_of(fields[17])
   local needed = tiny[fields[2]] or SLOT
   if free[lane] < needed then
     return file(id, queue, lane, is_filed)

@@ -194,6 +194,9 @@ local function write(run)
   local head = redis.call('HMGET', key, 'status', 'execution', 'topics', 'cancel_requested', 'error', 'gates', 'checkpoint',
     'attempts', 'ledger', 'workflow', 'enqueued_at', 'dependency_ids')
   run.workflow, run.depends = head[10], head[12]
+  if not head[1] and head[2] == run.execution then
+    error('somebody removed its status', 0)
+  end
   -- RQ may have cancelled or deleted the job meanwhile, and even put another of the same id in its place.
   if head[1] ~= 'started' or head[2] ~= run.execution then
     if not LIVE[head[1] or ''] then

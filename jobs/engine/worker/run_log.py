@@ -58,7 +58,9 @@ def _counted(batch: Sequence[EndedRun], words: Sequence[str]) -> Iterator[Counte
     """The runs that were taken; what was given back goes on elsewhere and is counted there."""
     for (running, outcome, begun, ended, _, _), word in zip(batch, words, strict=True):
         if word in TAKEN and outcome.kind != "released":
-            yield Counted(running.queue, running.lane, running.job_type, outcome.kind, max(0.0, ended - begun))
+            since = running.enqueued_at
+            wait = None if since is None else max(0.0, begun - since)
+            yield Counted(running.queue, running.lane, running.job_type, outcome.kind, max(0.0, ended - begun), wait)
 
 
 @lru_cache(4096)

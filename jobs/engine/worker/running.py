@@ -83,6 +83,11 @@ class Running:
         return self.text(CORRELATION_ID)
 
     @property
+    def enqueued_at(self) -> float | None:
+        """When it was put on its queue (epoch seconds), by the clock of whoever did that."""
+        return _moment(self.values[ENQUEUED_AT])
+
+    @property
     def cancel_requested(self) -> bool:
         """Whether somebody cancelled it before it was leased."""
         return self.values[CANCEL_REQUESTED] is not None
@@ -182,11 +187,11 @@ class Running:
 
 (DATA, TYPE, TENANT, TIMEOUT, DEADLINE, ATTEMPTS, TOPICS, CORRELATION_ID, UNIQUE_KEY) = range(9)
 CALLBACKS = slice(9, 12)
-WEBHOOKS, GATES = range(12, 14)
-TOLD_OF_ALL = 14
-(DEATHS, CANCEL_REQUESTED, RETRIES_LEFT, RETRY_INTERVALS, RESULT_TTL, FAILURE_TTL) = range(TOLD_OF_ALL, 20)
+WEBHOOKS, GATES, ENQUEUED_AT = range(12, 15)
+TOLD_OF_ALL = 15
+(DEATHS, CANCEL_REQUESTED, RETRIES_LEFT, RETRY_INTERVALS, RESULT_TTL, FAILURE_TTL) = range(TOLD_OF_ALL, 21)
 NOTHING_MORE = [None] * 6
-FIRST_CALLBACK_TIME = 20
+FIRST_CALLBACK_TIME = 21
 """Where the fields are that lease.lua tells of (its FIELDS and MORE)."""
 
 
@@ -216,6 +221,14 @@ def _head(queue: str, kind: Kind, job_type: str, keep: timedelta, count: int) ->
 def _timeout(field: bytes | None) -> timedelta | None:
     seconds = _number(field.decode("utf-8", "replace") if field else None)
     return DEFAULT_TIMEOUT if seconds == 0 else None if seconds < 0 else timedelta(seconds=min(seconds, LONGEST))
+
+
+@lru_cache(1000)
+def _moment(field: bytes | None) -> float | None:
+    try:
+        return datetime.fromisoformat(field.decode()).timestamp() if field else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _is_past(text: str | None, now: datetime) -> bool:

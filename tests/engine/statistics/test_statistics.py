@@ -87,6 +87,7 @@ def test_a_worker_tells_all_that_it_ran(fleet: Fleet, spawn_worker: Spawn, folde
     found = fleet.statistics.totals()
     assert found[Scope("type", "samples.correlated")].ends == {"finished": 50}
     assert found[Scope("type", "samples.correlated")].run.count == 50
+    assert found[Scope("type", "samples.correlated")].wait.count == 50
     assert sum(found[Scope("type", "samples.hopeless")].ends.values()) >= 1
 
 
