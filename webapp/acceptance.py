@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from jobs.adapters.database import Database
 from jobs.adapters.database.models import Document, IdempotentRequest, Workspace
 from jobs.domains.documents import service
+from jobs.engine import JobView, current_fleet
 from webapp.errors import Problem
 from webapp.schemas import UploadAccepted, UploadedFile
 from webapp.uploads import Received, fingerprint_of
@@ -53,17 +54,24 @@ def _written(database: Database, workspace: Workspace, received: Sequence[Receiv
         answer = _answer(received, documents)
         if key:
             session.add(_remembered(workspace, key, fingerprint, answer.model_dump(mode="json")))
+    return Accepted(_told(answer, jobs))
+
+
+def _told(answer: UploadAccepted, jobs: Iterable[JobView]) -> UploadAccepted:
+    """The answer with where each job is now."""
     queued = {job.id: job.queued for job in jobs}
     for file in answer.documents:
         file.queued = queued.get(file.job_id or "")
-    return Accepted(answer)
+    return answer
 
 
 def _replay(earlier: IdempotentRequest, fingerprint: str) -> Accepted:
-    """The answer that was stored with the documents and their jobs."""
+    """The answer that was stored with the documents and their jobs, and where these are by now."""
     if earlier.fingerprint != fingerprint:
         raise Problem(422, ALREADY_USED)
-    return Accepted(UploadAccepted.model_validate(earlier.body), replayed=True)
+    answer = UploadAccepted.model_validate(earlier.body)
+    jobs = current_fleet().ledger.views([file.job_id for file in answer.documents if file.job_id])
+    return Accepted(_told(answer, jobs.values()), replayed=True)
 
 
 def _attached(session: Session, workspace: Workspace, received: Sequence[Received]) -> list[Document | None]:
