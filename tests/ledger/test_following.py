@@ -171,8 +171,12 @@ def test_what_is_told_of_an_earlier_life_of_redis_is_not_believed_after_a_job_wa
 
 @pytest.mark.usefixtures("whatever_database")
 def test_nonsense_in_the_stream_is_passed_over(fleet: Fleet, folder: Path, spawn_worker: Spawn) -> None:
-    for fields in ({"jobs": "no json"}, {"jobs": '[["too", "short"]]'}, {"else": "1"}, {"jobs": "[1]"}):
-        fleet.redis.xadd(keys.LEDGER, fields)
+    endless = '["x", "durable.tell", "finished", "1", "w", "1e999", "", ""]'
+    many = '["x", "durable.tell", "finished", "99999999999", "w", "", "", ""]'
+    unknown = '["x", "durable.tell", "in two minds for ever and ever", "1", "w", "", "", ""]'
+    for jobs in ("no json", '[["too", "short"]]', "[1]", f"[{endless}]", f"[{many}]", f"[{unknown}]", "[" * 100_000):
+        fleet.redis.xadd(keys.LEDGER, {"jobs": jobs})
+    fleet.redis.xadd(keys.LEDGER, {"else": "1"})
     fleet.redis.set(keys.LEDGER_EPOCH, "life")
     spawn_worker()
     with fleet.ledger.kept("scheduler"):

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import redis
+import structlog
 from sqlalchemy import bindparam, case, update
 
 from jobs.engine import keys, registry
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import UnknownJob
 from jobs.engine.keys import PREFIX
-from jobs.engine.ledger.table import ENDED, FAILED, FINISHED, JOBS, PUSHED, PUSHING
+from jobs.engine.ledger.table import ENDED, FAILED, FINISHED, JOBS, PUSHED, PUSHING, QUEUED, SCHEDULED, STARTED
 from jobs.engine.policy import Policy, Retention
 from jobs.engine.scripts import script
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 ENTRIES = 200
 SEEN = 60
 LONGEST_ERROR = 20_000
+LONGEST_ID = 128
+MOST_ATTEMPTS = 2**31 - 1
+STATES = ENDED | {QUEUED, SCHEDULED, STARTED}
+UNREADABLE = (ValueError, TypeError, OverflowError, OSError, RecursionError)
 row = JOBS.c
+log = structlog.get_logger("ledger")
 
 _APPLY = (
     update(JOBS)
@@ -124,21 +130,30 @@ class Follower:
 
 
 def _read(entry_id: bytes, fields: dict[bytes, bytes]) -> list[Told]:
-    """The jobs of one entry. What is not of our making is passed over."""
+    """The jobs of one entry. What is not of our making is passed over, one job at a time."""
     milliseconds, _, number = entry_id.decode().partition("-")
     place = (int(milliseconds) << 20) + min(int(number), 0xFFFFF)
     try:
-        return [_told(place, *each) for each in json.loads(fields.get(b"jobs", b"[]"))]
-    except (ValueError, TypeError):
-        return []
+        jobs = list(json.loads(fields.get(b"jobs", b"[]")))
+    except UNREADABLE:
+        jobs = []
+    told: list[Told] = []
+    for each in jobs:
+        try:
+            told.append(_told(place, *each))
+        except UNREADABLE:
+            log.warning("what the stream told of a job can't be read", entry=entry_id.decode())
+    return told
 
 
 def _told(
     place: int, job_id: str, job_type: str, state: str, attempts: Any, worker: str, started: str, ended: str, error: str
 ) -> Told:
     error_type, message = _error(error)
-    times = _moment(started), _moment(ended)
-    return Told(job_id, job_type, place, state, int(attempts or 0), _storable(worker), *times, error_type, message)
+    times, tries = (_moment(started), _moment(ended)), int(attempts or 0)
+    if state not in STATES or not 0 <= tries <= MOST_ATTEMPTS or len(job_id) > LONGEST_ID:
+        raise ValueError("no row can hold that")
+    return Told(job_id, job_type, place, state, tries, _storable(worker), *times, error_type, message)
 
 
 def _error(text: str) -> tuple[str, str | None]:
