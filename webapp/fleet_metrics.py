@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from jobs.engine import BrokerUnavailable, Fleet
+from jobs.engine import Fleet
 from jobs.engine.statistics import Histogram, Values
 from webapp import workload
 from webapp.schemas import Out
+from webapp.workload import Queued
 
 EVERY_SECOND = 2
 """Of the fleet's buckets, so that each bound is four times the one before."""
@@ -38,44 +38,29 @@ class FleetMetrics(Out):
     jobs_per_minute: float
 
 
-class FleetCollector(Collector):
-    """Asked when Prometheus asks us; nothing while Redis is away."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def collect(self) -> Iterator[Metric]:
-        """Levels now, counts and durations since ever, and how many workers there should be."""
-        try:
-            found = list(self._found())
-        except BrokerUnavailable:
-            return
-        yield from found
-
-    def _found(self) -> Iterator[Metric]:
-        jobs = workload.queued(self._fleet)
-        levels = GaugeMetricFamily("fleet_jobs", "Jobs of a queue, by state", labels=["queue", "state"])
-        for queue, found in jobs.items():
-            for state, number in asdict(found).items():
-                levels.add_metric([queue, state], number)
-        yield levels
-        parked = GaugeMetricFamily("fleet_lane_parked_jobs", "Jobs put aside as their lane is full", labels=["lane"])
-        for lane, number in workload.parked_by_lane(self._fleet).items():
-            parked.add_metric([lane], number)
-        yield parked
-        totals = self._fleet.statistics.totals()
-        for kind in ("queue", "lane", "type"):
-            yield from _of_scopes(kind, {scope.name: v for scope, v in totals.items() if scope.kind == kind})
-        settings = self._fleet.settings
-        wanted = workload.desired_workers(
-            jobs, workload.recent(self._fleet), settings.worker_concurrency, settings.wait_target
-        )
-        yield GaugeMetricFamily("fleet_desired_workers", "Workers that would meet WAIT_TARGET", value=wanted)
+def fleet_metrics(fleet: Fleet, jobs: Mapping[str, Queued]) -> Iterator[Metric]:
+    """Levels now, counts and durations since ever, and how many workers there should be. Raises BrokerUnavailable."""
+    levels = GaugeMetricFamily("fleet_jobs", "Jobs of a queue, by state", labels=["queue", "state"])
+    for queue, found in jobs.items():
+        for state, number in asdict(found).items():
+            levels.add_metric([queue, state], number)
+    yield levels
+    parked = GaugeMetricFamily("fleet_lane_parked_jobs", "Jobs put aside as their lane is full", labels=["lane"])
+    for lane, number in workload.parked_by_lane(fleet).items():
+        parked.add_metric([lane], number)
+    yield parked
+    totals = fleet.statistics.totals()
+    for kind in ("queue", "lane", "type"):
+        yield from _of_scopes(kind, {scope.name: v for scope, v in totals.items() if scope.kind == kind})
+    settings = fleet.settings
+    wanted = workload.desired_workers(jobs, workload.recent(fleet), settings.worker_concurrency, settings.wait_target)
+    yield GaugeMetricFamily("fleet_desired_workers", "Workers that would meet WAIT_TARGET", value=wanted)
 
 
 def as_json(fleet: Fleet) -> FleetMetrics:
     """The numbers of GET /api/metrics. Raises BrokerUnavailable."""
-    jobs, lately = workload.queued(fleet).values(), workload.recent(fleet)
+    jobs = workload.queued(fleet.census.by_state(), fleet.census.waiting()).values()
+    lately = workload.recent(fleet)
     ends = [values.ends for scope, values in fleet.statistics.totals().items() if scope.kind == "queue"]
     queues = [values for scope, values in lately.items() if scope.kind == "queue"]
     finished = sum(each.ends.get("finished", 0) for each in queues)

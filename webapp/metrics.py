@@ -17,10 +17,11 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # 
 from jobs.engine import BrokerUnavailable, Fleet
 from jobs.settings import Settings
 from webapp import health_metrics
-from webapp.fleet_metrics import FleetCollector
+from webapp.fleet_metrics import fleet_metrics
 from webapp.letter_metrics import dead_letter_metrics
 from webapp.schedule_metrics import schedule_metrics
 from webapp.services import fleet
+from webapp.workload import queued
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -60,13 +61,15 @@ class QueueCollector(Collector):
 
     def _found(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily("rq_fleet_queue_jobs", "Jobs in a queue, by state", labels=["queue", "state"])
-        for labels, number in self._fleet.census.by_state().items():
+        states, waiting = self._fleet.census.by_state(), self._fleet.census.waiting()
+        for labels, number in states.items():
             jobs.add_metric(list(labels), number)
         yield jobs
         waits = GaugeMetricFamily("fleet_jobs_waiting", "Jobs that wait, those for a full lane too", labels=["queue"])
-        for queue, number in self._fleet.census.waiting().items():
+        for queue, number in waiting.items():
             waits.add_metric([queue], number)
         yield waits
+        yield from fleet_metrics(self._fleet, queued(states, waiting))
         breakers = GaugeMetricFamily(
             "fleet_breakers", "Circuit breakers that are not closed, by state", labels=["lane", "provider", "state"]
         )
@@ -92,7 +95,6 @@ def _metrics() -> Response:
     else:
         exposed.register(counted)
     exposed.register(QueueCollector(fleet()))
-    exposed.register(FleetCollector(fleet()))
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(exposed), content_type=content_type)
 
