@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.engine import Fleet, keys
 from tests.conftest import RedisServer, wait_until
 from tests.engine.conftest import gone, names_of_events, told, until_ended, until_told
+from tests.engine.samples import hostile
 from tests.engine.samples import jobs as samples
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
@@ -83,6 +85,29 @@ def test_a_worker_that_slept_past_its_lease_cannot_overwrite_the_second_run(
     assert fleet.redis.hget(keys.job(job_id), "settled") == settled
     assert fleet.jobs.get(job_id).ended_at == view.ended_at
     assert names_of_events(fleet, view).count("job:completed") == 1
+
+
+def test_a_child_of_a_stopped_worker_begins_nothing_once_the_leases_have_run_out(
+    fleet: Fleet, spawn_worker: Spawn, folder: Path
+) -> None:
+    sleeper = spawn_worker(WORKER_CONCURRENCY="1")
+    for _ in range(12):
+        until_ended(fleet, hostile.stops_its_worker.enqueue({"folder": str(folder)}))
+    told_before = told(folder)
+    first = hostile.stops_its_worker.enqueue_many(
+        [{"folder": str(folder), "name": "stops"}, *[{"folder": str(folder), "name": "behind"}] * 8]
+    )
+    begun_by = until_told(folder, name="stops")[0].split()[1]
+    wait_until(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_STOPPED)
+    other = spawn_worker()
+    wait_until(lambda: len(told(folder, "stops")) == 2 and len(told(folder, "behind")) == 8)
+    (folder / "stops.go").touch()
+    other.terminate()
+    assert other.wait(30) == 0
+    sleeper.send_signal(signal.SIGCONT)
+    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
+    assert sorted(line.split()[0] for line in told(folder, "behind")) == sorted(job.id for job in first[1:])
+    assert begun_by in [line.split()[1] for line in told_before]
 
 
 def test_a_job_that_kills_its_process_is_quarantined_and_its_neighbours_are_not(

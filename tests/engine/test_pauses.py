@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobs.engine import Fleet, NotFound, Queue, keys
-from jobs.engine.worker import page
+from jobs.engine.worker import lease_clock, page
 from jobs.engine.worker.batch import Child
 from jobs.engine.worker.child_process import ChildProcess
 from jobs.engine.worker.running import Running
@@ -117,6 +117,8 @@ def test_what_waits_behind_a_run_in_its_process_can_be_taken_back() -> None:
     fd = page.create()
     child, in_the_process = Child(ChildProcess(), ours, page.Page(fd), None), page.Page(fd)
     runs = [Running(f"job-{n}", f"execution-{n}", "default", "default", [None] * 21) for n in range(4)]
+    for each in runs:
+        each.held_until = lease_clock.now() + 60
     child.begin(runs)
     assert in_the_process.begin(0)
     child.take_back(child.page.begun, time.monotonic() - 1)

@@ -57,7 +57,7 @@ class Child:
 
     def begin(self, runs: Sequence[Running]) -> None:
         """These runs are about to be sent."""
-        self.page.reset()
+        self.page.reset(min(each.held_until for each in runs))
         self._batch, self._taken, self._current = list(runs), {}, 0
         self.open = {each.execution_id: each for each in runs}
         runs[0].begun_at = time.monotonic()

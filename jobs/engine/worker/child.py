@@ -91,6 +91,8 @@ class Seat:
         """Run a batch; whether this process should be replaced. The worker hands on what did not begin."""
         page.start()
         for index, run in enumerate(runs):
+            if not page.is_held:  # the worker was stopped: somebody else may have what it has not taken back
+                return False
             if not self._quota.take():
                 return True
             if not page.begin(index):

@@ -12,6 +12,7 @@ import structlog
 from jobs.engine import broker
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
+from jobs.engine.worker import lease_clock
 from jobs.engine.worker.leasing import Leases, Renewal
 from jobs.engine.worker.roster import Roster
 
@@ -94,7 +95,7 @@ class Heartbeat(threading.Thread):
     def _beat(self, renew: bool) -> bool:
         try:
             if renew:
-                self._tell(self._leases.renew(self.state, self._roster.held()))
+                self._tell(self._renew())
             reaped, dead = self._reap()
         except BrokerUnavailable as error:
             if self._reachable:
@@ -112,6 +113,12 @@ class Heartbeat(threading.Thread):
         for worker in dead:
             log.warning("worker found dead", worker=worker)
         return True
+
+    def _renew(self) -> Renewal:
+        held, asked_at = self._roster.held(), lease_clock.now()
+        renewal = self._leases.renew(self.state, held)
+        self._roster.renewed(held, asked_at, renewal.lost)
+        return renewal
 
     def _reap(self) -> tuple[list[tuple[str, str]], list[str]]:
         reaped, dead = self._leases.reap()

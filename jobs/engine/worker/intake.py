@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
+from jobs.engine.worker import lease_clock
 from jobs.engine.worker.doorbell import Doorbell, Rung
 from jobs.engine.worker.leasing import Leased
 from jobs.engine.worker.overseer import Overseer
@@ -45,21 +47,21 @@ class Intake:
         """Whether this worker runs nothing and holds nothing that is to be settled."""
         return not self._roster and not self._slots.held
 
-    def take(self, leased: Leased, late: bool, meanwhile: Callable[[], None]) -> None:
-        """Share out what was leased, and do something `meanwhile`; what came too `late` to begin goes back."""
+    def take(self, leased: Leased, age: timedelta, late: bool, meanwhile: Callable[[], None]) -> None:
+        """Share out what was leased so long ago, and do something `meanwhile`; what came too `late` goes back."""
         self._slots.held = self._requests.answered(leased)
         if leased.outdated is None:
             if not leased.must_drain:
                 meanwhile()
             self._slots.held = 0
-            self._share_out(leased, late)
+            self._share_out(leased, age, late)
             self._look_for_more(leased)
         self._slots.held = 0
 
     def take_rung(self, rung: Rung, late: bool) -> None:
         """The same for what came with an id, to a worker that ran nothing when it asked."""
         if rung.ask is not None and self._requests.answered_early(rung.ask, rung.leased) and rung.leased is not None:
-            self._share_out(rung.leased, late)
+            self._share_out(rung.leased, rung.age, late)
             self._look_for_more(rung.leased)
             has_come = rung.has_come and not rung.leased.jobs
         else:
@@ -87,16 +89,18 @@ class Intake:
                 continue
             if stopping or not self._requests.may_begin(running):
                 self._overseer.give_back(running, "it had not begun")
+            elif running.held_until <= lease_clock.now():
+                self._overseer.give_back(running, "its lease may have run out before it began")
             elif time.monotonic() < self._pool.ready_at([running]):
                 self._again.append(running)
             elif self._has_room_for([running]):
                 self._overseer.begin([running])
 
-    def _share_out(self, leased: Leased, late: bool) -> None:
+    def _share_out(self, leased: Leased, age: timedelta, late: bool) -> None:
         self.begun += len(leased.jobs)
         if self._requests.pauses_more:
             self._pool.take_back()
-        self._roster.add(leased.runs)
+        self._roster.add(leased.runs, age)
         for running in leased.runs if late else ():
             self._overseer.give_back(running, "it came too late to begin")
         ready = [] if late else [each for each in leased.runs if self._overseer.may_begin(each, leased.server_time)]

@@ -192,7 +192,7 @@ class WorkLoop:
             if self._burst or self._requests.drains:
                 self._requests.wake()
         if answer.leased is not None:
-            self.intake.take(answer.leased, self._comes_late(answer.took), self._send)
+            self.intake.take(answer.leased, answer.took, self._comes_late(answer.took), self._send)
         self._heartbeat.state = "busy" if self._roster else "idle"
         if answer.settled is not None:
             self._run_log.write(answer.ended, answer.settled.words)

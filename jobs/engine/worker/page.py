@@ -14,11 +14,15 @@ import struct
 import sys
 from datetime import timedelta
 
+from jobs.engine.worker import lease_clock
+
 SIZE = 128 * 1024
 MOST_RUNS = 64
 SETTLED = timedelta(milliseconds=1)
 _NUMBER = struct.Struct("<I")
+_TIME = struct.Struct("<d")
 _BEGUN, _WRITTEN, _TAKEN, _FRAMES = 0, 4, 8, 128
+_HELD_UNTIL = _TAKEN + MOST_RUNS
 _ROOM = SIZE - _FRAMES
 
 
@@ -28,14 +32,16 @@ class Page:
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, SIZE)
         self._written = self._read = self._seen = 0
+        self._held_until = 0.0
 
     def close(self) -> None:
         """Give the memory back."""
         self._memory.close()
 
-    def reset(self) -> None:
-        """Worker: before a batch is handed to a child that does nothing."""
+    def reset(self, held_until: float) -> None:
+        """Worker: before a batch, on which it has leases until then, is handed to a child that does nothing."""
         self._memory[: _TAKEN + MOST_RUNS] = bytes(_TAKEN + MOST_RUNS)
+        _TIME.pack_into(self._memory, _HELD_UNTIL, held_until)
         self._read = self._seen = 0
 
     @property
@@ -64,6 +70,12 @@ class Page:
     def start(self) -> None:
         """Child: a new batch begins."""
         self._written = 0
+        self._held_until = _TIME.unpack_from(self._memory, _HELD_UNTIL)[0]
+
+    @property
+    def is_held(self) -> bool:
+        """Child: whether the worker held the leases of this batch for longer than until now."""
+        return lease_clock.now() < self._held_until
 
     def begin(self, index: int) -> bool:
         """Child: this run begins; False when it was taken back and must not."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 
+from jobs.engine.worker import lease_clock
 from jobs.engine.worker.running import Running
 
 RECORD_AFTER = 0.1
@@ -18,7 +19,8 @@ class Roster:
     """Written by the loop, read by the heartbeat's thread too."""
 
     def __init__(self, lease: timedelta) -> None:
-        self._young = lease.total_seconds() / 6
+        self._lease = lease.total_seconds()
+        self._young = self._lease / 6
         self._runs: dict[str, Running] = {}
         self._batches: deque[tuple[float, list[Running]]] = deque()
         self._lock = threading.Lock()
@@ -35,8 +37,11 @@ class Roster:
         """Every run, those included whose outcome waits to be written."""
         return list(self._runs.values())
 
-    def add(self, runs: Sequence[Running]) -> None:
-        """These were leased."""
+    def add(self, runs: Sequence[Running], age: timedelta) -> None:
+        """These were leased, that long ago at most."""
+        held_until = lease_clock.now() - age.total_seconds() + self._lease
+        for each in runs:
+            each.held_until = held_until
         batch = [each for each in runs if each.in_batch]
         with self._lock:
             self._runs.update((each.execution_id, each) for each in runs)
@@ -83,3 +88,11 @@ class Roster:
             for running in held:
                 running.renewed = True
             return [(each.job_id, each.execution_id, each.queue) for each in held]
+
+    def renewed(self, runs: Iterable[tuple[str, str, str]], asked_at: float, lost: Collection[str]) -> None:
+        """These (id, execution, queue) were to be renewed at that time of the lease clock; some were lost."""
+        with self._lock:
+            for _, execution, _ in runs:
+                running = self._runs.get(execution)
+                if running is not None and execution not in lost:
+                    running.held_until = asked_at + self._lease

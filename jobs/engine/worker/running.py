@@ -47,12 +47,12 @@ class Settlement(NamedTuple):
 
 
 class Running:
-    """One leased run. Times ending in `_at` are monotonic seconds."""
+    """One leased run. Times ending in `_at` are monotonic seconds; `held_until` is one of the lease clock."""
 
     __slots__ = (
         *("job_id", "execution_id", "queue", "lane", "values", "data", "job_type", "tenant", "attempt", "timeout"),
         *("policy", "leased_at", "begun_at", "kill_at", "is_tiny", "has_begun", "has_ended", "has_reported"),
-        *("is_settling", "is_stopped", "cancelling", "renewed", "kept", "in_batch"),
+        *("is_settling", "is_stopped", "cancelling", "renewed", "kept", "in_batch", "held_until"),
     )
 
     def __init__(self, job_id: str, execution_id: str, queue: str, lane: str, values: Sequence[bytes | None]) -> None:
@@ -65,6 +65,7 @@ class Running:
         self.policy: Policy | None = None
         self.kept = KEPT
         self.leased_at = time.monotonic()
+        self.held_until = 0.0
         self.begun_at: float | None = None
         self.kill_at: float | None = None
         self.cancelling = ""

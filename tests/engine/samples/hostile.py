@@ -14,6 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from jobs.engine import Context, Payload, Retry, Retryable, job
 from tests.engine.samples.jobs import SOON, Told, tell
 
@@ -84,6 +86,19 @@ def fails_late(payload: Told, context: Context) -> None:
     while not Path(payload.folder, f"{payload.name}.go").exists():
         time.sleep(0.01)
     raise ValueError("too late")
+
+
+@job("hostile.stops_its_worker", retry=NONE)
+def stops_its_worker(payload: Told, context: Context) -> None:
+    """The first one stops its worker before that can look at it, and waits; the others only say that they began."""
+    tell(payload, f"{context.job_id} {os.getpid()}")
+    began = Path(payload.folder, f"{payload.name}.began")
+    if payload.name != "stops" or began.exists():
+        return
+    began.touch()
+    os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGSTOP)
+    while not Path(payload.folder, f"{payload.name}.go").exists():
+        time.sleep(0.01)
 
 
 @job("hostile.forges", retry=NONE)
