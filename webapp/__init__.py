@@ -5,7 +5,20 @@ from __future__ import annotations
 from apiflask import APIFlask
 
 from jobs.settings import Settings
-from webapp import auth, commands, correlation, errors, metrics, openapi, parsing, security, services, sessions, tracing
+from webapp import (
+    auth,
+    commands,
+    console,
+    correlation,
+    errors,
+    metrics,
+    openapi,
+    parsing,
+    security,
+    services,
+    sessions,
+    tracing,
+)
 from webapp.blueprints import blueprints_of
 
 
@@ -27,6 +40,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     services.init_app(app, settings)
     openapi.init_app(app)
     commands.init_app(app)
+    console.init_app(app)
     tracing.init_app(app, settings)
     for blueprint in blueprints_of(settings):
         app.register_blueprint(blueprint)

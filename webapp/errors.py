@@ -29,6 +29,7 @@ from jobs.engine import (
 from webapp.correlation import correlation_id
 
 MEDIA_TYPE = "application/problem+json"
+CONSOLE = "/admin/queues"
 RETRY_SOON = {"Retry-After": "2"}
 DETAILS = {404: "There is no such thing here.", 413: "The request is too large."}
 FLEET_PROBLEMS: tuple[tuple[type[FleetError], int, str | None], ...] = (
@@ -53,8 +54,9 @@ def problem(
     status: int, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **members: Any
 ) -> Response:
     """An application/problem+json response; `members` such as `errors` are added to the document."""
-    if status == HTTPStatus.NOT_FOUND and _asks_for_a_page():
-        return Response(render_template("not_found.html"), status, headers={"Vary": "Accept"})
+    if (page := _page_of(status, detail)) is not None:
+        page.headers.extend(headers or {})
+        return page
     document = {"type": "about:blank", "title": _title(status), "status": status, "detail": detail or _title(status)}
     document |= {"correlation_id": correlation_id()} | members
     response = Response(json.dumps(document), status, mimetype=MEDIA_TYPE)
@@ -75,9 +77,23 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(Exception, _internal_problem)
 
 
+def _page_of(status: int, detail: str | None) -> Response | None:
+    """The error as a page where a person in a browser is looking: any in the console, elsewhere what is not there."""
+    if not has_request_context() or not _asks_for_a_page():
+        return None
+    if request.path.startswith(CONSOLE):
+        known = {"status": status, "title": _title(status), "detail": detail or _title(status)}
+        text = render_template("console/error.html", **known, correlation_id=correlation_id())
+    elif status == HTTPStatus.NOT_FOUND and request.method == "GET":
+        text = render_template("not_found.html")
+    else:
+        return None
+    return Response(text, status, headers={"Vary": "Accept"})
+
+
 def _asks_for_a_page() -> bool:
-    """Whether a person in a browser is looking, outside the API."""
-    if not has_request_context() or request.path.startswith("/api/") or request.method != "GET":
+    """Whether the request is a browser's own, outside the APIs."""
+    if request.path.startswith(("/api/", f"{CONSOLE}/api/")):
         return False
     wanted = request.accept_mimetypes
     return (

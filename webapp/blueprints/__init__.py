@@ -9,7 +9,7 @@ from jobs.settings import Settings
 
 def blueprints_of(settings: Settings) -> list[Blueprint]:
     """The blueprints that serve under `settings`; the development sign-in is none of production's."""
-    from webapp import dashboard
+    from webapp import console, dashboard
     from webapp.blueprints import (
         admin,
         dead_letters,
@@ -28,7 +28,7 @@ def blueprints_of(settings: Settings) -> list[Blueprint]:
 
     blueprints: list[Blueprint] = [health.bp, workspaces.bp, documents.bp, sources.bp, jobs.bp, live.bp, live.socket_bp]
     blueprints.append(workflows.bp)
-    blueprints += [page.bp, admin.bp, dead_letters.bp, metrics.bp]
+    blueprints += [page.bp, admin.bp, dead_letters.bp, metrics.bp, *console.blueprints()]
     blueprints.append(dashboard.blueprint() if settings.use_job_queue else no_dashboard.bp)
     if settings.environment in ("development", "test"):
         blueprints.append(development.bp)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -16,11 +13,11 @@ from pydantic import Field
 from simple_websocket import Server  # type: ignore[import-untyped]
 
 from jobs.domains.documents import service
-from jobs.engine import BrokerUnavailable
 from webapp import origins, revocation, sessions
 from webapp.auth import current_tenant, current_user, requires, verify_token
 from webapp.errors import Problem
 from webapp.live import handshake, streams, tickets
+from webapp.live.answers import stream
 from webapp.live.connections import connections
 from webapp.live.sockets import MESSAGE_BYTES, PING_EVERY, SLOWEST_SEND, LiveSocket
 from webapp.live.topics import BadRequest, event_id_of
@@ -69,7 +66,7 @@ def job_events(job_id: str, query_data: EventsQuery) -> Response:
     if "Last-Event-ID" in request.headers and streams.nothing_left(fleet(), job, after):
         return Response(status=204)
     pause, sign_in = current_app.config["LIVE_KEEP_ALIVE"], revocation.topic_of(current_user())
-    return _stream(streams.follow_job(fleet(), job, after, _signed_in_until(), pause, sign_in=sign_in))
+    return stream(streams.follow_job(fleet(), job, after, _signed_in_until(), pause, sign_in=sign_in))
 
 
 @bp.get("/workspace/<slug>/events")
@@ -84,7 +81,7 @@ def workspace_events(slug: str, query_data: EventsQuery) -> Response:
         topic = f"workspace:{service.get_workspace(session, slug, tenant).id}"
     after, pause = _resume_after(query_data), current_app.config["LIVE_KEEP_ALIVE"]
     until, sign_in = _signed_in_until(), revocation.topic_of(current_user())
-    return _stream(streams.follow_topic(fleet(), topic, tenant, after, until, pause, sign_in=sign_in))
+    return stream(streams.follow_topic(fleet(), topic, tenant, after, until, pause, sign_in=sign_in))
 
 
 @socket_bp.before_request
@@ -147,18 +144,3 @@ def _resume_after(query: EventsQuery) -> str | None:
         return event_id_of(request.headers.get("Last-Event-ID")) or query.after
     except BadRequest as error:
         raise Problem(400, f"Last-Event-ID: {error}.") from error
-
-
-def _stream(chunks: Generator[str]) -> Response:
-    """The first piece is made here, while an error can still become a problem document."""
-    headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
-    pieces = chain([next(chunks)], _until_redis_goes(chunks))
-    response = Response(pieces, mimetype="text/event-stream", headers=headers)
-    response.call_on_close(chunks.close)
-    return response
-
-
-def _until_redis_goes(chunks: Iterator[str]) -> Iterator[str]:
-    """A stream that is cut off ends like any other: its client comes back and resumes."""
-    with suppress(BrokerUnavailable):
-        yield from chunks

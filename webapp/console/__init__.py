@@ -1,0 +1,24 @@
+"""The operators' console at /admin/queues: server-rendered pages, one file a family."""
+
+from __future__ import annotations
+
+from apiflask import APIFlask
+from flask import Blueprint
+
+from webapp.console import filters, frame
+
+
+def blueprints() -> list[Blueprint]:
+    """The pages, in alphabetical order; all that has to be registered."""
+    from webapp.console import events, overview
+
+    return [
+        events.bp,
+        overview.bp,
+    ]
+
+
+def init_app(app: APIFlask) -> None:
+    """Give the templates the frame around every page, and the filters that write times and numbers."""
+    frame.init_app(app)
+    filters.init_app(app)

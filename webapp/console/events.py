@@ -1,0 +1,25 @@
+"""The console's live connection."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Response, current_app
+
+from webapp import operators, sessions
+from webapp.console.frame import blueprint
+from webapp.live.answers import stream
+from webapp.live.changes import follow_changes
+from webapp.live.connections import connections
+from webapp.services import fleet
+
+bp = blueprint("events")
+
+
+@bp.get("/api/events")
+def events() -> Response:
+    """Server-sent events that say that something has changed; the page then fetches itself anew."""
+    principal = operators.operator()
+    connections.check(principal.tenant)
+    until = principal.until or datetime.now(UTC) + sessions.LIFETIME
+    return stream(follow_changes(fleet(), principal, until, current_app.config["LIVE_KEEP_ALIVE"]))

@@ -1,0 +1,101 @@
+"""The frame of every page of the console: its navigation, who looks at it, and how an action is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apiflask import APIBlueprint, APIFlask
+from flask import current_app, flash, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from jobs.engine import BrokerUnavailable, FleetError
+from webapp import operators, sessions
+from webapp.principal import Principal
+
+HOME = "/admin/queues"
+NAVIGATION: tuple[tuple[tuple[str, str], ...], ...] = (
+    (("overview", "Overview"),),
+    (("jobs", "Jobs"), ("dead_letters", "Dead letters"), ("schedules", "Schedules"), ("workflows", "Workflows")),
+    (("lanes", "Queues and lanes"), ("workers", "Workers"), ("breakers", "Breakers")),
+    (("audit", "Audit log"),),
+)
+"""Groups of families and their names; a family is in it once its blueprint is registered and has a view `index`."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """An entry of the navigation."""
+
+    text: str
+    url: str
+    is_here: bool
+
+
+class Frame:
+    """What the templates know as `console`; it is asked while a page is rendered."""
+
+    @property
+    def navigation(self) -> list[list[Link]]:
+        """The pages there are, in groups."""
+        groups = [[_link(family, text) for family, text in group if _is_there(family)] for group in NAVIGATION]
+        return [group for group in groups if group]
+
+    @property
+    def who(self) -> Principal | None:
+        """Who looks; None for a stranger, who may see an error page."""
+        try:
+            principal = sessions.signed_in()
+        except BrokerUnavailable:
+            return None
+        return principal if principal is not None and principal.may("admin") else None
+
+    @property
+    def csrf_token(self) -> str:
+        """For every form that posts."""
+        return sessions.csrf_token()
+
+    def here(self, **changed: Any) -> str:
+        """The address of this page with some of its query changed; what is None goes."""
+        values: Mapping[str, Any] = {**request.args.to_dict(), **(request.view_args or {}), **changed}
+        return url_for(str(request.endpoint), **{name: value for name, value in values.items() if value is not None})
+
+
+def init_app(app: APIFlask) -> None:
+    """Have every template know `console`."""
+    app.jinja_env.globals["console"] = Frame()
+
+
+def blueprint(family: str, path: str = "") -> APIBlueprint:
+    """A family's blueprint: `console_FAMILY`, below /admin/queues; its main page is its view `index`."""
+    made = APIBlueprint(f"console_{family}", __name__, url_prefix=HOME + path, enable_openapi=False)
+    made.before_request(operators.refuse_strangers)
+    made.before_request(operators.refuse_changes_from_elsewhere)
+    return made
+
+
+def act(do: Callable[[], str], back: str) -> ResponseReturnValue:
+    """Do what a form asks for and go back to the page, which then says what happened: `do` returns that sentence.
+
+    What the engine refuses is said there too; that Redis is away is an error page.
+    """
+    try:
+        flash(do(), "done")
+    except BrokerUnavailable:
+        raise
+    except FleetError as error:
+        flash(_sentence(str(error)), "problem")
+    return redirect(back, 303)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _is_there(family: str) -> bool:
+    return f"console_{family}.index" in current_app.view_functions
+
+
+def _link(family: str, text: str) -> Link:
+    return Link(text, url_for(f"console_{family}.index"), request.blueprint == f"console_{family}")

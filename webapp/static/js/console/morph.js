@@ -1,0 +1,49 @@
+// Makes one element like another with as few changes as possible, so that focus, scroll position, open details, open
+// questions and what somebody types stay as they are.
+
+const KEPT = { DETAILS: ["open"], INPUT: ["value", "checked"], OPTION: ["selected"] };
+
+export function morph(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  copyAttributes(old, fresh);
+  if (old.matches?.("[popover]:popover-open")) return;
+  const known = new Map([...old.children].filter((child) => keyOf(child)).map((child) => [keyOf(child), child]));
+  let at = old.firstChild;
+  for (const wanted of [...fresh.childNodes]) {
+    const match = partner(at, wanted, known);
+    if (match === null) {
+      old.insertBefore(document.importNode(wanted, true), at);
+      continue;
+    }
+    if (match === at) at = at.nextSibling;
+    else old.insertBefore(match, at);
+    if (match.nodeType === Node.ELEMENT_NODE) morph(match, wanted);
+    else if (match.data !== wanted.data) match.data = wanted.data;
+  }
+  while (at !== null) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
+}
+
+// The node that becomes `wanted`: the one of the same key, or the one that stands there if it is of the same kind.
+function partner(at, wanted, known) {
+  const key = keyOf(wanted);
+  if (key) return known.get(key) ?? null;
+  return at !== null && at.nodeName === wanted.nodeName && !keyOf(at) ? at : null;
+}
+
+function keyOf(node) {
+  return node.nodeType === Node.ELEMENT_NODE ? node.id || node.dataset.key || "" : "";
+}
+
+function copyAttributes(old, fresh) {
+  const kept = KEPT[old.nodeName] ?? [];
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && !kept.includes(name)) old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value && !kept.includes(name)) old.setAttribute(name, value);
+  }
+}
