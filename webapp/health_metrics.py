@@ -1,9 +1,8 @@
-"""What operators are woken for: how long the oldest job waits, Redis' memory, how far the ledger is behind."""
+"""What operators are woken for: Redis' memory, how far the ledger is behind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -14,21 +13,7 @@ from jobs.engine import Fleet
 from jobs.engine.broker import translate_errors
 from jobs.engine.ledger.backlog import backlog
 
-SAMPLED_WITHIN = timedelta(seconds=30)
 log = structlog.get_logger("webapp")
-
-
-def waits(fleet: Fleet) -> Iterator[Metric]:
-    """As the workers sampled it last; without one at work nobody does. Raises BrokerUnavailable."""
-    oldest = GaugeMetricFamily("fleet_oldest_wait_seconds", "How long the oldest job has waited", labels=["queue"])
-    found: dict[str, int] = {}
-    for point in fleet.statistics.series(SAMPLED_WITHIN):
-        for scope, values in point.values.items():
-            if "oldest" in values.levels:
-                found[scope.name] = values.levels["oldest"]
-    for queue, seconds in sorted(found.items()):
-        oldest.add_metric([queue], seconds)
-    yield oldest
 
 
 def memory(fleet: Fleet) -> Iterator[Metric]:

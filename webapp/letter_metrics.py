@@ -6,18 +6,25 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from jobs.engine import Fleet, keys
+from jobs.engine import Fleet, keys, registry
 from jobs.engine.broker import translate_errors
 from jobs.engine.dead_letters import exhaustion
 
 
 def dead_letter_metrics(fleet: Fleet) -> Iterator[Metric]:
-    """Four families; labels are declared job types, and `rq` for all of plain RQ clients. Raises BrokerUnavailable."""
+    """Five families; labels are declared job types, and `rq` for all of plain RQ clients. Raises BrokerUnavailable."""
+    types = sorted(job_type.name for job_type in registry.all_types())
     with translate_errors(), fleet.redis.pipeline(transaction=False) as pipe:
         pipe.zcard(keys.DEAD_LETTERS)
         pipe.zcard(keys.QUARANTINE)
-        letters, quarantined = pipe.execute()
+        for name in types:
+            pipe.zcard(f"{keys.DEAD_LETTERS}:type:{name}")
+        letters, quarantined, *of_types = pipe.execute()
     yield GaugeMetricFamily("fleet_dead_letters", "Jobs that failed for good and are kept", value=letters)
+    by_type = GaugeMetricFamily("fleet_type_dead_letters", "The same by declared type", labels=["type"])
+    for name, number in zip(types, of_types, strict=True):
+        by_type.add_metric([name], number)
+    yield by_type
     yield GaugeMetricFamily("fleet_quarantined_jobs", "Jobs that were set aside unread", value=quarantined)
     ever = CounterMetricFamily("fleet_retries_exhausted", "Jobs that used up their retries", labels=["type"])
     for job_type, number in exhaustion.totals(fleet.redis).items():

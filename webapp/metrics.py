@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from apiflask import APIFlask
@@ -19,6 +20,9 @@ from jobs.settings import Settings
 from webapp import health_metrics
 from webapp.fleet_metrics import fleet_metrics
 from webapp.letter_metrics import dead_letter_metrics
+from webapp.live import traffic
+from webapp.process_metrics import process_metrics
+from webapp.sampled_metrics import sampled_metrics
 from webapp.schedule_metrics import schedule_metrics
 from webapp.services import fleet
 from webapp.workload import queued
@@ -78,7 +82,7 @@ class QueueCollector(Collector):
         yield breakers
         if self._fleet.has_broker:
             yield from dead_letter_metrics(self._fleet)
-            yield from health_metrics.waits(self._fleet)
+            yield from sampled_metrics(self._fleet)
             yield from health_metrics.memory(self._fleet)
         yield from health_metrics.ledger(self._fleet)
         yield from schedule_metrics(self._fleet)
@@ -87,14 +91,27 @@ class QueueCollector(Collector):
         yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)
 
 
+class ProcessMetrics(Collector):
+    """What the processes below one take, asked for when Prometheus asks us."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+
+    def collect(self) -> Iterator[Metric]:
+        """See `process_metrics`."""
+        return process_metrics(self._root)
+
+
 def _metrics() -> Response:
     exposed = CollectorRegistry()
     counted = current_app.extensions["prometheus"]
     if counted is None:
         MultiProcessCollector(exposed)  # type: ignore[no-untyped-call]
     else:
-        exposed.register(counted)
+        for each in (counted, traffic.CONNECTIONS, traffic.EVENTS):
+            exposed.register(each)
     exposed.register(QueueCollector(fleet()))
+    exposed.register(ProcessMetrics(os.getppid() if counted is None else os.getpid()))
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(exposed), content_type=content_type)
 

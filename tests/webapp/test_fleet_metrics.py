@@ -51,6 +51,10 @@ def test_counts_levels_and_durations_are_exposed(fleet: Fleet, client: FlaskClie
         'fleet_jobs{queue="default",state="active"} 1.0',
         'fleet_jobs{queue="low",state="delayed"} 1.0',
         'fleet_lane_parked_jobs{lane="ingestion"} 2.0',
+        'fleet_type_jobs{state="parked",type="rq"} 2.0',
+        'fleet_type_jobs{state="active",type="rq"} 1.0',
+        'fleet_lane_jobs{lane="default",state="delayed"} 1.0',
+        'fleet_type_dead_letters{type="documents.ingest"} 0.0',
         "fleet_desired_workers 1.0",
     ):
         assert f"\n{line}\n" in text, line

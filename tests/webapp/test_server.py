@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from jobs.adapters import storage
+from jobs.engine import Fleet
 from jobs.settings import Settings
 from tests.conftest import ROOT, free_port, wait_until
 from tests.webapp.gunicorn_server import Server
+from tests.webapp.live_server import Socket
+from webapp.auth import SCOPES, make_token
 
 Header = dict[str, str]
 MIB = 1024 * 1024
@@ -89,3 +92,29 @@ def test_every_process_counts_and_any_answers_for_all(server: Server) -> None:
     for _ in range(40):
         server.ask("GET", "/api/workspaces")
     assert [counted() for _ in range(8)] == [40.0] * 8
+
+
+def test_any_process_tells_of_the_connections_and_the_processes_of_all(
+    server: Server, settings: Settings, fleet: Fleet
+) -> None:
+    sockets = [
+        Socket(f"http://127.0.0.1:{server.port}", token=make_token(settings, "ours", list(SCOPES))) for _ in range(6)
+    ]
+    for each in sockets:
+        each.say(action="subscribe", topic="workspace:w1")
+        assert each.hear()["type"] == "subscribed"
+    sent = fleet.events.publish("workspace:w1", "job:progress", {}, tenant="ours")
+    assert {each.hear()["id"] for each in sockets} == {sent}
+
+    def told(name: str) -> float:
+        lines = server.ask("GET", "/metrics")[2].decode().splitlines()
+        return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), -1.0)
+
+    wait_until(lambda: told('fleet_live_events_total{transport="websocket"}') == 6)
+    assert [told("fleet_live_connections") for _ in range(8)] == [6.0] * 8
+    assert told("fleet_web_processes") >= 3
+    assert told("fleet_web_memory_bytes") > 50 * MIB
+    assert told("fleet_web_cpu_seconds_total") > 0
+    for each in sockets:
+        each.close()
+    wait_until(lambda: told("fleet_live_connections") == 0)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from webapp.errors import Problem
+from webapp.live.traffic import CONNECTIONS
 
 MOST = 1000
 
@@ -48,11 +49,13 @@ class Connections:
         with self._lock:
             self._closers[key] = close
             self._tenants[tenant] += 1
+        CONNECTIONS.inc()
         try:
             if self._closing:
                 close()
             yield
         finally:
+            CONNECTIONS.dec()
             with self._lock:
                 del self._closers[key]
                 self._tenants[tenant] -= 1

@@ -16,6 +16,7 @@ from jobs.engine import BrokerUnavailable
 from jobs.engine.events import Events, Subscription
 from webapp.live.connections import connections
 from webapp.live.topics import BadRequest, event_id_of, topic_of
+from webapp.live.traffic import SENT_BY_SOCKET
 from webapp.principal import Principal
 from webapp.revocation import ENDED
 from webapp.revocation import topic_of as topic_of_sign_in
@@ -73,6 +74,7 @@ class LiveSocket:
                     return
                 if event is not None:
                     self._send(event.as_dict())
+                    SENT_BY_SOCKET.inc()
         except (ConnectionClosed, OSError):
             self._server.sock.hang_up()
 

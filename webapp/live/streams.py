@@ -11,6 +11,7 @@ from typing import Any
 from jobs.engine import BrokerUnavailable, Event, Fleet, JobView, NotFound
 from jobs.engine.events import Subscription
 from webapp.live.connections import connections
+from webapp.live.traffic import SENT_BY_STREAM
 from webapp.revocation import ENDED
 
 KEEP_ALIVE = timedelta(seconds=10)
@@ -129,6 +130,7 @@ def _now(fleet: Fleet, job: JobView) -> JobView:
 
 
 def _written(event: Event) -> str:
+    SENT_BY_STREAM.inc()
     return f"id: {event.id}\n{_message(event.as_dict())}"
 
 

@@ -1,14 +1,17 @@
 #!lua flags=allow-oom
--- How much waits, runs and failed in each queue, noted once a step by whoever comes first; the larger value stays.
+-- How much waits, runs and is delayed in each queue, noted once a step by whoever comes first; the larger value stays. For
+-- the shortest steps also how that divides among lanes and types.
 -- ARGV: prefix, steps (JSON list of {step in s, kept for s}), queues (JSON list).
 -- Returns 1 when it was noted, 0 when somebody had done so in this step.
 local P, steps, queues = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
+--include lib_composition
 local seconds, MOST_GATES = tonumber(redis.call('TIME')[1]), 1000
 local mark, this = P .. ':fleet:statistics:sampled', math.floor(seconds / steps[1][1])
 if tonumber(redis.call('GET', mark) or '') == this then
   return 0
 end
 redis.call('SET', mark, this, 'EX', 3600)
+math.randomseed(this)
 
 -- Days from 1970-01-01 to a date of the Gregorian calendar (the usual arithmetic over years that begin in March).
 local function days_to(year, month, day)
@@ -43,8 +46,8 @@ local function lists_of(queue, gates)
   return lists
 end
 
-local function note(field, value)
-  for _, step in ipairs(steps) do
+local function note(field, value, of_steps)
+  for _, step in ipairs(of_steps or steps) do
     local length, kept = unpack(step)
     local key = P .. ':fleet:statistics:' .. length .. ':' .. math.floor(seconds / length) * length
     if value > (tonumber(redis.call('HGET', key, field) or '') or -1) then
@@ -55,16 +58,22 @@ local function note(field, value)
 end
 
 local gates = redis.call('ZRANGE', P .. ':fleet:gates', 0, MOST_GATES - 1)
+local counts = {}
 for _, queue in ipairs(queues) do
-  local depth, oldest = 0, 0
-  for _, list in ipairs(lists_of(queue, gates)) do
+  local depth, oldest, lists = 0, 0, {}
+  for at, list in ipairs(lists_of(queue, gates)) do
     local length = redis.call('LLEN', list)
     depth = depth + length
+    lists[#lists + 1] = (at == 1 or length > 0) and list or nil
     oldest = length > 0 and math.max(oldest, waited(redis.call('LINDEX', list, 0))) or oldest
   end
+  look_at_queue(counts, queue, lists)
   note('queue:' .. queue .. ' waiting', depth)
   note('queue:' .. queue .. ' oldest', oldest)
   note('queue:' .. queue .. ' active', redis.call('ZCARD', P .. ':wip:' .. queue))
   note('queue:' .. queue .. ' delayed', redis.call('ZCARD', P .. ':scheduled:' .. queue))
+end
+for _, field in ipairs(largest(counts)) do
+  note(field, math.floor(counts[field] + 0.5), {steps[1]})
 end
 return 1

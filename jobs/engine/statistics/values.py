@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 LAST_BUCKET = 23
 """Bucket n holds what took less than 2 ** n ms and no less than half of that; the last one, everything above."""
 ENDS = ("finished", "failed", "cancelled", "stopped", "retry", "released", "lost", "quarantined")
-LEVELS = ("waiting", "active", "delayed", "oldest")
+LEVELS = ("waiting", "parked", "active", "delayed", "oldest")
+"""`waiting` includes `parked`; `oldest` is in seconds."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from jobs.engine.statistics.scopes import STEPS
 from jobs.engine.statistics.values import LAST_BUCKET, bucket_of, limits
 from tests.conftest import RedisServer, wait_until
 from tests.engine.conftest import until_ended
+from tests.engine.samples import gated
 from tests.engine.samples import jobs as samples
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
@@ -105,6 +106,56 @@ def test_levels_of_the_queues_are_sampled_once_a_step(fleet: Fleet, ago: timedel
         levels = merged(point.values for point in fleet.statistics.series(span))[Scope("queue", "default")].levels
         assert abs(levels.pop("oldest") - ago.total_seconds()) < 60
         assert levels == {"waiting": 4, "active": 0, "delayed": 1}
+
+
+def levels_of(fleet: Fleet, scope: Scope) -> dict[str, int]:
+    """Of the newest sample."""
+    return dict(merged(point.values for point in fleet.statistics.series(HOUR))[scope].levels)
+
+
+def test_jobs_are_counted_by_lane_and_type_wherever_they_are(fleet: Fleet) -> None:
+    parked = gated.traced.enqueue_many([{}] * 3)
+    for _ in parked:
+        fleet.redis.lmove(keys.queue("default"), keys.overflow("default", "traces"), "LEFT", "RIGHT")
+    fleet.redis.sadd(f"{keys.FLEET}:overflowed:default", "traces")
+    (running,) = samples.double.enqueue_many([{}])
+    fleet.redis.lrem(keys.queue("default"), 0, running.id)
+    fleet.redis.zadd(keys.registry("wip", "default"), {f"{running.id}:e": 1})
+    samples.double.enqueue_many([{}] * 195)
+    samples.double.enqueue_in(HOUR, {})
+    fleet.redis.rpush(keys.queue("default"), "a plain client's", "another")
+    assert sample(fleet.redis, ["default"])
+    lane = fleet.redis.hget(keys.job(parked[0].id), "lane")
+    assert lane is not None
+    assert levels_of(fleet, Scope("lane", lane.decode())) == {"waiting": 3, "parked": 3}
+    assert levels_of(fleet, Scope("type", "samples.double")) == {"waiting": 195, "active": 1, "delayed": 1}
+    assert levels_of(fleet, Scope("type", "rq")) == {"waiting": 2}
+    assert all(scope.kind == "queue" for scope in fleet.statistics.series(timedelta(days=7))[-1].values)
+
+
+def test_of_what_is_long_a_part_stands_for_all_and_little_is_read(fleet: Fleet) -> None:
+    doubles = [job.id for job in samples.double.enqueue_many([{}] * 1000)]
+    fleet.redis.delete(keys.queue("default"))
+    ids = [*doubles[:50], *(f"foreign-{n}" for n in range(25)), *doubles[50:100], *(f"other-{n}" for n in range(25))]
+    for _ in range(200):
+        fleet.redis.rpush(keys.queue("default"), *ids)
+    before = fleet.redis.info("commandstats")["cmdstat_hmget"]["calls"]
+    assert sample(fleet.redis, ["default"])
+    assert fleet.redis.info("commandstats")["cmdstat_hmget"]["calls"] - before <= 200
+    doubles_seen = levels_of(fleet, Scope("type", "samples.double"))["waiting"]
+    assert doubles_seen + levels_of(fleet, Scope("type", "rq"))["waiting"] == 30_000
+    assert abs(doubles_seen - 20_000) < 4_000
+
+
+def test_names_that_redis_makes_up_are_bounded(fleet: Fleet) -> None:
+    for number in range(600):
+        name = f"made.up_{number}" if number % 2 else f'"}}\n{number}'
+        fleet.redis.hset(keys.job(f"j{number}"), mapping={"type": name, "lane": "x" * number})
+        fleet.redis.zadd(keys.registry("scheduled", f"q{number % 3}"), {f"j{number}": number})
+    assert sample(fleet.redis, ["q0", "q1", "q2"])
+    found = fleet.statistics.series(HOUR)[-1].values
+    assert 100 <= len([scope for scope in found if scope.kind != "queue"]) <= 200
+    assert all(scope.name.isprintable() and len(scope.name) < 120 for scope in found)
 
 
 def test_a_series_has_a_point_for_each_step(fleet: Fleet) -> None:
