@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -26,8 +27,17 @@ def _seconds(value: Any) -> Any:
     return timedelta(seconds=float(value)) if isinstance(value, str | int | float) else value
 
 
+def _mapping(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        return json.loads(value)
+    return dict(part.strip().rpartition("=")[::2] for part in value.split(",") if part.strip())
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+Role = Literal["viewer", "operator", "admin"]
 
 
 class Settings(BaseModel):
@@ -65,6 +75,16 @@ class Settings(BaseModel):
     jwt_audience: str = "rq-fleet"
     admin_username: str = "admin"
     admin_password_hash: str | None = Field(None, repr=False)
+    operators: str = Field("", repr=False)
+    operators_file: Path | None = None
+    operators_tenant: str = Field("operators", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    roles_claim: str = Field("roles", min_length=1)
+    role_words: Annotated[Mapping[str, Role], BeforeValidator(_mapping)] = {
+        "viewer": "viewer",
+        "operator": "operator",
+        "admin": "admin",
+    }
+    console_read_only: bool = False
     port: int = Field(8000, ge=1, le=65535)
     web_concurrency: int = Field(2, ge=1, le=64)
     trusted_hosts: Words = ()
@@ -100,6 +120,8 @@ class Settings(BaseModel):
     breaker_longest: Seconds = timedelta(minutes=10)
     dead_letter_max_age: Seconds = Field(timedelta(days=14), gt=timedelta(0), le=timedelta(days=3660))
     dead_letter_max_count: int = Field(50_000, ge=0)
+    audit_max_age: Seconds = Field(timedelta(days=365), gt=timedelta(0), le=timedelta(days=3660))
+    audit_max_count: int = Field(200_000, ge=1)
     overrides: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @classmethod
@@ -154,7 +176,7 @@ class Settings(BaseModel):
     @property
     def anybody_can_sign_in(self) -> bool:
         """Whether there is a way in: in production a token's key or an administrator's password is needed."""
-        ways = (self.jwt_secret, self.jwt_jwks_url, self.admin_password_hash)
+        ways = (self.jwt_secret, self.jwt_jwks_url, self.admin_password_hash, self.operators, self.operators_file)
         return not self.production or any(ways)
 
     @property

@@ -13,6 +13,7 @@ from webapp import (
     errors,
     metrics,
     openapi,
+    operators,
     parsing,
     security,
     services,
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     errors.init_app(app)
     auth.init_app(app, settings)
     services.init_app(app, settings)
+    operators.init_app(app)
     openapi.init_app(app)
     commands.init_app(app)
     console.init_app(app)

@@ -75,19 +75,20 @@ def _configure(state: BlueprintSetupState) -> None:
 
 def _guard() -> WerkzeugResponse | None:
     """Runs before each of the package's views, in place of the one that switches Redis for the whole process."""
-    if (answer := operators.refuse_strangers()) is not None:
+    changes = _check_change()
+    if (answer := operators.admit("operator" if changes else "viewer", fleet_wide=True)) is not None:
         return answer
-    _check_change()
     _check_arguments(request.view_args or {})
     current_app.redis_conn = fleet().redis  # type: ignore[attr-defined]
     return None
 
 
-def _check_change() -> None:
+def _check_change() -> bool:
+    """Whether this changes something. Raises a 405 problem when it is no POST then."""
     changes = (request.endpoint or "").rpartition(".")[2] in CHANGING
     if changes and request.method != "POST":
         raise Problem(405, "This changes the queue; it takes a POST.", headers={"Allow": "POST"})
-    operators.refuse_changes_from_elsewhere()
+    return changes
 
 
 def _check_arguments(arguments: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ def _complete_operation(operation: dict[str, Any], view: Any) -> None:
         operation["requestBody"]["required"] = True
     for parameter in operation["parameters"]:
         _complete_parameter(parameter)
-    scopes = getattr(view, "required_scopes", None)
+    scopes = getattr(view, "required_scopes", [] if hasattr(view, "least_role") else None)
     if scopes is not None:
         operation["security"] = [{"bearer": list(scopes)}, {"session": list(scopes)}]
     for status in sorted(_problems_of(operation, scopes is not None) - {int(code) for code in operation["responses"]}):

@@ -13,6 +13,7 @@ from jobs.adapters.database import Database
 from jobs.adapters.storage import Storage
 from jobs.engine import Fleet, connect
 from jobs.settings import Settings
+from webapp.accounts import Accounts
 from webapp.revocation import Revocations
 
 
@@ -21,6 +22,7 @@ def init_app(app: APIFlask, settings: Settings) -> None:
     app.extensions["fleet"] = connect(settings).discover()
     app.extensions["fleet"].refuse_while_away()
     app.extensions["revocations"] = Revocations(app.extensions["fleet"])
+    app.extensions["accounts"] = Accounts(settings)
     app.extensions["database"] = databases.connect(settings)
     app.extensions["storage"] = storages.connect(settings)
 
@@ -45,6 +47,11 @@ def fleet() -> Fleet:
 def revocations() -> Revocations:
     """The sign-ins that were ended before their time."""
     return cast(Revocations, current_app.extensions["revocations"])
+
+
+def accounts() -> Accounts:
+    """The operators' accounts of the login page."""
+    return cast(Accounts, current_app.extensions["accounts"])
 
 
 def database() -> Database:

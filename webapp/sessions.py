@@ -14,8 +14,9 @@ from jobs.engine import BrokerUnavailable
 from jobs.engine.notes import Notes
 from jobs.settings import Settings
 from webapp import origins, revocation
-from webapp.principal import OPERATORS, SCOPES, Principal
-from webapp.services import fleet, revocations, settings
+from webapp.accounts import Account
+from webapp.principal import SCOPES, Principal
+from webapp.services import accounts, fleet, revocations, settings
 
 LIFETIME = timedelta(hours=12)
 TICKET_LIFETIME = timedelta(minutes=5)
@@ -40,8 +41,11 @@ def init_app(app: APIFlask, settings: Settings) -> None:
     )
 
 
-def sign_in(principal: Principal) -> None:
-    """Start a fresh session for `principal`; what an earlier session held is dropped."""
+def sign_in(principal: Principal, account: Account | None = None) -> None:
+    """Start a fresh session for `principal`; what an earlier session held is dropped.
+
+    One of an account ends with it: once its role, tenant or password is another one.
+    """
     session.clear()
     session.permanent = True
     session["principal"] = {
@@ -49,10 +53,12 @@ def sign_in(principal: Principal) -> None:
         "tenant": principal.tenant,
         "scopes": sorted(principal.scopes),
         "roles": sorted(principal.roles),
+        "fleet_wide": principal.fleet_wide,
     }
     session["sign_in"] = secrets.token_urlsafe(16)
     session["since"] = datetime.now(UTC).timestamp()
-    session["proof"] = _proof_of(principal)
+    session["account"] = account.name if account else None
+    session["proof"] = _proof_of(account) if account else ""
     session["csrf"] = secrets.token_urlsafe(32)
 
 
@@ -111,7 +117,7 @@ def use_ticket(settings: Settings, notes: Notes, ticket: str) -> Principal:
         raise InvalidTicket("the sign-in link is not valid any more") from error
     if not notes.claim(f"ticket:{nonce}", TICKET_LIFETIME * 2):
         raise InvalidTicket("the sign-in link was used already")
-    return Principal("developer", "dev", SCOPES, frozenset({"admin"}))
+    return Principal("developer", "dev", SCOPES, frozenset({"admin"}), fleet_wide=True)
 
 
 def _held() -> Principal | None:
@@ -121,17 +127,23 @@ def _held() -> Principal | None:
     until = datetime.fromtimestamp(since, UTC) + LIFETIME
     sign_in = revocation.name_of("session", str(session.get("sign_in")))
     scopes, roles = frozenset(held["scopes"]), frozenset(held["roles"])
-    principal = Principal(held["subject"], held["tenant"], scopes, roles, until, sign_in)
-    good = until > datetime.now(UTC) and session.get("proof") == _proof_of(principal)
-    return principal if good else None
+    everywhere = held.get("fleet_wide") is True
+    principal = Principal(held["subject"], held["tenant"], scopes, roles, until, sign_in, everywhere)
+    return principal if until > datetime.now(UTC) and _account_stands() else None
 
 
-def _proof_of(principal: Principal) -> str:
-    """An operator's session is bound to the password of its sign-in: another hash in the settings ends it."""
-    if principal.tenant != OPERATORS:
-        return ""
-    key = settings().secret_key.encode()
-    return hmac.new(key, (settings().admin_password_hash or "").encode(), "sha256").hexdigest()
+def _account_stands() -> bool:
+    """Whether the session is of no account, or of one that is as it was at the sign-in."""
+    name = session.get("account")
+    if name is None:
+        return session.get("proof") == ""
+    account = accounts().named(str(name))
+    return account is not None and hmac.compare_digest(str(session.get("proof")).encode(), _proof_of(account).encode())
+
+
+def _proof_of(account: Account) -> str:
+    key, told = settings().secret_key.encode(), repr(account)
+    return hmac.new(key, told.encode(), "sha256").hexdigest()
 
 
 def _token_sent(incoming: Request) -> str:

@@ -43,7 +43,7 @@ class TokenVerifier:
         try:
             algorithm = str(jwt.get_unverified_header(token).get("alg"))
             claims = self._claims(token, algorithm, self._key(token, algorithm))
-            return _principal_of(claims)
+            return self._principal_of(claims)
         except (PyJWKClientConnectionError, PyJWKSetError, OSError) as error:
             raise KeysUnavailable("the signing keys can't be fetched") from error
         except jwt.ExpiredSignatureError as error:
@@ -57,6 +57,17 @@ class TokenVerifier:
         if algorithm in ("RS256", "ES256") and self._keys is not None:
             return self._keys.get_signing_key_from_jwt(token).key
         raise InvalidToken("the token's algorithm is not accepted")
+
+    def _principal_of(self, claims: dict[str, Any]) -> Principal:
+        subject, tenant = claims.get("sub", ""), claims["tenant"]
+        if not isinstance(tenant, str) or not isinstance(subject, str):
+            raise InvalidToken("the claims sub and tenant are texts")
+        said = _words(_found(claims, self._settings.roles_claim))
+        roles = frozenset(role for word, role in self._settings.role_words.items() if word in said)
+        jti = claims.get("jti")
+        sign_in = name_of("token", jti) if isinstance(jti, str) and jti else ""
+        everywhere = tenant == self._settings.operators_tenant
+        return Principal(subject, tenant, _words(claims.get("scope")), roles, _expiry_of(claims), sign_in, everywhere)
 
     def _claims(self, token: str, algorithm: str, key: Any) -> dict[str, Any]:
         return jwt.decode(
@@ -95,14 +106,14 @@ def make_token(
     return jwt.encode(body | claims, settings.jwt_secret, algorithm="HS256")
 
 
-def _principal_of(claims: dict[str, Any]) -> Principal:
-    subject, tenant = claims.get("sub", ""), claims["tenant"]
-    if not isinstance(tenant, str) or not isinstance(subject, str):
-        raise InvalidToken("the claims sub and tenant are texts")
-    scopes, roles = _words(claims.get("scope")), _words(claims.get("roles"))
-    jti = claims.get("jti")
-    sign_in = name_of("token", jti) if isinstance(jti, str) and jti else ""
-    return Principal(subject, tenant, scopes, roles, _expiry_of(claims), sign_in)
+def _found(claims: dict[str, Any], name: str) -> Any:
+    """The claim of that very name, or else what its dots lead to; None where there is none."""
+    if name in claims:
+        return claims[name]
+    found: Any = claims
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def _expiry_of(claims: dict[str, Any]) -> datetime:

@@ -37,6 +37,7 @@ from jobs.engine.workflows.control import Workflows
 from jobs.settings import InvalidSettings, Settings
 
 if TYPE_CHECKING:
+    from jobs.engine.audit_log import AuditLog
     from jobs.engine.database import Database
     from jobs.engine.dead_letters import DeadLetters
     from jobs.engine.ledger.book import Ledger
@@ -98,6 +99,13 @@ class Fleet:
         from jobs.engine.dead_letters import DeadLetters
 
         return DeadLetters(self)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """What operators did; loaded where it is used first, since workers never act for anybody."""
+        from jobs.engine.audit_log import AuditLog
+
+        return AuditLog(self)
 
     @cached_property
     def events(self) -> Events:

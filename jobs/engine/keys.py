@@ -33,6 +33,7 @@ DEAD_LETTERS = f"{FLEET}:dead-letters"
 DEAD_LETTERS_KNOWN = f"{FLEET}:dead-letters:known"
 DEAD_LETTER_GROUPS = f"{FLEET}:dead-letters:groups"
 EXHAUSTED = f"{FLEET}:exhausted"
+AUDIT_LATER = f"{FLEET}:audit-later"
 
 PERIODIC = f"{PREFIX}:scheduler:scheduled_jobs"
 SCHEDULES = f"{FLEET}:schedules"

@@ -80,7 +80,8 @@ def test_the_same_as_json_is_for_administrators(
 ) -> None:
     assert client.get("/api/metrics").status_code == 401
     assert client.get("/api/metrics", headers=bearer("ours", "jobs:read")).status_code == 403
-    found = client.get("/api/metrics", headers=bearer("ops", "admin")).get_json()
+    assert client.get("/api/metrics", headers=bearer("ours", "admin")).status_code == 403
+    found = client.get("/api/metrics", headers=bearer("operators", "admin")).get_json()
     assert found["jobs"] == {"active": 1, "waiting": 2, "failed": 1, "delayed": 1, "completed": 3, "retries": 1}
     assert (found["success_rate"], found["mean_duration_seconds"], found["jobs_per_minute"]) == (0.6, 1.6, 1.0)
 

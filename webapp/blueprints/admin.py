@@ -1,77 +1,93 @@
-"""The administrator's login: one account from the settings, slowed down and locked out after repeated failures."""
+"""The operators' login: accounts from the settings, slowed down and locked out after repeated failures."""
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import ipaddress
 import re
 from datetime import timedelta
 
+import structlog
 from apiflask import APIBlueprint
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from flask import redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
+from jobs.engine.audit_log import Actor
 from webapp import sessions
+from webapp.accounts import Account
 from webapp.errors import Problem
-from webapp.principal import OPERATORS, Principal
-from webapp.services import fleet, settings
+from webapp.services import accounts, fleet, settings
 
 bp = APIBlueprint("admin", __name__, enable_openapi=False)
 
 WINDOW = timedelta(minutes=15)
 TRIES_PER_ADDRESS = 5
 TRIES_PER_ACCOUNT = 50
-HOME = "/admin/rq/"
-_INSIDE = re.compile(r"/admin/[A-Za-z0-9_.:/-]*")
-LONGEST_PASSWORD = 1024
+HOME, HOME_OF_TENANTS = "/admin/rq/", "/admin/queues/jobs"
+_INSIDE = re.compile(r"/admin/[A-Za-z0-9_.:/-]*(?:\?[A-Za-z0-9_.:/%&=+~*-]*)?")
 
 
 @bp.get("/admin/login")
 def login_form() -> ResponseReturnValue:
-    """The form; whoever is an administrator already goes on."""
-    principal = sessions.signed_in()
-    target = _target(request.args.get("next", ""))
-    return redirect(target, 303) if principal and principal.may("admin") else _form(target)
+    """The form; whoever has a role already goes on."""
+    principal, wanted = sessions.signed_in(), request.args.get("next", "")
+    if principal and principal.role:
+        return redirect(_target(wanted, fleet_wide=principal.fleet_wide), 303)
+    return _form(wanted)
 
 
 @bp.post("/admin/login")
 def login() -> ResponseReturnValue:
-    """Start an administrator's session; 403 for wrong words, 429 once there were too many tries."""
+    """Start an operator's session; 403 for wrong words, 429 once there were too many tries."""
     if not sessions.csrf_passes():
         raise Problem(403, "The form is too old; open the login page again.")
-    target = _target(request.form.get("next", ""))
-    counters = _counters()
+    wanted, name = request.form.get("next", ""), request.form.get("username", "")
+    counters = _counters(name)
     if wait := _locked_for(counters):
         minutes = max(1, round(wait.total_seconds() / 60))
         text = f"Too many tries. Wait {minutes} minutes, then try again."
-        return _form(target, text), 429, {"Retry-After": str(int(wait.total_seconds()))}
-    if not _right(request.form.get("username", ""), request.form.get("password", "")):
-        return _form(target, "That name or password is not right."), 403
+        return _form(wanted, text), 429, {"Retry-After": str(int(wait.total_seconds()))}
+    account = accounts().signed_in(name, request.form.get("password", ""))
+    if account is None:
+        return _form(wanted, "That name or password is not right."), 403
     fleet().notes.forget(*counters)
-    sessions.sign_in(Principal(settings().admin_username, OPERATORS, frozenset({"admin"}), frozenset({"operator"})))
-    return redirect(target, 303)
+    return _welcome(account, wanted)
 
 
-def _form(target: str, problem: str = "") -> str:
+def _welcome(account: Account, wanted: str) -> ResponseReturnValue:
+    principal = account.principal()
+    sessions.sign_in(principal, account)
+    by = Actor(account.name, account.role, account.tenant, "page")
+    fleet().audit.record(action="operator.sign-in", target=account.name, by=by)
+    if account.is_weak:
+        structlog.get_logger("webapp").warning("a password hash is weak; make another", name=account.name)
+    return redirect(_target(wanted, fleet_wide=principal.fleet_wide), 303)
+
+
+def _form(wanted: str, problem: str = "") -> str:
     return render_template(
         "admin_login.html",
-        configured=bool(settings().admin_password_hash),
+        configured=bool(accounts().all()),
         development=not settings().production,
         csrf_token=sessions.csrf_token(),
-        next=target,
+        next=wanted if _is_inside(wanted) else "",
         problem=problem,
     )
 
 
-def _target(wanted: str) -> str:
+def _target(wanted: str, *, fleet_wide: bool) -> str:
     """Where to go afterwards: a page below /admin/ and nothing else."""
-    return wanted if _INSIDE.fullmatch(wanted) and wanted != "/admin/login" else HOME
+    return wanted if _is_inside(wanted) else HOME if fleet_wide else HOME_OF_TENANTS
 
 
-def _counters() -> list[str]:
-    return [f"login:address:{_network(request.remote_addr)}", "login:account"]
+def _is_inside(wanted: str) -> bool:
+    return bool(_INSIDE.fullmatch(wanted)) and not wanted.startswith("/admin/login")
+
+
+def _counters(name: str) -> list[str]:
+    """A name is counted whether anybody has it or not, so that being locked out tells nothing about it."""
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:32]
+    return [f"login:address:{_network(request.remote_addr)}", f"login:account:{digest}"]
 
 
 def _network(address: str | None) -> str:
@@ -87,15 +103,3 @@ def _locked_for(counters: list[str]) -> timedelta | None:
     """How long to wait if this try is one too many. It counts before it is judged, so tries side by side count too."""
     tries = zip(fleet().notes.count(counters, WINDOW), (TRIES_PER_ADDRESS, TRIES_PER_ACCOUNT), strict=True)
     return max((count.left for count, most in tries if count.number > most), default=None)
-
-
-def _right(username: str, password: str) -> bool:
-    """Both are compared whatever the other gives, so that the time taken tells nothing about the name."""
-    stored = settings().admin_password_hash
-    if stored is None or len(password) > LONGEST_PASSWORD:
-        return False
-    same_name = hmac.compare_digest(username.encode(), settings().admin_username.encode())
-    try:
-        return PasswordHasher().verify(stored, password) and same_name
-    except (VerificationError, InvalidHashError):
-        return False

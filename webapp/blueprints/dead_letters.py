@@ -15,6 +15,7 @@ from webapp import operators
 from webapp.errors import Problem
 from webapp.schemas import In
 from webapp.services import fleet
+from webapp.sessions import SAFE_METHODS
 
 bp = APIBlueprint("dead_letters", __name__, url_prefix="/admin/queues/api/dead-letters", enable_openapi=False)
 
@@ -61,11 +62,8 @@ class Action(In):
 
 @bp.before_request
 def guard() -> Any:
-    """Operators only, and changes only from pages of this site."""
-    if (answer := operators.refuse_strangers()) is not None:
-        return answer
-    operators.refuse_changes_from_elsewhere()
-    return None
+    """Viewers look and operators act; of all tenants."""
+    return operators.admit("viewer" if request.method in SAFE_METHODS else "operator", fleet_wide=True)
 
 
 @bp.get("")

@@ -6,7 +6,7 @@ from typing import Any
 
 from apiflask import APIBlueprint
 
-from webapp.auth import requires
+from webapp import operators
 from webapp.fleet_metrics import FleetMetrics, as_json
 from webapp.services import fleet
 
@@ -14,7 +14,7 @@ bp = APIBlueprint("metrics_json", __name__, tag="Health")
 
 
 @bp.get("/api/metrics")
-@requires("admin")
+@operators.at_least("viewer", fleet_wide=True)
 @bp.output(FleetMetrics)
 def metrics() -> Any:
     """Jobs of the whole fleet by state since ever, and what the last five minutes were like."""

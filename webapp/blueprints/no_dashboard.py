@@ -6,15 +6,15 @@ from apiflask import APIBlueprint
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
-from webapp.operators import refuse_strangers
+from webapp import operators
 from webapp.services import fleet
 
 bp = APIBlueprint("no_dashboard", __name__, url_prefix="/admin/rq", enable_openapi=False)
-bp.before_request(refuse_strangers)
 
 
 @bp.get("/")
 @bp.get("/<path:page>")
+@operators.at_least("viewer", fleet_wide=True)
 def index(page: str = "") -> ResponseReturnValue:
     """There is no Redis to look into; how many jobs are where, all the same."""
     found = fleet().census

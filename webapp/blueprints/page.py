@@ -45,7 +45,7 @@ def sign_out() -> ResponseReturnValue:
 def _page(slug: str) -> ResponseReturnValue:
     principal = sessions.signed_in()
     if principal is None or not principal.may("documents:read", "jobs:read"):
-        is_admin = principal is not None and principal.may("admin")
+        is_admin = principal is not None and principal.role is not None
         csrf_token = sessions.csrf_token() if is_admin else ""
         return render_template(
             "sign_in.html", development=not settings().production, is_admin=is_admin, csrf_token=csrf_token
@@ -55,7 +55,7 @@ def _page(slug: str) -> ResponseReturnValue:
         workspace=_workspace(slug, principal.tenant),
         csrf_token=sessions.csrf_token(),
         max_bytes=settings().upload_max_bytes,
-        is_admin=principal.may("admin"),
+        is_admin=principal.role is not None,
     )
 
 

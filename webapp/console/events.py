@@ -17,9 +17,10 @@ bp = blueprint("events")
 
 
 @bp.get("/api/events")
+@operators.at_least("viewer")
 def events() -> Response:
     """Server-sent events that say that something has changed; the page then fetches itself anew."""
-    principal = operators.operator()
+    principal = operators.principal()
     connections.check(principal.tenant)
     until = principal.until or datetime.now(UTC) + sessions.LIFETIME
     return stream(follow_changes(fleet(), principal, until, current_app.config["LIVE_KEEP_ALIVE"]))

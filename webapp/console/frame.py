@@ -11,8 +11,9 @@ from flask import current_app, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from jobs.engine import BrokerUnavailable, FleetError
+from jobs.engine.audit_log import Actor
 from webapp import operators, sessions
-from webapp.principal import Principal
+from webapp.services import settings
 
 HOME = "/admin/queues"
 NAVIGATION: tuple[tuple[tuple[str, str], ...], ...] = (
@@ -21,7 +22,7 @@ NAVIGATION: tuple[tuple[tuple[str, str], ...], ...] = (
     (("lanes", "Queues and lanes"), ("workers", "Workers"), ("breakers", "Breakers")),
     (("audit", "Audit log"),),
 )
-"""Groups of families and their names; a family is in it once its blueprint is registered and has a view `index`."""
+"""Groups of families and their names; one is shown once there is a view `index` that who looks may see."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ class Frame:
         return [group for group in groups if group]
 
     @property
-    def who(self) -> Principal | None:
+    def who(self) -> Actor | None:
         """Who looks; None for a stranger, who may see an error page."""
-        try:
-            principal = sessions.signed_in()
-        except BrokerUnavailable:
-            return None
-        return principal if principal is not None and principal.may("admin") else None
+        return operators.known()
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be changed here, whoever asks."""
+        return settings().console_read_only
 
     @property
     def csrf_token(self) -> str:
@@ -68,10 +70,12 @@ def init_app(app: APIFlask) -> None:
 
 
 def blueprint(family: str, path: str = "") -> APIBlueprint:
-    """A family's blueprint: `console_FAMILY`, below /admin/queues; its main page is its view `index`."""
+    """A family's blueprint: `console_FAMILY`, below /admin/queues; its main page is its view `index`.
+
+    Each view says who may with `@operators.at_least` right below its route.
+    """
     made = APIBlueprint(f"console_{family}", __name__, url_prefix=HOME + path, enable_openapi=False)
-    made.before_request(operators.refuse_strangers)
-    made.before_request(operators.refuse_changes_from_elsewhere)
+    made.before_request(operators.admit_where_unsaid)
     return made
 
 
@@ -94,7 +98,8 @@ def _sentence(text: str) -> str:
 
 
 def _is_there(family: str) -> bool:
-    return f"console_{family}.index" in current_app.view_functions
+    view = current_app.view_functions.get(f"console_{family}.index")
+    return view is not None and operators.may_see(view)
 
 
 def _link(family: str, text: str) -> Link:

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, Meta
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from jobs.adapters.database.columns import Instant, Json, Prose, now
+from jobs.engine.audit_log import table as audit_log
 from jobs.engine.idempotency import table as idempotency
 from jobs.engine.ledger import table as ledger
 from jobs.engine.local import tables as local
@@ -137,6 +138,6 @@ class IdempotentRequest(Model):
     created_at: Mapped[datetime] = mapped_column(Instant, default=now, index=True)
 
 
-for _room in (ledger, local, idempotency, workflows):
+for _room in (ledger, local, idempotency, workflows, audit_log):
     for _each in _room.metadata.sorted_tables:
         _each.to_metadata(Model.metadata)

@@ -1,0 +1,111 @@
+"""One line of the audit log: what it holds, and how it is made fit to be kept and shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+import structlog
+from pydantic import BaseModel
+from sqlalchemy import RowMapping
+
+from jobs.engine.log_redaction import redact, scrub
+
+How = Literal["page", "api", "shell"]
+LONGEST_NAME, LONGEST_ACTION, LONGEST_TARGET = 200, 100, 2_000
+LONGEST_STATE = 16_000
+"""Characters of JSON; what is longer is named by its length alone."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts: name, role, the tenant that they are bound to (None: they may act on every tenant's), and from where.
+
+    `how` is "page", "api" or "shell".
+    """
+
+    subject: str
+    role: str
+    tenant: str | None
+    how: How
+
+
+class AuditLine(BaseModel):
+    """What somebody did. `tenant` is whose things it was about, None when that is not one tenant's matter alone."""
+
+    id: str
+    at: datetime
+    subject: str
+    role: str
+    tenant: str | None
+    how: str
+    action: str
+    target: str
+    before: Any = None
+    after: Any = None
+    correlation_id: str
+
+
+class AuditPage(BaseModel):
+    """Lines, the newest first, and where the next page begins, if there is one."""
+
+    items: Sequence[AuditLine]
+    next_cursor: str | None
+
+
+def line_of(
+    action: str,
+    target: str,
+    by: Actor,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    tenant: str | None,
+) -> AuditLine:
+    """A line about now: credentials struck out by their name and look, and nothing longer than a page shows."""
+    return AuditLine(
+        id=uuid4().hex,
+        at=datetime.now(UTC),
+        subject=_text(by.subject, LONGEST_NAME),
+        role=_text(by.role, 16),
+        tenant=by.tenant if by.tenant is not None else tenant,
+        how=by.how,
+        action=_text(action, LONGEST_ACTION),
+        target=_text(target, LONGEST_TARGET),
+        before=_state(before),
+        after=_state(after),
+        correlation_id=_text(str(structlog.contextvars.get_contextvars().get("correlation_id", "")), 64),
+    )
+
+
+def values_of(line: AuditLine) -> dict[str, Any]:
+    """The line as a row's values."""
+    return line.model_dump() | {"before": _json(line.before), "after": _json(line.after)}
+
+
+def line_of_row(row: RowMapping) -> AuditLine:
+    """The line that a row holds."""
+    states = {name: None if row[name] is None else json.loads(row[name]) for name in ("before", "after")}
+    return AuditLine(**{name: row[name] for name in AuditLine.model_fields} | states)
+
+
+def _text(value: str, longest: int) -> str:
+    """Text that every database takes."""
+    return scrub(str(value))[:longest].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _state(value: Mapping[str, Any] | None) -> Any:
+    if value is None:
+        return None
+    plain = redact(value)
+    size = len(_json(plain) or "")
+    return plain if size <= LONGEST_STATE else {"too_long": f"{size} characters of JSON"}
+
+
+def _json(value: Any) -> str | None:
+    if value is None:
+        return None
+    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()
