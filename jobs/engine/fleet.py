@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jobs.engine.audit_log import AuditLog
     from jobs.engine.database import Database
     from jobs.engine.dead_letters import DeadLetters
+    from jobs.engine.delayed import Delayed
     from jobs.engine.ledger.book import Ledger
 
 LOOK_AGAIN = timedelta(seconds=0.5)
@@ -106,6 +107,13 @@ class Fleet:
         from jobs.engine.audit_log import AuditLog
 
         return AuditLog(self)
+
+    @cached_property
+    def delayed(self) -> Delayed:
+        """The jobs that wait for their time; loaded where it is used first."""
+        from jobs.engine.delayed import Delayed
+
+        return Delayed(self)
 
     @cached_property
     def events(self) -> Events:

@@ -53,6 +53,18 @@ class ScheduleView(BaseModel):
     skipped: int
     missed: int
 
+    @property
+    def times(self) -> Every | Cron:
+        """When its runs are due, whether it is paused or not."""
+        return Cron(self.cron, self.timezone or "UTC") if self.cron else Every(self.every or timedelta(0))
+
+    def upcoming(self, count: int) -> list[datetime]:
+        """The next times for which a run is due, as it is declared; none where there is no next time."""
+        found = [] if self.next is None else [self.next]
+        while found and len(found) < count:
+            found.append(self.times.following(found[-1]))
+        return found
+
 
 class Schedules:
     """The periodic entries of one fleet; each is named by its job type."""
@@ -76,6 +88,15 @@ class Schedules:
             if view.type == name:
                 return view
         raise NotFound(f"there is no schedule of {name}")
+
+    def runs(self, name: str) -> list[RunView]:
+        """The runs of an entry that are remembered, up to 100, the latest first. Raises NotFound, BrokerUnavailable."""
+        last, entry = self.get(name).last, entry_id(name)
+        with translate_errors():
+            found: Any = self._fleet.redis.zrevrange(keys.schedule_runs(entry), 0, -1, withscores=True)
+            known = schedule_runs.statuses(self._fleet.redis, [run.decode() for run, _ in found])
+        runs = [_run(run.decode(), score, known.get(run.decode())) for run, score in found]
+        return [last, *runs[1:]] if last and runs and runs[0].id == last.id else runs
 
     def run_now(self, name: str) -> JobView:
         """Enqueue a run besides those that are due; it counts as one of the entry's.
@@ -177,5 +198,8 @@ def _last(latest: Any, known: dict[str, JobView], ended: JobView | None) -> RunV
     if not (latest and isinstance(latest, list)):
         return None
     run_id, score = latest[0][0].decode(), latest[0][1]
-    run = known.get(run_id) or (ended if ended and ended.id == run_id else None)
+    return _run(run_id, score, known.get(run_id) or (ended if ended and ended.id == run_id else None))
+
+
+def _run(run_id: str, score: float, run: JobView | None) -> RunView:
     return RunView(id=run_id, due=schedule_runs.due_at(score), status=run and run.status, ended_at=run and run.ended_at)

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from jobs.engine import views
 from jobs.engine.dead_letters.letters import Letter, Where
-from jobs.engine.dead_letters.places import START, Bound, Place, cursor_of, place_of, text_of
+from jobs.engine.dead_letters.places import Bound, text_of
 from jobs.engine.dead_letters.search import walk
+from jobs.engine.places import START, Place, cursor_of, place_of
 
 MOST = 10_000
 """Letters that one dry run counts, and one action touches."""

@@ -25,6 +25,11 @@ class Lines(BaseModel):
     first: str
     last: str
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The ids of the first and the last."""
+        return self.first, self.last
+
 
 class Attempt(BaseModel):
     """One run and how it ended; `number` begins anew when the job is run again by hand. Times are its worker's."""

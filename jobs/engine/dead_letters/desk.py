@@ -18,7 +18,7 @@ from jobs.engine.dead_letters.attempts import Attempt
 from jobs.engine.dead_letters.exhaustion import Day
 from jobs.engine.dead_letters.groups import GroupPage
 from jobs.engine.dead_letters.letters import Letter, Page, Where
-from jobs.engine.dead_letters.places import bound_of
+from jobs.engine.dead_letters.places import Bound, bound_of
 from jobs.engine.envelope import PERFORM
 from jobs.engine.errors import Conflict, NotFound, Untrusted
 from jobs.engine.keys import PREFIX
@@ -41,25 +41,44 @@ class Details(Letter):
     history: list[Attempt] = []
     lines: list[LogLine] = []
 
+    def printed(self, attempt: Attempt) -> list[LogLine]:
+        """Those of the lines that are of one run."""
+        if attempt.output is None:
+            return []
+        first, last = (next(n for n, line in enumerate(self.lines) if line.id == end) for end in attempt.output.ends)
+        return [line for line in self.lines[first : last + 1] if line.attempt == attempt.number]
+
 
 class DeadLetters:
-    """The jobs of one fleet that failed for good, of all tenants: for operators."""
+    """The jobs of one fleet that failed for good: for operators.
+
+    Where a tenant is given, only that one's are there: another's are neither seen, counted nor touched.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def find(self, where: Where = EVERYTHING, *, limit: int = 50, cursor: str | None = None) -> Page:
+    def find(
+        self, where: Where = EVERYTHING, *, limit: int = 50, cursor: str | None = None, tenant: str | None = None
+    ) -> Page:
         """Letters, the latest first; a page may be short before the end, which its `next_cursor` tells.
 
-        Raises ValueError for a cursor that is none, BrokerUnavailable.
+        Raises ValueError for a cursor that is none, NotFound for a filter by another tenant, BrokerUnavailable.
         """
-        return search.page(self._fleet.redis, where, limit, cursor)
+        return search.page(self._fleet.redis, where.within(tenant), limit, cursor)
 
-    def groups(self, *, limit: int = 50, cursor: str | None = None) -> GroupPage:
-        """Errors, that of the latest letter first. Raises ValueError for a cursor that is none, BrokerUnavailable."""
-        return groups.page(self._fleet.redis, limit, cursor)
+    def groups(
+        self, where: Where = EVERYTHING, *, limit: int = 50, cursor: str | None = None, tenant: str | None = None
+    ) -> GroupPage:
+        """Errors, that of the latest letter first. Those of all letters are counted already; with a filter or a tenant
+        they are counted on the spot, page by page, see `groups.page_of`. Raises as `find` does.
+        """
+        where = where.within(tenant)
+        if where == EVERYTHING:
+            return groups.page(self._fleet.redis, limit, cursor)
+        return groups.page_of(self._fleet.redis, where, limit, cursor)
 
-    def get(self, job_id: str) -> Details:
+    def get(self, job_id: str, tenant: str | None = None) -> Details:
         """One letter with its history, or a job in quarantine. Raises NotFound, BrokerUnavailable."""
         with translate_errors(), self._fleet.redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.job(job_id))
@@ -71,6 +90,8 @@ class DeadLetters:
             pipe.xrange(keys.log(job_id), count=MOST_LINES)
             raw, died_at, known, aside_at, reason, results, lines = pipe.execute(raise_on_error=False)
         fields = raw if isinstance(raw, Mapping) else {}
+        if tenant is not None and fields.get(b"tenant", b"").decode("utf-8", "replace") != tenant:
+            raise NotFound(f"there is no dead letter {job_id}")
         is_aside = aside_at is not None and (b"quarantined" in fields or b"status" not in fields)
         if not is_aside and (died_at is None or fields.get(b"status") != b"failed"):
             raise NotFound(f"there is no dead letter {job_id}")
@@ -81,49 +102,66 @@ class DeadLetters:
         payload = None if is_aside else _payload(fields.get(b"data", b""))
         return Details(**letter.model_dump(), payload=payload, history=runs, lines=told)
 
-    def plan(self, where: Where = EVERYTHING) -> Plan:
+    def plan(self, where: Where = EVERYTHING, tenant: str | None = None) -> Plan:
         """A dry run of `retry` and `discard`: what they would touch, and the bound that they take.
 
-        Raises BrokerUnavailable.
+        Raises NotFound for a filter by another tenant, BrokerUnavailable.
         """
-        return actions.plan(self._fleet.redis, where)
+        return actions.plan(self._fleet.redis, where.within(tenant))
 
-    def retry(self, bound: str, *, by: str, most: int = actions.MOST, cursor: str | None = None) -> Done:
+    def retry(
+        self,
+        bound: str,
+        *,
+        by: str,
+        most: int = actions.MOST,
+        cursor: str | None = None,
+        tenant: str | None = None,
+    ) -> Done:
         """Run again what a dry run found, in the order in which it died, with all retries; see `retry_one`.
 
         It may be repeated; after `most` letters it stops and gives a cursor. `by` says who wants it. Raises ValueError
-        for a bound or cursor that is none, BrokerUnavailable: then some letters may be on their way.
+        for a bound or cursor that is none, NotFound for a bound that is not of this tenant's letters alone,
+        BrokerUnavailable: then some letters may be on their way.
         """
-        allowed = bound_of(bound)
+        allowed = _allowed(bound, tenant)
         done = actions.carry_out(
             self._fleet.redis, allowed, lambda batch: self._retry(batch, by), "again", most, cursor
         )
         log.info("dead letters run again", by=by, number=done.done, left=done.refused, where=allowed.where.wanted())
         return done
 
-    def discard(self, bound: str, *, by: str, most: int = actions.MOST, cursor: str | None = None) -> Done:
+    def discard(
+        self,
+        bound: str,
+        *,
+        by: str,
+        most: int = actions.MOST,
+        cursor: str | None = None,
+        tenant: str | None = None,
+    ) -> Done:
         """Throw away what a dry run found, jobs and all; otherwise like `retry`."""
-        allowed = bound_of(bound)
+        allowed = _allowed(bound, tenant)
         done = actions.carry_out(self._fleet.redis, allowed, self._discard, "gone", most, cursor)
         log.info("dead letters discarded", by=by, number=done.done, left=done.refused, where=allowed.where.wanted())
         return done
 
-    def retry_one(self, job_id: str, *, by: str) -> Letter:
+    def retry_one(self, job_id: str, *, by: str, tenant: str | None = None) -> Letter:
         """Run one letter, or a job in quarantine, again; its attempts begin anew and its history stays.
 
         Returns it as it was. Raises NotFound, Conflict when its like runs already, BrokerUnavailable.
         """
-        letter = self._found(job_id)
+        letter = self._found(job_id, tenant)
         self._fleet.jobs.retry(job_id, by=by)
         log.info("dead letter run again", by=by, job_id=job_id)
         return letter
 
-    def discard_one(self, job_id: str, *, by: str) -> Letter:
+    def discard_one(self, job_id: str, *, by: str, tenant: str | None = None) -> Letter:
         """Throw one letter, or a job in quarantine, away with its job.
 
         Returns it as it was. Raises NotFound, Conflict when other jobs wait for it, BrokerUnavailable.
         """
-        letter = self._found(job_id)
+        letter = self._found(job_id, tenant)
         (word,) = self._discard([letter])
         if word != "gone":
             raise Conflict(actions.reason_of(word))
@@ -143,8 +181,8 @@ class DeadLetters:
         """What workers do every ten seconds: drop what is too old or too many. Raises BrokerUnavailable."""
         letter_bounds.keep_within(self._fleet.redis, self._fleet.settings)
 
-    def _found(self, job_id: str) -> Letter:
-        details = self.get(job_id)
+    def _found(self, job_id: str, tenant: str | None) -> Letter:
+        details = self.get(job_id, tenant)
         return Letter(**{**details.model_dump(include=set(Letter.model_fields)), "score": details.score})
 
     def _retry(self, batch: Sequence[Letter], by: str) -> list[str]:
@@ -158,6 +196,14 @@ class DeadLetters:
         calls = [(PREFIX, letter.id, _execution(letter)) for letter in batch]
         with translate_errors():
             return [word.decode() for word in script("discard").many(self._fleet.redis, calls)]
+
+
+def _allowed(bound: str, tenant: str | None) -> Bound:
+    """What a bound names. Raises ValueError, and NotFound where it reaches beyond the tenant's own letters."""
+    allowed = bound_of(bound)
+    if tenant is not None and allowed.where.tenant != tenant:
+        raise NotFound("this bound is not of this tenant's letters alone")
+    return allowed
 
 
 def _execution(letter: Letter) -> str:

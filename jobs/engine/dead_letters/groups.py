@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from jobs.engine import keys
 from jobs.engine.broker import translate_errors
-from jobs.engine.dead_letters.letters import error_of, number_of
-from jobs.engine.dead_letters.places import Place, cursor_of, place_of
+from jobs.engine.dead_letters import search
+from jobs.engine.dead_letters.letters import Letter, Where, error_of, number_of
+from jobs.engine.places import Place, cursor_of, place_of
 from jobs.engine.views import JobError
 
 
@@ -53,6 +54,42 @@ def page(client: redis.Redis, limit: int, cursor: str | None) -> GroupPage:
     last = entries[limit - 1] if len(entries) > limit else None
     rest = cursor_of(Place(f"{last[1]:.6f}", last[0].decode())) if last else None
     return GroupPage(items=[group for group in items if group.count], next_cursor=rest)
+
+
+def page_of(client: redis.Redis, where: Where, limit: int, cursor: str | None) -> GroupPage:
+    """The groups of the letters that `where` says, counted on the spot: as many as 5,000 entries hold, from a place on.
+
+    A group that goes on after that is told again, with the rest, on the next page. Raises ValueError for a cursor that
+    is none, BrokerUnavailable.
+    """
+    found: list[Letter] = []
+    place = place_of(cursor)
+    for _ in range(search.CALLS_A_PAGE):
+        step = search.look(client, where, place, search.LOOK_AT)
+        found, place = found + step.found, step.place
+        if step.is_end:
+            return GroupPage(items=_counted(found))
+        if len({letter.fingerprint for letter in found}) >= limit:
+            break
+    return GroupPage(items=_counted(found), next_cursor=cursor_of(place))
+
+
+def _counted(letters: Iterable[Letter]) -> list[Group]:
+    groups: dict[str, list[Letter]] = {}
+    for letter in letters:
+        groups.setdefault(letter.fingerprint, []).append(letter)
+    return [
+        Group(
+            fingerprint=fingerprint,
+            count=len(members),
+            seen=len(members),
+            first_at=members[-1].died_at,
+            last_at=members[0].died_at,
+            **members[0].model_dump(include={"type", "error", "text"}),
+            example=members[0].id,
+        )
+        for fingerprint, members in groups.items()
+    ]
 
 
 def _entries(client: redis.Redis, place: Place, count: int) -> list[tuple[bytes, float]]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from jobs.engine.errors import NotFound
 from jobs.engine.views import JobError
 
 State = Literal["dead", "quarantined"]
@@ -46,6 +47,14 @@ class Where(BaseModel):
     spent: bool | None = None
     since: Moment | None = None
     until: Moment | None = None
+
+    def within(self, tenant: str | None) -> Where:
+        """The same of one tenant's letters only, where one is given. Raises NotFound where it asks for another's."""
+        if tenant is None or self.tenant == tenant:
+            return self
+        if self.tenant is not None:
+            raise NotFound("there are no letters of that tenant")
+        return self.model_copy(update={"tenant": tenant})
 
     def wanted(self) -> str:
         """What the script compares, as JSON."""

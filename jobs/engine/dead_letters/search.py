@@ -11,9 +11,9 @@ import redis
 from jobs.engine.broker import translate_errors
 from jobs.engine.dead_letters import letters
 from jobs.engine.dead_letters.letters import Letter, Page, Where
-from jobs.engine.dead_letters.places import START, Place, cursor_of, place_of
 from jobs.engine.job_types import NAME
 from jobs.engine.keys import PREFIX
+from jobs.engine.places import START, Place, cursor_of, place_of
 from jobs.engine.scripts import script
 
 LOOK_AT = 500

@@ -9,6 +9,7 @@ import redis
 
 from jobs.engine.census import Census
 from jobs.engine.checkpoints import Checkpoints
+from jobs.engine.delayed import Delayed
 from jobs.engine.errors import NeedsRedis
 from jobs.engine.events import Events
 from jobs.engine.fleet import Fleet
@@ -17,6 +18,7 @@ from jobs.engine.local import step as steps
 from jobs.engine.local.breakers import LocalBreakers
 from jobs.engine.local.census import LocalCensus
 from jobs.engine.local.client import LocalClient
+from jobs.engine.local.delayed import LocalDelayed
 from jobs.engine.local.events import LocalEvents
 from jobs.engine.local.notes import LocalNotes
 from jobs.engine.local.pauses import LocalPauses
@@ -43,6 +45,11 @@ class LocalFleet(Fleet):
     def redis(self) -> redis.Redis:
         """There is none. Raises NeedsRedis."""
         raise NeedsRedis("this needs Redis, and the fleet runs without (USE_JOB_QUEUE=false)")
+
+    @cached_property
+    def delayed(self) -> Delayed:
+        """The jobs that wait for their time."""
+        return LocalDelayed(self)
 
     @cached_property
     def events(self) -> Events:

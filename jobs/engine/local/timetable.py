@@ -38,6 +38,11 @@ class LocalSchedules(Schedules):
         views = (_view(row, names[row.id], known, paused) for row in rows if row.id in names)
         return sorted((view for view in views if view is not None), key=lambda each: each.type)
 
+    def runs(self, name: str) -> list[RunView]:
+        """The last run of an entry: without Redis no others are remembered. Raises NotFound, BrokerUnavailable."""
+        last = self.get(name).last
+        return [last] if last else []
+
     def run_now(self, name: str) -> JobView:
         """See Schedules.run_now."""
         job_type, schedule = periodic_type(name)

@@ -1,5 +1,17 @@
 -- Workflows on their way: what follows when nodes end, up to the end of the whole and its compensations.
 --include lib_workflow_node
+local ENDED_LISTED = 10000
+
+-- For lists: the newest first by when they began or, of the newest 10,000 that have ended, by when they ended.
+local function list_as(flow, state)
+  local lists, now = flow.P .. ':fleet:workflows:', string.format('%.3f', flow.at.ms / 1000)
+  redis.call('ZREM', lists .. (state == 'ended' and 'running' or 'ended'), flow.id)
+  redis.call('ZADD', lists .. state, 'NX', now, flow.id)
+  if state == 'ended' then
+    redis.call('ZREMRANGEBYRANK', lists .. 'ended', 0, -ENDED_LISTED - 1)
+  end
+end
+
 local function end_workflow(flow)
   local cancelled, bad = unpack(redis.call('HMGET', flow.key, 'cancelled_at', 'bad'))
   local status = cancelled and 'cancelled' or (tonumber(bad) > 0 and 'failed' or 'completed')
@@ -9,6 +21,7 @@ local function end_workflow(flow)
     redis.call('EXPIRE', flow.key .. part, flow.kept)
   end
   redis.call('ZREM', flow.P .. ':fleet:workflows', flow.id)
+  list_as(flow, 'ended')
   tell_workflow(flow, 'workflow:' .. status, {status = status})
 end
 

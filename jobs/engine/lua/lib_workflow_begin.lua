@@ -81,6 +81,7 @@ local function write_nodes(flow, nodes, known)
     end
   end
   redis.call('ZADD', flow.P .. ':fleet:workflows', flow.at.seconds + LOOK_AGAIN, flow.id)
+  list_as(flow, 'running')
   for _, part in ipairs(WORKFLOW_PARTS) do
     redis.call('EXPIRE', flow.key .. part, LIVE_KEPT)
   end

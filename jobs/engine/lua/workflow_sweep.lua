@@ -76,6 +76,7 @@ local function look_at(flow)
     repair(flow, states)
   end
   if is_live(flow) then
+    list_as(flow, 'running')
     for _, part in ipairs(WORKFLOW_PARTS) do
       redis.call('EXPIRE', flow.key .. part, LIVE_KEPT)
     end
@@ -93,6 +94,7 @@ local function sweep_workflows()
       pcall(look_at, flow)
     else
       redis.call('ZREM', workflows, id)
+      redis.call('ZREM', workflows .. ':running', id)
     end
     looked, budget = looked + 1, budget - 1
   end

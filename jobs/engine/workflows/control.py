@@ -14,10 +14,11 @@ from jobs.engine import views as job_views
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import BrokerUnavailable, Conflict, InvalidWorkflow, NotFound, UnknownJob, Untrusted
 from jobs.engine.scripts import script
-from jobs.engine.workflows import check, sign, views
+from jobs.engine.workflows import check, listing, sign, views
 from jobs.engine.workflows.build import Workflow
 from jobs.engine.workflows.call import Call, check_same, nodes_of, wire
 from jobs.engine.workflows.check import UNDO
+from jobs.engine.workflows.listing import WorkflowPage
 from jobs.engine.workflows.reading import read
 from jobs.engine.workflows.views import WorkflowView
 
@@ -86,6 +87,22 @@ class Workflows:
         if view is None or (tenant is not None and view.tenant != tenant):
             raise NotFound(f"there is no workflow {workflow_id}")
         return view
+
+    def find(
+        self,
+        state: listing.State = "running",
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        tenant: str | None = None,
+        text: str = "",
+    ) -> WorkflowPage:
+        """Workflows that run, or the newest 10,000 that have ended, as Redis has them; see `listing.page`."""
+        return listing.page(self._fleet.redis, state, limit=limit, cursor=cursor, tenant=tenant, text=text)
+
+    def counts(self) -> dict[listing.State, int]:
+        """How many run, and how many have ended and are listed; of all tenants. Raises BrokerUnavailable."""
+        return listing.counts(self._fleet.redis)
 
     def _seen(self, workflow_id: str) -> WorkflowView | None:
         """The workflow as Redis has it, or else the ledger. Raises BrokerUnavailable where neither can tell."""

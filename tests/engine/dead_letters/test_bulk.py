@@ -13,7 +13,8 @@ import pytest
 
 from jobs.engine import Fleet, JobView, NotFound, keys
 from jobs.engine.dead_letters import Where
-from jobs.engine.dead_letters.places import Bound, Place, bound_of, cursor_of, place_of, text_of
+from jobs.engine.dead_letters.places import Bound, bound_of, text_of
+from jobs.engine.places import Place, cursor_of, place_of
 from tests.conftest import ROOT, wait_until
 from tests.engine.conftest import names_of_events, told, until_ended
 from tests.engine.dead_letters.conftest import failure, ids, let_die, until_dead

@@ -53,6 +53,8 @@ def test_a_spent_job_keeps_payload_and_each_attempts_traceback_worker_and_output
         assert attempt.output is not None
         printed = [line.text for line in letter.lines if attempt.output.first <= line.id <= attempt.output.last]
         assert f"order 7, attempt {attempt.number}" in printed
+        own = [line.text for line in letter.printed(attempt) if line.text.startswith("order")]
+        assert own == [f"order 7, attempt {attempt.number}"]
 
 
 def test_each_of_many_attempts_is_kept(fleet: Fleet, spawn_worker: Spawn) -> None:

@@ -142,3 +142,41 @@ def test_entries_that_others_wrote_or_spoiled_are_not_listed(scheduler: Make, fl
     leader.schedule(datetime.now(UTC) + HOUR, "operator.add", args=[1, 2], interval=3600)
     fleet.redis.hset(keys.job(ENTRY), "schedule", "?")
     assert [view.type for view in fleet.schedules.all()] == ["reports.daily"]
+
+
+def test_the_next_times_of_a_schedule_follow_its_declaration(scheduler: Make, fleet: Fleet) -> None:
+    cron = Cron("0 7 * * 1-5", timezone="Europe/Berlin")
+    scheduler(declare("reports.hourly", HOUR), declare("reports.daily", cron=cron)).tick()
+    daily, hourly = fleet.schedules.all()
+    assert hourly.next is not None
+    assert hourly.upcoming(3) == [hourly.next, hourly.next + HOUR, hourly.next + 2 * HOUR]
+    assert daily.upcoming(2)[1] == cron.following(daily.upcoming(2)[0])
+    assert hourly.model_copy(update={"next": None}).upcoming(3) == []
+
+
+def test_the_runs_of_a_schedule_are_listed_latest_first_with_how_they_ended(scheduler: Make, fleet: Fleet) -> None:
+    leader = scheduler(declare("reports.queued", HOUR, overlap="queue"))
+    leader.tick()
+    make_due(fleet.redis, "periodic-reports-queued")
+    leader.tick()
+    (due,) = waiting(fleet.redis)
+    asked = fleet.schedules.run_now("reports.queued").id
+    ended = {"status": "finished", "ended_at": "2026-01-01T00:00:00.000000Z"}
+    fleet.redis.hset(keys.job(due), mapping=ended)
+    runs = fleet.schedules.runs("reports.queued")
+    assert [(run.id, run.status) for run in runs] == [(asked, "queued"), (due, "completed")]
+    with pytest.raises(NotFound):
+        fleet.schedules.runs("reports.never")
+
+
+def test_a_pause_outlives_the_schedulers_and_a_changed_declaration(scheduler: Make, fleet: Fleet) -> None:
+    scheduler(declare("reports.hourly", HOUR)).run(burst=True)
+    fleet.schedules.pause("reports.hourly")
+    scheduler(declare("reports.other", HOUR)).run(burst=True)
+    again = scheduler(declare("reports.hourly", HOUR / 2))
+    again.tick()
+    make_due(fleet.redis, ENTRY)
+    again.tick()
+    assert waiting(fleet.redis) == []
+    (view,) = fleet.schedules.all()
+    assert (view.paused, view.every) == (True, HOUR / 2)

@@ -1,0 +1,116 @@
+"""Lists of workflows: those that run and those that have ended, the newest first, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import redis
+from pydantic import BaseModel, ConfigDict
+
+from jobs.engine import keys
+from jobs.engine.broker import translate_errors
+from jobs.engine.places import Place, cursor_of, entries_after, place_of
+from jobs.engine.workflows.views import WorkflowStatus, number_of, status_of, time_of
+
+State = Literal["running", "ended"]
+INDEX: Mapping[State, str] = {"running": keys.WORKFLOWS_RUNNING, "ended": keys.WORKFLOWS_ENDED}
+FIELDS = ("status", "cancelled_at", "name", "tenant", "round", "total", "done", "bad", "created_at", "ended_at")
+MOST_LOOKED_AT = 5_000
+"""Workflows that one page looks at; with a filter it may therefore be short before the end."""
+
+
+class WorkflowSummary(BaseModel):
+    """A workflow without its nodes; times are UTC, `bad` counts nodes that did not complete and had to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    status: WorkflowStatus
+    tenant: str = ""
+    round: int = 1
+    total: int = 0
+    done: int = 0
+    bad: int = 0
+    percent: float = 0.0
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class WorkflowPage(BaseModel):
+    """Some workflows; `next_cursor` is None at the end. A page may be short, or empty, before the end."""
+
+    items: list[WorkflowSummary]
+    next_cursor: str | None = None
+
+
+def page(
+    client: redis.Redis, state: State, *, limit: int, cursor: str | None, tenant: str | None = None, text: str = ""
+) -> WorkflowPage:
+    """Up to `limit` workflows of a state whose name or id has that text, whatever its case.
+
+    Raises ValueError for a cursor that is none of ours, BrokerUnavailable.
+    """
+    found: list[WorkflowSummary] = []
+    last, looked = Place(), 0
+    for entries in entries_after(client, INDEX[state], place_of(cursor), newest_first=True):
+        for (flow_id, score), view in zip(entries, _summaries(client, INDEX[state], entries), strict=True):
+            if len(found) == limit:
+                return WorkflowPage(items=found, next_cursor=cursor_of(last))
+            last = Place(repr(score), flow_id)
+            if view is not None and _fits(view, tenant, text):
+                found.append(view)
+        looked += len(entries)
+        if looked >= MOST_LOOKED_AT:
+            return WorkflowPage(items=found, next_cursor=cursor_of(last))
+    return WorkflowPage(items=found)
+
+
+def counts(client: redis.Redis) -> dict[State, int]:
+    """How many there are of each state, those included whose time has passed and that nobody looked at since."""
+    with translate_errors(), client.pipeline(transaction=False) as pipe:
+        for key in INDEX.values():
+            pipe.zcard(key)
+        return dict(zip(INDEX, pipe.execute(), strict=True))
+
+
+def _summaries(client: redis.Redis, index: str, entries: Sequence[tuple[str, float]]) -> list[WorkflowSummary | None]:
+    """The workflows of these entries; entries of those whose time has passed are removed."""
+    with translate_errors():
+        with client.pipeline(transaction=False) as pipe:
+            for flow_id, _ in entries:
+                pipe.hmget(keys.workflow(flow_id), FIELDS)
+            replies = pipe.execute(raise_on_error=False)
+        views = [_summary(flow_id, values) for (flow_id, _), values in zip(entries, replies, strict=True)]
+        gone = [flow_id for (flow_id, _), view in zip(entries, views, strict=True) if view is None]
+        if gone:
+            client.zrem(index, *gone)
+    return views
+
+
+def _summary(flow_id: str, values: Any) -> WorkflowSummary | None:
+    if not isinstance(values, list) or values[0] is None:
+        return None
+    pairs = zip(FIELDS, values, strict=True)
+    head = {name: value.decode("utf-8", "replace") for name, value in pairs if value is not None}
+    total, done = number_of(head, "total"), number_of(head, "done")
+    return WorkflowSummary(
+        id=flow_id,
+        name=head.get("name", ""),
+        status=status_of(head),
+        tenant=head.get("tenant", ""),
+        round=number_of(head, "round"),
+        total=total,
+        done=done,
+        bad=number_of(head, "bad"),
+        percent=1000 * done // total / 10 if total else 0.0,
+        created_at=time_of(head, "created_at"),
+        ended_at=time_of(head, "ended_at"),
+    )
+
+
+def _fits(view: WorkflowSummary, tenant: str | None, text: str) -> bool:
+    is_theirs = tenant is None or view.tenant == tenant
+    return is_theirs and (not text or text.lower() in view.name.lower() or text == view.id)
