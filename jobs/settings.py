@@ -89,6 +89,7 @@ class Settings(BaseModel):
     web_concurrency: int = Field(2, ge=1, le=64)
     trusted_hosts: Words = ()
     trusted_proxies: int = Field(0, ge=0, le=8)
+    release: str = Field("", max_length=100)
     instance_id: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
     prometheus_multiproc_dir: Path | None = None
     allowed_origins: Words = ()

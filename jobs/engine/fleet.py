@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from jobs.engine.dead_letters import DeadLetters
     from jobs.engine.delayed import Delayed
     from jobs.engine.ledger.book import Ledger
+    from jobs.engine.survey import Survey
 
 LOOK_AGAIN = timedelta(seconds=0.5)
 HURRY, SOON = timedelta(seconds=0.3), timedelta(seconds=0.6)
@@ -152,6 +153,13 @@ class Fleet:
     def census(self) -> Census:
         """Who is at work, and how many jobs are where."""
         return RedisCensus(self.redis)
+
+    @cached_property
+    def survey(self) -> Survey:
+        """Queues, lanes, workers and schedulers as operators look at them; loaded where it is used first."""
+        from jobs.engine.survey import Survey
+
+        return Survey(self)
 
     @property
     def checkpoints(self) -> Callable[[str, str], Checkpoints]:

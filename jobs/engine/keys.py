@@ -117,6 +117,11 @@ def commands(worker: str) -> str:
     return f"{PREFIX}:pubsub:{worker}"
 
 
+def worker_report(worker: str) -> str:
+    """What a worker says of itself every two seconds, as JSON: slots, runs, memory, version."""
+    return f"{FLEET}:worker-report:{worker}"
+
+
 def waiting(queue_name: str, gate: str) -> str:
     """The list of a queue's ids that wait before a gate: a limit, a turn or a rate window."""
     return f"{FLEET}:waiting:{queue_name}:{gate}"

@@ -27,6 +27,7 @@ from jobs.engine.local.steering import LocalJobs
 from jobs.engine.local.timetable import LocalSchedules
 from jobs.engine.notes import Notes
 from jobs.engine.statistics import NoStatistics
+from jobs.engine.survey import Survey
 from jobs.settings import Settings
 
 
@@ -75,6 +76,13 @@ class LocalFleet(Fleet):
     def census(self) -> Census:
         """Who is at work, and how many jobs are where."""
         return LocalCensus(self.database)
+
+    @cached_property
+    def survey(self) -> Survey:
+        """Queues, lanes and pools as operators look at them."""
+        from jobs.engine.local.survey import LocalSurvey
+
+        return LocalSurvey(self)
 
     @property
     def checkpoints(self) -> Callable[[str, str], Checkpoints]:

@@ -1,4 +1,4 @@
-"""Commands to a worker over RQ's pub/sub channel: its own, and ours to cancel a job."""
+"""Commands to a worker over RQ's pub/sub channel: its own, and ours to cancel a job and to drain."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ class Commands(threading.Thread):
         worker: str,
         steer: Callable[[dict[str, Any]], None],
         stop: Callable[[], None],
+        drain: Callable[[], None],
         wake: Callable[[], None],
     ) -> None:
         super().__init__(name="commands", daemon=True)
         self._client: Any = broker.connect(settings, purpose="commands", blocking=True)
         self._channel = keys.commands(worker)
-        self._steer, self._shut_down, self._wake = steer, stop, wake
+        self._steer, self._shut_down, self._drain, self._wake = steer, stop, drain, wake
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -59,6 +60,8 @@ class Commands(threading.Thread):
             return
         if command.get("command") == "shutdown":
             self._shut_down()
+        elif command.get("command") == "drain":
+            self._drain()
         else:
             self._steer(command)
             self._wake()

@@ -15,6 +15,7 @@ from jobs.engine.fleet import Fleet
 from jobs.engine.statistics import Tally, sample
 from jobs.engine.worker import upkeep
 from jobs.engine.worker.leasing import Leases
+from jobs.engine.worker.self_report import SelfReport
 
 EVERY = timedelta(seconds=10)
 FLUSH_EVERY = timedelta(seconds=2)
@@ -25,19 +26,22 @@ log = structlog.get_logger("worker")
 class Housekeeping(threading.Thread):
     """Now and then, apart from everything that must be on time."""
 
-    def __init__(self, fleet: Fleet, worker: str, queues: Sequence[str], tally: Tally) -> None:
+    def __init__(self, fleet: Fleet, worker: str, queues: Sequence[str], tally: Tally, report: SelfReport) -> None:
         super().__init__(name="housekeeping", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="housekeeping", socket_timeout=ANSWER_WITHIN)
         self._leases = Leases(self._client, worker, queues, fleet)
+        self._report = report
         self._queues, self._tally, self._settings = list(queues), tally, fleet.settings
         self._sampled = sorted(set(queues) | set(fleet.settings.queue_weights))
         self._stopping = threading.Event()
 
     def run(self) -> None:
         turns = 0
+        self._try(self._tell)
         while not self._stopping.wait(FLUSH_EVERY.total_seconds()):
             turns = (turns + 1) % (EVERY // FLUSH_EVERY)
             self._try(self._count)
+            self._try(self._tell)
             if turns == 0:
                 self._try(self._tidy_up)
 
@@ -46,10 +50,14 @@ class Housekeeping(threading.Thread):
         self._stopping.set()
         self.join(ANSWER_WITHIN.total_seconds())
         self._try(partial(self._tally.flush, self._client))
+        self._try(partial(self._report.end, self._client))
 
     def _count(self) -> None:
         self._tally.flush(self._client)
         sample(self._client, self._sampled)
+
+    def _tell(self) -> None:
+        self._report.write(self._client)
 
     def _tidy_up(self) -> None:
         self._leases.maintain()

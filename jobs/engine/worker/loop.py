@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import time
@@ -31,6 +32,7 @@ from jobs.engine.worker.pool import ChildPool
 from jobs.engine.worker.requests import Requests
 from jobs.engine.worker.roster import Roster
 from jobs.engine.worker.run_log import RunLog
+from jobs.engine.worker.self_report import SelfReport
 from jobs.engine.worker.server_clock import ServerClock
 from jobs.engine.worker.settling import EndedRun, Settler
 from jobs.engine.worker.slots import QueueOrder, Slots
@@ -70,11 +72,12 @@ class WorkLoop:
             self._slots, self._requests, self._roster, self._overseer, self.pool, self._doorbell, waits=not burst
         )
         self._heartbeat = Heartbeat(fleet, name, queues, self._roster, self._hear_heartbeat)
-        self._housekeeping = Housekeeping(fleet, name, queues, self._run_log.tally)
+        self._report = SelfReport(settings, name, self.pool, self._roster, self._slots)
+        self._housekeeping = Housekeeping(fleet, name, queues, self._run_log.tally, self._report)
         self._follow_ups, self._passes_seen = FollowUps(settings, self.wake), 0
-        self._commands = Commands(settings, name, self._overseer.command, self.stop, self.wake)
+        self._commands = Commands(settings, name, self._overseer.command, self.stop, self.drain, self.wake)
         self._stop_at: float | None = None
-        self._has_told = False
+        self._takes_no_more = self._has_told = False
         self.max_idle, self._busy_at = timedelta.max, 0.0
 
     def run(self) -> None:
@@ -94,8 +97,15 @@ class WorkLoop:
     def stop(self, grace: timedelta | None = None) -> None:
         """Take no more; runs that have not ended when the grace is over are requeued. Safe in signal handlers."""
         until = time.monotonic() + (self._settings.shutdown_grace if grace is None else grace).total_seconds()
-        self._stop_at = until if self._stop_at is None else min(until, time.monotonic())
+        ends = self._stop_at is not None and not self._report.is_draining
+        self._stop_at, self._report.is_draining = min(until, time.monotonic()) if ends else until, False
         self.wake()
+
+    def drain(self) -> None:
+        """Take no more, let what runs end however long it takes, then end. A later `stop` counts as the first."""
+        if self._stop_at is None:
+            self._stop_at, self._report.is_draining = math.inf, True
+            self.wake()
 
     def wake(self) -> None:
         """Have the loop look around; safe from any thread and in signal handlers."""
@@ -135,10 +145,12 @@ class WorkLoop:
         self.intake.begin_again(self._stop_at is not None)
         if self._doorbell.look():
             self._requests.wake()
-        if self._stop_at is not None and not self._has_told:
+        if self._stop_at is not None and not self._takes_no_more:
+            self._takes_no_more = True
+            self._doorbell.stop()
+        if self._stop_at is not None and not (self._has_told or self._report.is_draining):
             self._has_told = True
             self.pool.tell_stopping()
-            self._doorbell.stop()
         self._overseer.enforce(self._roster.all(), self._stop_at)
         if self._exchange.give_up_at is not None and time.monotonic() > self._exchange.give_up_at:
             self._receive()

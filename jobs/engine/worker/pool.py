@@ -62,6 +62,10 @@ class ChildPool:
         """The template's process id."""
         return self.template.pid if self.template else 0
 
+    def pids(self) -> list[int]:
+        """The process ids of the template and of the children whose ids are known; of any thread."""
+        return [pid for pid in (self.template_pid, *(child.process.pid for child in list(self._children))) if pid]
+
     def run(self, runs: Sequence[Running]) -> None:
         """Hand runs of one lane to an idle child, or to a new one. Raises FleetError when the template is gone."""
         alone = self._need_their_own(runs)

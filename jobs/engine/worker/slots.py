@@ -31,6 +31,10 @@ class Slots:
         """Free slots of each lane."""
         return {lane: max(0, bound - self._taken[lane] - self.held) for lane, bound in self._lanes.items()}
 
+    def taken(self) -> dict[str, int]:
+        """Slots in use, by lane, without the lanes of which none is; of any thread."""
+        return {lane: number for lane, number in self._taken.copy().items() if number}
+
     def take(self, lane: str) -> None:
         """A child begins with jobs of that lane."""
         self._taken[self._known(lane)] += 1
