@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
@@ -40,7 +40,11 @@ def promtool(*arguments: str, folder: Path = FOLDER) -> subprocess.CompletedProc
 
 
 def test_the_rules_are_right_and_fire_when_they_should() -> None:
-    for arguments in (("check", "rules", "rules.yml"), ("test", "rules", "rules_test.yml")):
+    for arguments in (
+        ("check", "rules", "rules.yml"),
+        ("check", "config", "prometheus.yml"),
+        ("test", "rules", "rules_test.yml"),
+    ):
         done = promtool(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -92,10 +96,22 @@ def ask(base: str, path: str) -> Any:
         return {}
 
 
-def test_a_real_prometheus_scrapes_the_application_and_sees_that_nobody_works(prometheus: str) -> None:
+def expressions_of_panels() -> list[str]:
+    """What the Grafana dashboards ask, with a value for each of their variables."""
+    dashboards = [json.loads(path.read_text()) for path in (ROOT / "deploy/grafana").glob("*.json")]
+    targets = [target for each in dashboards for panel in each["panels"] for target in panel.get("targets", [])]
+    values = {"$__rate_interval": "1m", "$job": ".+", "$type": ".+"}
+    return [re.sub("|".join(map(re.escape, values)), lambda name: values[name[0]], each["expr"]) for each in targets]
+
+
+def test_a_real_prometheus_scrapes_the_application_sees_that_nobody_works_and_understands_the_dashboards(
+    prometheus: str,
+) -> None:
     def alerts() -> set[str]:
         return {alert["labels"]["alertname"] for alert in ask(prometheus, "alerts").get("alerts", [])}
 
     wait_until(lambda: {"FleetNoWorker", "FleetNoScheduler"} <= alerts(), timeout=MEANWHILE)
     targets = ask(prometheus, "targets")["activeTargets"]
     assert [(target["health"], target["lastError"]) for target in targets] == [("up", "")]
+    for expression in expressions_of_panels():
+        assert ask(prometheus, f"query?{urlencode({'query': expression})}")["resultType"] == "vector", expression
