@@ -14,7 +14,7 @@ from jobs.engine import registry
 from jobs.engine.ledger import rows, steps
 from jobs.engine.ledger.audit import Audit
 from jobs.engine.ledger.following import Follower
-from jobs.engine.workflows.ledger import WorkflowLedger
+from jobs.engine.workflows.keeping import WorkflowKeeper
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -29,7 +29,7 @@ class Relay:
     def __init__(self, fleet: Fleet, client: redis.Redis) -> None:
         self._fleet, self._client = fleet, client
         self._follower, self._audit = Follower(fleet, client), Audit(fleet, client)
-        self._workflows = WorkflowLedger(fleet)
+        self._workflows = WorkflowKeeper(fleet)
         self._epoch = ""
         self._relay_at = self._audit_at = self._workflows_at = 0.0
 
@@ -49,8 +49,9 @@ class Relay:
             self._audit_at = now + AUDIT_EVERY.total_seconds()
             busy = busy or self._audit.hurries
         if now >= self._workflows_at:
-            self._workflows.look(self._client, epoch)
-            self._workflows_at = now + AUDIT_EVERY.total_seconds()
+            looks_on = self._workflows.look(self._client, epoch)
+            self._workflows_at = now if looks_on else now + AUDIT_EVERY.total_seconds()
+            busy = busy or looks_on
         return busy
 
     def follow(self) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 
 from jobs.engine.database import Database
 from jobs.engine.ledger.table import JOBS, VALUES
-from jobs.engine.workflows.table import WORKFLOWS
+from jobs.engine.workflows.table import RESULTS, WORKFLOWS
 
 AT_ONCE = 500
 
@@ -35,5 +35,7 @@ def _forget_workflows(database: Database, before: datetime) -> None:
     gone = AT_ONCE
     while gone == AT_ONCE:
         with database.begin(durable=False) as session:
-            deleting = delete(WORKFLOWS).where(WORKFLOWS.c.number.in_(old)).returning(WORKFLOWS.c.number)
-            gone = len(session.execute(deleting).all())
+            deleting = delete(WORKFLOWS).where(WORKFLOWS.c.number.in_(old)).returning(WORKFLOWS.c.id)
+            ids = session.execute(deleting).scalars().all()
+            session.execute(delete(RESULTS).where(RESULTS.c.workflow_id.in_(ids)))
+            gone = len(ids)

@@ -17,8 +17,10 @@ local function end_workflow(flow)
   local status = cancelled and 'cancelled' or (tonumber(bad) > 0 and 'failed' or 'completed')
   flow.status = status
   redis.call('HSET', flow.key, 'status', status, 'ended_at', flow.at.now)
+  -- A durable one the ledger would give back if it were gone before its end is known there; see workflow_noted.lua.
+  local kept = redis.call('HEXISTS', flow.key, 'durable') == 1 and LIVE_KEPT or flow.kept
   for _, part in ipairs(WORKFLOW_PARTS) do
-    redis.call('EXPIRE', flow.key .. part, flow.kept)
+    redis.call('EXPIRE', flow.key .. part, kept)
   end
   redis.call('ZREM', flow.P .. ':fleet:workflows', flow.id)
   list_as(flow, 'ended')

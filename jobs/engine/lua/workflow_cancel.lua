@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Cancel a workflow in one step: what waits never begins, what is queued is cancelled, what runs is asked to stop. Safe to
--- repeat. ARGV: prefix, id, now (RFC 3339), rate windows (KEY=COUNT ...). Returns missing, asked, or the state it ended in.
+-- repeat. ARGV: prefix, id, now (RFC 3339), rate windows (KEY=COUNT ...).
+-- Returns {missing, asked, or the state it ended in; its round; 1 for a durable one}.
 --include lib_events
 --include lib_execution
 --include lib_gates
@@ -32,7 +33,7 @@ local function cancel_begun(nodes)
   end
 end
 
-return tell_together(function()
+local function cancel()
   if not flow then
     return 'missing'
   elseif flow.status ~= 'running' and flow.status ~= 'compensating' then
@@ -44,4 +45,10 @@ return tell_together(function()
   cancel_begun(begun)
   local status = redis.call('HGET', flow.key, 'status')
   return status == 'cancelled' and status or 'asked'
+end
+
+return tell_together(function()
+  local word = cancel()
+  local round, durable = unpack(flow and redis.call('HMGET', flow.key, 'round', 'durable') or {})
+  return {word, tonumber(round or '') or 0, durable and 1 or 0}
 end)

@@ -7,11 +7,13 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
 
-from jobs.engine import keys
+from jobs.engine import keys, views
+from jobs.engine.broker import translate_errors
 from jobs.engine.errors import IdempotencyConflict
 from jobs.engine.heads import as_json
 from jobs.engine.scripts import script
@@ -69,6 +71,14 @@ def wire(nodes: Sequence[Node]) -> list[str | bytes | int]:
     for head, name, job_id, data, more, plan in nodes:
         told += (heads.setdefault(head, len(heads) + 1), name, job_id, data, more, plan)
     return [len(heads), *heads, *told]
+
+
+def replay(client: redis.Redis, workflow_id: str, round_: int, nodes: Sequence[Node]) -> str:
+    """Run nodes of an ended round again, once: again, changed or missing. Raises BrokerUnavailable."""
+    now = views.rfc3339(datetime.now(UTC))
+    with translate_errors():
+        word: bytes = script("workflow_replay")(client, keys.PREFIX, workflow_id, now, round_, *wire(nodes))
+    return word.decode()
 
 
 def check_same(known: Sequence[str], tenant: str, digests: Sequence[str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from jobs.engine import events, keys, log_context, registry
@@ -16,7 +16,7 @@ from jobs.engine.errors import BrokerUnavailable, Conflict, InvalidWorkflow, Not
 from jobs.engine.scripts import script
 from jobs.engine.workflows import check, listing, sign, views
 from jobs.engine.workflows.build import Workflow
-from jobs.engine.workflows.call import Call, check_same, nodes_of, wire
+from jobs.engine.workflows.call import Call, check_same, nodes_of, replay
 from jobs.engine.workflows.check import UNDO
 from jobs.engine.workflows.listing import WorkflowPage
 from jobs.engine.workflows.reading import read
@@ -134,19 +134,29 @@ class Workflows:
     def cancel(self, workflow_id: str, tenant: str | None = None) -> WorkflowView:
         """Cancel all that has not ended: nothing new begins from then on, and what runs is asked to stop, then killed.
 
-        May be repeated, from any process. Nothing is compensated. Raises NotFound, BrokerUnavailable (also while a
-        durable one is on its way to Redis); Conflict when it has ended otherwise.
+        May be repeated, from any process. Nothing is compensated. Raises NotFound, BrokerUnavailable (also while the
+        ledger can't be told of a durable one); Conflict when it has ended otherwise.
         """
         view = self.get(workflow_id, tenant)
         windows = " ".join(self._fleet.windows.values())
         with translate_errors():
-            word = script("workflow_cancel")(self._fleet.redis, keys.PREFIX, workflow_id, _now(), windows).decode()
+            reply: Any = script("workflow_cancel")(self._fleet.redis, keys.PREFIX, workflow_id, _now(), windows)
+        word, round_, is_durable = reply[0].decode(), reply[1], reply[2]
         if word == "missing" and not view.ended:
-            raise BrokerUnavailable("the workflow is on its way from the ledger to Redis: try again in a moment")
+            return self._cancel_in_ledger(view)
         word = view.status if word == "missing" else word
         if word not in ("cancelled", "asked"):
             raise Conflict(f"the workflow is {word} and can't be cancelled")
+        if is_durable:
+            self._ledger.cancelled(workflow_id, round_)
         return self.get(workflow_id, tenant)
+
+    def _cancel_in_ledger(self, view: WorkflowView) -> WorkflowView:
+        """A durable one that is on its way to Redis: it gets there cancelled."""
+        if not self._ledger.cancelled(view.id, view.round):
+            raise BrokerUnavailable("the workflow is gone, or on its way to Redis: look again in a moment")
+        self._ledger.push(view.id)
+        return self.get(view.id)
 
     def replay(self, workflow_id: str, node: str, tenant: str | None = None) -> WorkflowView:
         """Run a node of an ended workflow again, and everything after it, as new jobs; the others keep their results.
@@ -159,15 +169,12 @@ class Workflows:
             raise Conflict(f"the workflow is {view.status}: it can be replayed once it has ended")
         told = nodes_of(self._signed_again(workflow_id, _replayable(view, node)))
         with translate_errors():
-            word = script("workflow_replay")(
-                self._fleet.redis, keys.PREFIX, workflow_id, _now(), view.round, *wire(told)
-            ).decode()
             is_durable = self._fleet.redis.hexists(keys.workflow(workflow_id), "durable")
-        if word != "again":
+        again = self._ledger.replay if is_durable else partial(replay, self._fleet.redis)
+        word = again(workflow_id, view.round, told)
+        if word not in ("again", "later"):
             raise Conflict("the workflow was replayed meanwhile, or is gone")
-        if is_durable:
-            self._ledger.replayed(workflow_id, told)
-        return self.get(workflow_id, tenant)
+        return (self._ledger.view(workflow_id) if word == "later" else None) or self.get(workflow_id, tenant)
 
     def _signed_again(self, workflow_id: str, again: Sequence[str]) -> list[NewNode]:
         """These nodes and their compensations as new jobs. Raises Conflict, BrokerUnavailable."""

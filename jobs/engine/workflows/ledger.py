@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from uuid import uuid4
 
 import redis
 import structlog
-from sqlalchemy import Connection, RowMapping, and_, event, select, update
+from sqlalchemy import Connection, RowMapping, event, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -20,18 +19,18 @@ from jobs.engine import keys
 from jobs.engine import views as job_views
 from jobs.engine.broker import translate_errors
 from jobs.engine.database import AFTERWARDS
-from jobs.engine.errors import BrokerUnavailable
-from jobs.engine.workflows import reading
-from jobs.engine.workflows.call import Call, Node, check_same
+from jobs.engine.errors import BrokerUnavailable, Conflict
+from jobs.engine.workflows import reading, snapshots
+from jobs.engine.workflows.call import Call, Node, check_same, replay
 from jobs.engine.workflows.check import UNDO
-from jobs.engine.workflows.table import OPEN, WORKFLOWS
-from jobs.engine.workflows.views import ENDED, WorkflowView
+from jobs.engine.workflows.table import WORKFLOWS
+from jobs.engine.workflows.views import WorkflowView
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
-AT_ONCE = 200
-MARK = ("round", "ends", "status", "undoing", "cancelled_at")
+REPLAY = "replay:"
+"""So begins `seen` of a row whose next round stands in the ledger, and perhaps not yet in Redis; the round follows."""
 row = WORKFLOWS.c
 log = structlog.get_logger("ledger")
 
@@ -73,87 +72,97 @@ class WorkflowLedger:
     def push(self, workflow_id: str) -> None:
         """Put a committed workflow into Redis. Never raises: the keeper of the ledger does it otherwise."""
         try:
-            stored = self._row(workflow_id)
+            stored = self.row(workflow_id)
             if stored is not None and stored["ended_at"] is None and not stored["epoch"]:
                 with translate_errors():
                     epoch: Any = self._fleet.redis.set(keys.LEDGER_EPOCH, mine := uuid4().hex, nx=True, get=True)
-                self._restore(self._fleet.redis, stored, epoch.decode() if epoch else mine)
+                self.restore(self._fleet.redis, stored, epoch.decode() if epoch else mine)
         except BrokerUnavailable as error:
             log.warning("a durable workflow waits in the ledger for Redis", reason=str(error))
         except Exception:
             log.exception("a durable workflow waits in the ledger for its keeper")
 
+    def restore(self, client: redis.Redis, stored: RowMapping, epoch: str) -> None:
+        """Give a row's workflow to a Redis that lacks it, as far as it is known. Raises BrokerUnavailable."""
+        now = job_views.rfc3339(datetime.now(UTC))
+        known = snapshots.known(self._fleet.database, stored, now)
+        with translate_errors():
+            Call.unpacked(stored["asked"]).send(client, stored["id"], now, known)
+        with self._fleet.database.begin(durable=False) as session:
+            session.connection().execute(update(WORKFLOWS).where(row.id == stored["id"]).values(epoch=epoch))
+
     def view(self, workflow_id: str) -> WorkflowView | None:
         """What the row says, for as long as Redis has nothing to say, or no more; None also where SQL is away."""
         try:
-            stored = self._row(workflow_id)
+            stored = self.row(workflow_id)
         except SQLAlchemyError as error:
             log.warning("the ledger can't be read", error=str(error))
             return None
         if stored is None:
             return None
-        return _view(workflow_id, Call.unpacked(stored["asked"]), stored["created_at"], stored["state"])
+        known = snapshots.of_row(stored["state"])
+        if stored["cancelled"] == known.round and stored["ended_at"] is None:
+            known.head.setdefault("cancelled_at", "")
+        return _view(workflow_id, Call.unpacked(stored["asked"]), stored["created_at"], known)
 
     def told(self, workflow_id: str, call: Call) -> WorkflowView:
         """The workflow of a transaction that is not committed yet."""
-        return _view(workflow_id, call, datetime.now(UTC))
+        return _view(workflow_id, call, datetime.now(UTC), snapshots.of_row(None))
 
-    def replayed(self, workflow_id: str, nodes: Sequence[Node]) -> None:
-        """Some nodes are new jobs from now on, and the workflow goes on."""
-        stored = self._row(workflow_id)
+    def cancelled(self, workflow_id: str, round_: int) -> bool:
+        """Note that this round of a workflow is cancelled, for a Redis that forgets it; whether it had not ended.
+
+        Raises BrokerUnavailable while the ledger does not answer.
+        """
+        is_it = row.id == workflow_id, row.ended_at.is_(None)
+        try:
+            with self._fleet.database.begin() as session:
+                noting = update(WORKFLOWS).where(*is_it).values(cancelled=round_).returning(row.number)
+                return session.connection().execute(noting).first() is not None
+        except SQLAlchemyError as error:
+            log.warning("the ledger can't be told of a cancellation", error=str(error))
+            raise BrokerUnavailable("cancelled in Redis; the ledger can't be told now: cancel it once more") from None
+
+    def replay(self, workflow_id: str, round_: int, nodes: Sequence[Node]) -> str:
+        """Have these nodes of an ended round run again: what is committed happens, also when Redis goes away now.
+
+        Returns again, or later where it is left to the keeper; of a workflow without a row the word of the script.
+        Raises Conflict, BrokerUnavailable, and what the database raises.
+        """
+        client, stored = self._fleet.redis, self.row(workflow_id)
         if stored is not None:
-            asked = Call.unpacked(stored["asked"]).with_nodes(nodes).packed()
-            state = _snapshot(self._fleet.redis, workflow_id) or stored["state"]
-            self._write(workflow_id, {"asked": asked, "state": state, "ended_at": None, "seen": uuid4().hex})
+            self._open_again(stored, round_, nodes)
+        try:
+            word = replay(client, workflow_id, round_, nodes)
+        except BrokerUnavailable:
+            if stored is None:
+                raise
+            return "later"
+        return "again" if stored is not None else word
 
-    def look(self, client: redis.Redis, epoch: str) -> None:
-        """Note how far the workflows are, and give back to Redis those that it lost. Raises BrokerUnavailable."""
-        after = 0
-        while True:
-            query = select(row.number, row.id, row.epoch, row.seen).where(OPEN, row.number > after)
-            with self._fleet.database.read() as session:
-                seen = session.execute(query.order_by(row.number).limit(AT_ONCE)).mappings().all()
-            self._compare(client, seen, epoch)
-            if len(seen) < AT_ONCE:
-                return
-            after = seen[-1]["number"]
-
-    def _compare(self, client: redis.Redis, seen: Sequence[RowMapping], epoch: str) -> None:
-        if not seen:
-            return
-        with translate_errors(), client.pipeline(transaction=False) as pipe:
-            for each in seen:
-                pipe.hmget(keys.workflow(each["id"]), *MARK)
-            marks = pipe.execute()
-        for each, mark in zip(seen, marks, strict=True):
-            if mark[0] is None:
-                stored = self._row(each["id"])
-                if stored is not None:
-                    self._restore(client, stored, epoch)
-            elif (told := b":".join(part or b"" for part in mark).decode()) != each["seen"]:
-                ended = datetime.now(UTC) if mark[2].decode() in ENDED else None
-                self._note(client, each, {"seen": told, "epoch": epoch, "ended_at": ended})
-
-    def _note(self, client: redis.Redis, seen: RowMapping, values: dict[str, Any]) -> None:
-        """Write what was seen, unless somebody has written since: a replay opens a row again."""
-        if (state := _snapshot(client, seen["id"])) is not None:
-            unchanged = and_(row.id == seen["id"], row.seen == seen["seen"])
-            with self._fleet.database.begin(durable=False) as session:
-                session.connection().execute(update(WORKFLOWS).where(unchanged).values({**values, "state": state}))
-
-    def _restore(self, client: redis.Redis, stored: RowMapping, epoch: str) -> None:
-        known = zlib.decompress(stored["state"]).decode() if stored["state"] else ""
-        with translate_errors():
-            Call.unpacked(stored["asked"]).send(client, stored["id"], job_views.rfc3339(datetime.now(UTC)), known)
-        self._write(stored["id"], {"epoch": epoch})
-
-    def _row(self, workflow_id: str) -> RowMapping | None:
+    def row(self, workflow_id: str) -> RowMapping | None:
+        """Its row, if there is one."""
         with self._fleet.database.read() as session:
             return session.execute(select(WORKFLOWS).where(row.id == workflow_id)).mappings().first()
 
-    def _write(self, workflow_id: str, values: dict[str, Any]) -> None:
-        with self._fleet.database.begin(durable=False) as session:
-            session.connection().execute(update(WORKFLOWS).where(row.id == workflow_id).values(values))
+    def _open_again(self, stored: RowMapping, round_: int, nodes: Sequence[Node]) -> None:
+        """Write the next round as if Redis had it already. Who sees it first there begins it: we, or the keeper."""
+        told, results = snapshots.of_redis(self._fleet.redis, stored["id"])
+        if told is None or told.round != round_ or snapshots.of_row(stored["state"]).round > round_:
+            raise Conflict("the workflow was replayed meanwhile, or is gone")
+        while not snapshots.copy_results(self._fleet.database, self._fleet.redis, stored["id"], results):
+            pass
+        values = {
+            "asked": Call.unpacked(stored["asked"]).with_nodes(nodes).packed(),
+            "state": told.replayed([node[1] for node in nodes]).packed(),
+            "ended_at": None,
+            "seen": f"{REPLAY}{round_ + 1}:{uuid4().hex}",
+        }
+        with self._fleet.database.begin() as session:
+            unchanged = row.id == stored["id"], row.seen == stored["seen"]
+            opening = update(WORKFLOWS).where(*unchanged).values(values).returning(row.number)
+            if session.connection().execute(opening).first() is None:
+                raise Conflict("the workflow was replayed meanwhile: look at it, and try again")
 
     def _after_commit(self, session: Session | Connection, tell: Callable[[], None]) -> None:
         """A Connection does not tell of its commits: the keeper looks every second."""
@@ -166,22 +175,9 @@ class WorkflowLedger:
             event.listen(session, "after_commit", lambda _: tell(), once=True)
 
 
-def _snapshot(client: redis.Redis, workflow_id: str) -> bytes | None:
-    """What a later life of Redis has to know, or None where this one knows nothing. Raises BrokerUnavailable."""
-    key = keys.workflow(workflow_id)
-    with translate_errors(), client.pipeline() as pipe:
-        for part in ("", ":state", ":results"):
-            pipe.hgetall(f"{key}{part}")
-        told = [{name.decode(): value.decode() for name, value in each.items()} for each in pipe.execute()]
-    if not told[0]:
-        return None
-    return zlib.compress(json.dumps(dict(zip(("head", "state", "results"), told, strict=True))).encode())
-
-
-def _view(workflow_id: str, call: Call, created_at: datetime, noted: bytes | None = None) -> WorkflowView:
-    known = json.loads(zlib.decompress(noted)) if noted else {"head": {}, "state": {}}
+def _view(workflow_id: str, call: Call, created_at: datetime, known: snapshots.Snapshot) -> WorkflowView:
     plans = {name: json.loads(plan) for _, name, _, _, _, plan in call.nodes}
     state = {f"j:{name}": job_id for _, name, job_id, *_ in call.nodes}
     state |= {f"s:{name}": "waiting" for name in plans if not name.startswith(UNDO)}
     head = {"status": "running", "round": "1", "created_at": job_views.rfc3339(created_at)}
-    return reading.view_of(workflow_id, {**head, **call.head, **known["head"]}, plans, {**state, **known["state"]}, {})
+    return reading.view_of(workflow_id, {**head, **call.head, **known.head}, plans, {**state, **known.state}, {})

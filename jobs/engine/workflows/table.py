@@ -35,9 +35,21 @@ WORKFLOWS = Table(
     Column("ended_at", Instant),
     Column("asked", LargeBinary, nullable=False),
     Column("state", LargeBinary),
+    Column("cancelled", Integer, nullable=False, server_default="0"),
     PrimaryKeyConstraint("number", name="pk_ledger_workflows"),
     Index("uq_ledger_workflows_id", "id", unique=True),
     Index("ix_ledger_workflows_open", "number", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_ledger_workflows_ended_at", "ended_at"),
     sqlite_autoincrement=True,
 )
+"""`cancelled` is the round that somebody has cancelled last, 0 for none."""
+
+RESULTS = Table(
+    "ledger_workflow_results",
+    metadata,
+    Column("workflow_id", String(64), nullable=False),
+    Column("job_id", String(128), nullable=False),
+    Column("result", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("workflow_id", "job_id", name="pk_ledger_workflow_results"),
+)
+"""What nodes pass on (zlib of base64 of JSON), written once each."""
