@@ -32,7 +32,10 @@ def _mapping(value: Any) -> Any:
         return value
     if value.lstrip().startswith("{"):
         return json.loads(value)
-    return dict(part.strip().rpartition("=")[::2] for part in value.split(",") if part.strip())
+    pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
+    if not all(word.strip() for word, _, _ in pairs):
+        raise ValueError("write it as word=role,word=role, or as a JSON object")
+    return {word.strip(): meaning.strip() for word, _, meaning in pairs}
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]

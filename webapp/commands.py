@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from jobs.engine import FleetError, logs
 from jobs.engine.dead_letters import DeadLetters, Done, Letter, Where
+from webapp import operator_commands
 from webapp.services import fleet
 
 letters = AppGroup("dead-letters", help="Jobs that failed for good: list, group, show, run again, discard.")
@@ -20,8 +21,9 @@ FILTERS = ("type", "tenant", "lane", "queue", "fingerprint", "text", "since", "u
 
 
 def init_app(app: APIFlask) -> None:
-    """Give Flask's command line the group `dead-letters`."""
+    """Give Flask's command line its groups."""
     app.cli.add_command(letters)
+    app.cli.add_command(operator_commands.group)
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:

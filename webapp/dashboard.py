@@ -13,7 +13,9 @@ from flask.blueprints import BlueprintSetupState
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from webapp import json_rq, operators, sessions
+from jobs.engine import BrokerUnavailable, keys
+from jobs.engine.broker import translate_errors
+from webapp import dashboard_changes, json_rq, operators, sessions
 from webapp.errors import RETRY_SOON, Problem, problem
 from webapp.services import fleet
 
@@ -29,7 +31,6 @@ CONTENT_SECURITY_POLICY = {
     "frame-ancestors": "'none'",
     "base-uri": "'none'",
 }
-CHANGING = frozenset({"delete_job_view", "requeue_job_view", "requeue_all", "empty_queue", "compact_queue"})
 REGISTRIES = frozenset({"queued", "scheduled", "deferred", "started", "finished", "failed", "canceled"})
 NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -44,7 +45,8 @@ def blueprint() -> Blueprint:
     guarded.url_prefix = PREFIX
     guarded.enable_openapi = False  # type: ignore[attr-defined]
     guarded.before_request_funcs = {None: [_guard]}
-    guarded.context_processor(lambda: {"dashboard_csrf": sessions.csrf_token})
+    guarded.after_request(dashboard_changes.write_down)
+    guarded.context_processor(_for_templates)
     guarded.register_error_handler(NoSuchJobError, _no_such_job)
     guarded.register_error_handler(InvalidJobOperation, _not_possible)
     guarded.register_error_handler(redis.RedisError, _redis_away)
@@ -75,20 +77,37 @@ def _configure(state: BlueprintSetupState) -> None:
 
 def _guard() -> WerkzeugResponse | None:
     """Runs before each of the package's views, in place of the one that switches Redis for the whole process."""
-    changes = _check_change()
-    if (answer := operators.admit("operator" if changes else "viewer", fleet_wide=True)) is not None:
+    change = dashboard_changes.wanted()
+    if (answer := operators.admit(change[1] if change else "viewer", fleet_wide=True)) is not None:
         return answer
+    if change and request.method != "POST":
+        raise Problem(405, "This changes the queue; it takes a POST.", headers={"Allow": "POST"})
     _check_arguments(request.view_args or {})
+    if change:
+        dashboard_changes.remember()
     current_app.redis_conn = fleet().redis  # type: ignore[attr-defined]
     return None
 
 
-def _check_change() -> bool:
-    """Whether this changes something. Raises a 405 problem when it is no POST then."""
-    changes = (request.endpoint or "").rpartition(".")[2] in CHANGING
-    if changes and request.method != "POST":
-        raise Problem(405, "This changes the queue; it takes a POST.", headers={"Allow": "POST"})
-    return changes
+def _for_templates() -> dict[str, Any]:
+    return {"dashboard_csrf": sessions.csrf_token, "dashboard_may": _highest, "not_in_lists": _not_in_lists}
+
+
+def _highest() -> str:
+    """As what the pages show their buttons to who looks."""
+    return "admin" if operators.may_change("admin") else "operator" if operators.may_change() else "viewer"
+
+
+def _not_in_lists() -> dict[str, int]:
+    """How many jobs RQ's lists do not have: parked ones (waiting for room, a turn or a window) and periodic ones."""
+    try:
+        counted = fleet().census
+        queued = sum(number for (_, state), number in counted.by_state().items() if state == "queued")
+        with translate_errors():
+            periodic: int = fleet().redis.zcard(keys.PERIODIC)
+        return {"parked": max(0, sum(counted.waiting().values()) - queued), "periodic": periodic}
+    except BrokerUnavailable:
+        return {}
 
 
 def _check_arguments(arguments: dict[str, Any]) -> None:

@@ -1,0 +1,74 @@
+"""What can be changed in rq-dashboard, which role that takes, and the line of the audit log about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, g, request
+
+from jobs.engine import BrokerUnavailable, keys
+from jobs.engine.broker import translate_errors
+from jobs.settings import Role
+from webapp import operators
+from webapp.services import fleet
+
+ACTIONS: dict[str, tuple[str, Role]] = {
+    "delete_job_view": ("job.delete", "operator"),
+    "requeue_job_view": ("job.retry", "operator"),
+    "requeue_all": ("queue.retry-failed", "operator"),
+    "compact_queue": ("queue.compact", "operator"),
+    "empty_queue": ("queue.empty", "admin"),
+}
+REGISTRIES = {"started": "wip", **{name: name for name in ("scheduled", "deferred", "finished", "failed", "canceled")}}
+
+
+def wanted() -> tuple[str, Role] | None:
+    """The action that this request asks for and the role that it takes; None where nothing changes."""
+    return ACTIONS.get((request.endpoint or "").rpartition(".")[2])
+
+
+def remember() -> None:
+    """Before a change: note what is there."""
+    g.before_change = _state(request.view_args or {})
+
+
+def write_down(response: Response) -> Response:
+    """After a change that was made: a line about it."""
+    action, arguments = wanted(), request.view_args or {}
+    if action is not None and "before_change" in g and response.status_code == 200:
+        tenant, before = g.before_change
+        by, target = operators.operator(), _target(arguments)
+        fleet().audit.record(
+            action=action[0], target=target, by=by, before=before, after=_state(arguments)[1], tenant=tenant
+        )
+    return response
+
+
+def _target(arguments: Mapping[str, Any]) -> str:
+    if "job_id" in arguments:
+        return str(arguments["job_id"])
+    return "/".join(str(arguments[name]) for name in ("queue_name", "registry_name") if name in arguments)
+
+
+def _state(arguments: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Whose it is, where that is known, and how it is."""
+    try:
+        return _job(arguments["job_id"]) if "job_id" in arguments else (None, _queue(arguments))
+    except BrokerUnavailable:
+        return None, {}
+
+
+def _job(job_id: str) -> tuple[str | None, dict[str, Any]]:
+    (view,) = fleet().jobs.get_many([job_id])
+    return (None, {"status": "gone"}) if view is None else (view.tenant or None, {"status": view.status})
+
+
+def _queue(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    name, registry = arguments["queue_name"], arguments.get("registry_name", "queued")
+    if request.endpoint == "rq_dashboard.requeue_all":
+        registry = "failed"
+    with translate_errors():
+        if registry == "queued":
+            return {"jobs": fleet().redis.llen(keys.queue(name))}
+        return {"jobs": fleet().redis.zcard(keys.registry(REGISTRIES[registry], name))}
