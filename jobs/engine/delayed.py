@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from jobs.engine import keys, schedule_runs, views
 from jobs.engine.broker import translate_errors
+from jobs.engine.errors import NotFound
 from jobs.engine.places import Place, cursor_of, entries_after, place_of
 from jobs.engine.policy import Queue
 from jobs.engine.views import JobError, JobView
@@ -62,6 +63,14 @@ class DelayedWhere(BaseModel):
     type: str | None = None
     tenant: str | None = None
 
+    def within(self, tenant: str | None) -> DelayedWhere:
+        """The same of one tenant's jobs only, where one is given. Raises NotFound where it asks for another's."""
+        if tenant is None or self.tenant == tenant:
+            return self
+        if self.tenant is not None:
+            raise NotFound("there are no jobs of that tenant")
+        return self.model_copy(update={"tenant": tenant})
+
     def fits(self, job: DelayedJob) -> bool:
         """Whether a job is one of them."""
         return all(getattr(job, name) == value for name, value in self.model_dump(exclude_none=True).items())
@@ -94,12 +103,9 @@ class Delayed:
     ) -> DelayedPage:
         """Up to `limit` jobs, those that are due first first, whatever their queue; 5,000 entries are looked at.
 
-        Raises ValueError for a cursor that is none, BrokerUnavailable.
+        Raises ValueError for a cursor that is none, NotFound for a filter by another tenant, BrokerUnavailable.
         """
-        if tenant is not None and where.tenant not in (None, tenant):
-            return DelayedPage(items=[])
-        if tenant is not None:
-            where = where.model_copy(update={"tenant": tenant})
+        where = where.within(tenant)
         place = place_of(cursor)
         entries = merge(*(self._entries(queue, place) for queue in self._queues(where.queue)))
         return self._page(islice(entries, MOST_LOOKED_AT), where, limit)

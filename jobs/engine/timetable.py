@@ -58,7 +58,7 @@ class ScheduleView(BaseModel):
         """When its runs are due, whether it is paused or not."""
         return Cron(self.cron, self.timezone or "UTC") if self.cron else Every(self.every or timedelta(0))
 
-    def upcoming(self, count: int) -> list[datetime]:
+    def following(self, count: int) -> list[datetime]:
         """The next times for which a run is due, as it is declared; none where there is no next time."""
         found = [] if self.next is None else [self.next]
         while found and len(found) < count:

@@ -9,7 +9,7 @@ from rq import Queue as RQQueue
 from rq.serializers import JSONSerializer
 
 from jobs.adapters.database import migrate
-from jobs.engine import Fleet, Queue, keys, registry
+from jobs.engine import Fleet, NotFound, Queue, keys, registry
 from jobs.engine.delayed import DelayedWhere
 from jobs.engine.outcome import of_error
 from jobs.engine.policy import Retry
@@ -70,7 +70,8 @@ def test_filters_and_tenants_narrow_the_list(fleet: Fleet) -> None:
     mine = [later.enqueue_in(n * MINUTE, {"folder": "a"}, tenant="ours").id for n in (1, 3)]
     theirs = later.enqueue_in(2 * MINUTE, {"folder": "a"}, tenant="theirs", priority=Queue.LOW).id
     assert pages(fleet, tenant="ours") == mine
-    assert pages(fleet, DelayedWhere(tenant="theirs"), tenant="ours") == []
+    with pytest.raises(NotFound):
+        fleet.delayed.find(DelayedWhere(tenant="theirs"), tenant="ours")
     assert pages(fleet, DelayedWhere(queue="low")) == [theirs]
     assert pages(fleet, DelayedWhere(type="no.such")) == []
 

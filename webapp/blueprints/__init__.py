@@ -12,6 +12,7 @@ def blueprints_of(settings: Settings) -> list[Blueprint]:
     from webapp import console, dashboard
     from webapp.blueprints import (
         admin,
+        audit,
         dead_letters,
         development,
         documents,
@@ -21,14 +22,17 @@ def blueprints_of(settings: Settings) -> list[Blueprint]:
         metrics,
         no_dashboard,
         page,
+        schedules,
         sources,
         workflows,
+        workflows_console,
         workspaces,
     )
 
     blueprints: list[Blueprint] = [health.bp, workspaces.bp, documents.bp, sources.bp, jobs.bp, live.bp, live.socket_bp]
     blueprints.append(workflows.bp)
     blueprints += [page.bp, admin.bp, dead_letters.bp, metrics.bp, *console.blueprints()]
+    blueprints += [audit.bp, schedules.bp, workflows_console.bp]
     blueprints.append(dashboard.blueprint() if settings.use_job_queue else no_dashboard.bp)
     if settings.environment in ("development", "test"):
         blueprints.append(development.bp)

@@ -1,38 +1,27 @@
-"""Dead letters for operators: look, group, run again and discard; of all tenants, behind the administrator's login."""
+"""Dead letters for operators: look, group, run again and discard; callers of one tenant have theirs alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 from apiflask import APIBlueprint
-from flask import jsonify, request
+from flask import jsonify
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from jobs.engine.dead_letters import DeadLetters, Done, Where
 from webapp import operators
-from webapp.errors import Problem
+from webapp.actions import letters as acting
+from webapp.api_answers import Cursor, answer, checked
 from webapp.schemas import In
 from webapp.services import fleet
-from webapp.sessions import SAFE_METHODS
 
 bp = APIBlueprint("dead_letters", __name__, url_prefix="/admin/queues/api/dead-letters", enable_openapi=False)
 
-AT_ONCE = 1_000
-"""Letters that one request runs again or discards; its answer says how to go on."""
-Cursor = Annotated[str | None, Field(max_length=400, pattern=r"^[A-Za-z0-9_=-]*$")]
-
-
-class GroupQuery(In):
-    """`limit` items a page, beginning after `cursor` (the last page's `next_cursor`)."""
-
-    limit: int = Field(50, ge=1, le=200)
-    cursor: Cursor = None
-
 
 class LetterQuery(Where):
-    """Which letters, and how many a page."""
+    """Which letters, and how many a page, beginning after `cursor` (the last page's `next_cursor`)."""
 
     limit: int = Field(50, ge=1, le=200)
     cursor: Cursor = None
@@ -60,27 +49,24 @@ class Action(In):
         return self
 
 
-@bp.before_request
-def guard() -> Any:
-    """Viewers look and operators act; of all tenants."""
-    return operators.admit("viewer" if request.method in SAFE_METHODS else "operator", fleet_wide=True)
-
-
 @bp.get("")
+@operators.at_least("viewer")
 @bp.input(LetterQuery, location="query")
 def find(query_data: LetterQuery) -> ResponseReturnValue:
     """Letters, the latest first; a page may be short before the end."""
-    return _answer(_checked(lambda: letters().find(query_data.where, limit=query_data.limit, cursor=query_data.cursor)))
+    return answer(checked(lambda: letters().find(query_data.where, **_page(query_data))))
 
 
 @bp.get("/groups")
-@bp.input(GroupQuery, location="query")
-def groups(query_data: GroupQuery) -> ResponseReturnValue:
+@operators.at_least("viewer")
+@bp.input(LetterQuery, location="query")
+def groups(query_data: LetterQuery) -> ResponseReturnValue:
     """Errors, that of the latest letter first, with how many letters each has."""
-    return _answer(_checked(lambda: letters().groups(limit=query_data.limit, cursor=query_data.cursor)))
+    return answer(checked(lambda: letters().groups(query_data.where, **_page(query_data))))
 
 
 @bp.get("/exhausted")
+@operators.at_least("viewer", fleet_wide=True)
 def exhausted() -> ResponseReturnValue:
     """How many jobs used up their retries, on each of the last eight days (UTC), by type."""
     days = letters().exhausted()
@@ -88,35 +74,40 @@ def exhausted() -> ResponseReturnValue:
 
 
 @bp.get("/<job_id>")
+@operators.at_least("viewer")
 def get(job_id: str) -> ResponseReturnValue:
     """One letter with payload, runs and output."""
-    return _answer(letters().get(job_id))
+    return answer(letters().get(job_id, operators.own_tenant()))
 
 
 @bp.post("/<job_id>/retry")
+@operators.at_least("operator")
 def retry_one(job_id: str) -> ResponseReturnValue:
     """Run one again."""
-    return _answer(letters().retry_one(job_id, by=operators.operator().subject), 202)
+    return answer(acting.retry_one(fleet(), operators.operator(), job_id), 202)
 
 
 @bp.post("/<job_id>/discard")
+@operators.at_least("operator")
 def discard_one(job_id: str) -> ResponseReturnValue:
     """Throw one away."""
-    return _answer(letters().discard_one(job_id, by=operators.operator().subject))
+    return answer(acting.discard_one(fleet(), operators.operator(), job_id))
 
 
 @bp.post("/retry")
+@operators.at_least("operator")
 @bp.input(Action, location="json")
 def retry(json_data: Action) -> ResponseReturnValue:
     """A dry run of `where`; or, with `dry_run` false, run again what is within the `bound` that one gave."""
-    return _act(json_data, letters().retry, 202)
+    return _act(json_data, acting.retry, 202)
 
 
 @bp.post("/discard")
+@operators.at_least("admin")
 @bp.input(Action, location="json")
 def discard(json_data: Action) -> ResponseReturnValue:
     """Like `retry`, but throws away."""
-    return _act(json_data, letters().discard, 200)
+    return _act(json_data, acting.discard, 200)
 
 
 def letters() -> DeadLetters:
@@ -124,22 +115,12 @@ def letters() -> DeadLetters:
     return fleet().dead_letters
 
 
+def _page(query: LetterQuery) -> dict[str, Any]:
+    return {"limit": query.limit, "cursor": query.cursor, "tenant": operators.own_tenant()}
+
+
 def _act(wanted: Action, act: Callable[..., Done], status: int) -> ResponseReturnValue:
     if wanted.dry_run:
-        return _answer(letters().plan(wanted.where or Where()))
-    bound, by = wanted.bound or "", operators.operator().subject
-    return _answer(_checked(lambda: act(bound, by=by, most=AT_ONCE, cursor=wanted.cursor)), status)
-
-
-def _checked(ask: Callable[[], BaseModel]) -> BaseModel:
-    """What it gives; a 422 problem where a cursor or a bound is none of ours."""
-    try:
-        return ask()
-    except ValueError as error:
-        place = "json" if request.method == "POST" else "query"
-        problems = [{"in": place, "field": "cursor or bound", "message": str(error)}]
-        raise Problem(422, "Some fields are not valid; see errors.", errors=problems) from None
-
-
-def _answer(value: BaseModel, status: int = 200) -> ResponseReturnValue:
-    return jsonify(value.model_dump(mode="json")), status
+        return answer(letters().plan(wanted.where or Where(), operators.own_tenant()))
+    bound = wanted.bound or ""
+    return answer(checked(lambda: act(fleet(), operators.operator(), bound, cursor=wanted.cursor)), status)

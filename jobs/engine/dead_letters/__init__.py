@@ -6,6 +6,7 @@ from jobs.engine.dead_letters.desk import DeadLetters, Details
 from jobs.engine.dead_letters.exhaustion import Day
 from jobs.engine.dead_letters.groups import Group, GroupPage
 from jobs.engine.dead_letters.letters import Letter, Page, Where
+from jobs.engine.dead_letters.places import where_of
 
 __all__ = [
     "Attempt",
@@ -20,4 +21,5 @@ __all__ = [
     "Plan",
     "Refusal",
     "Where",
+    "where_of",
 ]

@@ -33,3 +33,8 @@ def bound_of(text: str) -> Bound:
         return Bound(Where.model_validate(where), until, count)
     except (ValueError, TypeError, ValidationError):
         raise ValueError("this is no bound: make a dry run and hand back what it says") from None
+
+
+def where_of(text: str) -> Where:
+    """The filter of the dry run that gave this bound. Raises ValueError."""
+    return bound_of(text).where

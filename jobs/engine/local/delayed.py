@@ -35,9 +35,7 @@ class LocalDelayed(Delayed):
     ) -> DelayedPage:
         """See Delayed.find; a page is full unless it is the last."""
         query = select(tables.jobs).where(row.status == "scheduled")
-        wanted = where.model_dump(exclude_none=True)
-        conditions = [*wanted.items(), *([] if tenant is None else [("tenant", tenant)])]
-        for name, value in conditions:
+        for name, value in where.within(tenant).model_dump(exclude_none=True).items():
             query = query.where(row[name] == value)
         if (place := place_of(cursor)).id:
             time = float(place.time)

@@ -149,9 +149,9 @@ def test_the_next_times_of_a_schedule_follow_its_declaration(scheduler: Make, fl
     scheduler(declare("reports.hourly", HOUR), declare("reports.daily", cron=cron)).tick()
     daily, hourly = fleet.schedules.all()
     assert hourly.next is not None
-    assert hourly.upcoming(3) == [hourly.next, hourly.next + HOUR, hourly.next + 2 * HOUR]
-    assert daily.upcoming(2)[1] == cron.following(daily.upcoming(2)[0])
-    assert hourly.model_copy(update={"next": None}).upcoming(3) == []
+    assert hourly.following(3) == [hourly.next, hourly.next + HOUR, hourly.next + 2 * HOUR]
+    assert daily.following(2)[1] == cron.following(daily.following(2)[0])
+    assert hourly.model_copy(update={"next": None}).following(3) == []
 
 
 def test_the_runs_of_a_schedule_are_listed_latest_first_with_how_they_ended(scheduler: Make, fleet: Fleet) -> None:

@@ -1,0 +1,36 @@
+"""Steering workflows: cancelling the whole, running it again from a node."""
+
+from __future__ import annotations
+
+from jobs.engine import Fleet, WorkflowView
+from jobs.engine.audit_log import Actor
+
+
+def cancel(fleet: Fleet, by: Actor, workflow_id: str) -> WorkflowView:
+    """Cancel what has not ended. Raises as `Workflows.cancel` does."""
+    before = fleet.workflows.get(workflow_id, by.tenant)
+    after = fleet.workflows.cancel(workflow_id, by.tenant)
+    return _told(fleet, by, "workflow.cancel", before, after)
+
+
+def replay(fleet: Fleet, by: Actor, workflow_id: str, node: str) -> WorkflowView:
+    """Run a node of an ended workflow and all after it again. Raises as `Workflows.replay` does."""
+    before = fleet.workflows.get(workflow_id, by.tenant)
+    after = fleet.workflows.replay(workflow_id, node, by.tenant)
+    return _told(fleet, by, "workflow.replay", before, after, from_node=node)
+
+
+def _told(fleet: Fleet, by: Actor, action: str, before: WorkflowView, after: WorkflowView, **more: str) -> WorkflowView:
+    fleet.audit.record(
+        action=action,
+        target=after.id,
+        by=by,
+        before=_state(before),
+        after=_state(after) | more,
+        tenant=after.tenant or None,
+    )
+    return after
+
+
+def _state(view: WorkflowView) -> dict[str, object]:
+    return {"status": view.status, "round": view.round, "done": view.done, "total": view.total}
