@@ -21,8 +21,11 @@ Spawn = Callable[..., subprocess.Popen[bytes]]
 
 
 def name_of_the_worker(fleet: Fleet) -> str:
+    """Its name, once it listens and has told of itself."""
     (worker,) = fleet.redis.zrange(keys.WORKERS, 0, -1)
-    return str(worker.decode())
+    name = str(worker.decode())
+    wait_until(lambda: fleet.redis.pubsub_numsub(keys.commands(name))[0][1] and fleet.survey.workers()[0].version)
+    return name
 
 
 def test_a_drained_worker_takes_no_more_finishes_and_ends(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:

@@ -59,6 +59,20 @@ class LaneBreaker(Told):
     until: datetime
 
 
+class OpenBreaker(LaneBreaker):
+    """A breaker that is not closed; `until` then the next probe may begin, `times` is how often in a row it opened."""
+
+    lane: str
+    since: datetime | None = None
+    times: int = 0
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """`LANE/PROVIDER`."""
+        return f"{self.lane}/{self.provider}"
+
+
 class Lane(Told):
     """A lane: `slots` of each worker; `estimated` says that `waiting` or `delayed` come from samples of the queues."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from jobs.engine.survey import workers
 from jobs.engine.survey.bulkheads import bulkheads
 from jobs.engine.survey.gates import gates
 from jobs.engine.survey.places import Place, places
-from jobs.engine.survey.shapes import Counts, Gate, Lane, Queued, Scheduler, Worker
+from jobs.engine.survey.shapes import Counts, Gate, Lane, OpenBreaker, Queued, Scheduler, Worker
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -70,6 +71,10 @@ class Survey:
     def schedulers(self) -> list[Scheduler]:
         """Every living scheduler."""
         return workers.schedulers(self._fleet.redis, SCHEDULER_IS_GONE_AFTER.total_seconds())
+
+    def breakers(self) -> list[OpenBreaker]:
+        """Those that are not closed, by name."""
+        return [OpenBreaker(**asdict(each)) for each in self._fleet.breakers.all()]
 
     @translate_errors()
     def suspended(self) -> bool:

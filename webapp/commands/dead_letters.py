@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from typing import Any
 
 import click
-from apiflask import APIFlask
 from flask.cli import AppGroup
 from pydantic import BaseModel, ValidationError
 
-from jobs.engine import FleetError, logs
 from jobs.engine.dead_letters import DeadLetters, Done, Letter, Where
-from webapp import operator_commands
-from webapp.services import fleet
+from webapp import operators
+from webapp.commands import shell
 
 letters = AppGroup("dead-letters", help="Jobs that failed for good: list, group, show, run again, discard.")
 FILTERS = ("type", "tenant", "lane", "queue", "fingerprint", "text", "since", "until")
-
-
-def init_app(app: APIFlask) -> None:
-    """Give Flask's command line its groups."""
-    app.cli.add_command(letters)
-    app.cli.add_command(operator_commands.group)
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
@@ -131,7 +122,7 @@ def _act(
     many: Callable[..., Done], one: Callable[..., Letter], where: Where, job_id: str | None, bound: str | None,
     by: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    who = by or f"shell:{getpass.getuser()}"
+    who = operators.of_shell(by).subject
     if sum((bool(job_id), bool(bound), where != Where())) > 1:
         raise click.UsageError("give an id, or filters, or --bound")
     if job_id:
@@ -147,11 +138,7 @@ def _act(
 
 
 def _asked(ask: Callable[[DeadLetters], Any]) -> Any:
-    logs.configure(fleet().settings, "shell")
-    try:
-        return ask(fleet().dead_letters)
-    except (FleetError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    return shell.asked(lambda fleet: ask(fleet.dead_letters))
 
 
 def _line(letter: Letter) -> str:
@@ -160,9 +147,4 @@ def _line(letter: Letter) -> str:
 
 
 def _print(value: BaseModel, as_json: bool, lines: list[str]) -> None:
-    click.echo(value.model_dump_json() if as_json else _shown("\n".join(lines)))
-
-
-def _shown(text: str) -> str:
-    """Without what might steer the terminal: others wrote parts of it."""
-    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
+    shell.say(value, lines, as_json=as_json)
