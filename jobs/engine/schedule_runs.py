@@ -25,10 +25,22 @@ def ids(client: redis.Redis, entry_id: str) -> list[str]:
     return [each.decode() for each in found]
 
 
+def last_before(client: redis.Redis, entry_id: str, now: datetime) -> datetime | None:
+    """The latest time until `now` for which a run is remembered."""
+    key, score = keys.schedule_runs(entry_id), repr(now.timestamp())
+    found: Any = client.zrange(key, score, "-inf", desc=True, byscore=True, offset=0, num=1, withscores=True)
+    return due_at(found[0][1]) if found else None
+
+
 def under_way(client: redis.Redis, run_ids: Sequence[str]) -> list[str]:
     """Those of the runs that are queued, delayed, waiting for a retry or running."""
     states = statuses(client, run_ids)
-    return [each for each in run_ids if each in states and states[each].status not in ENDED]
+    return [each for each in run_ids if each in states and is_under_way(states[each])]
+
+
+def is_under_way(run: JobView) -> bool:
+    """Whether it has not ended."""
+    return run.status not in ENDED
 
 
 def statuses(client: redis.Redis, run_ids: Sequence[str]) -> dict[str, JobView]:

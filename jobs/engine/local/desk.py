@@ -58,7 +58,7 @@ class Desk:
         with steps.step(self._fleet.database, durable=False) as step:
             pools.join(step, name, self._slots)
             if self._alone:
-                periodic.synchronise(step)
+                periodic.synchronise(step, self._fleet)
         self.name = name
 
     def beat(self) -> Beat:
@@ -73,6 +73,8 @@ class Desk:
             self._beats += 1
             if self._beats % SWEEP_EVERY == 0:
                 retention.sweep(step)
+                if self._alone:
+                    periodic.put_right(step)
         return Beat(lost, cancelled)
 
     def cancelled(self) -> frozenset[str]:

@@ -10,12 +10,13 @@ import structlog
 from sqlalchemy import delete, func, insert, select, update
 
 from jobs.engine import registry
+from jobs.engine.errors import InvalidJob
 from jobs.engine.job_types import JobType
 from jobs.engine.local import accepting, client, tables
 from jobs.engine.local.step import Step
 from jobs.engine.new_jobs import NewJob
-from jobs.engine.schedules import Periodic, due
-from jobs.engine.schedules.periodic import entry_id, run_id
+from jobs.engine.schedules import Periodic, due, looked_at_before
+from jobs.engine.schedules.periodic import entry_id, of_text, run_id
 
 if TYPE_CHECKING:
     from jobs.engine.local.fleet import LocalFleet
@@ -30,28 +31,46 @@ def declared() -> dict[str, tuple[JobType[Any], Periodic]]:
     return {entry_id(each.name): (each, each.periodic) for each in registry.all_types() if each.periodic is not None}
 
 
-def synchronise(step: Step) -> None:
-    """Make the entries those that are declared: new and changed ones written, others removed."""
-    known = {row.id: row for row in step.execute(select(table)).all()}
+def synchronise(step: Step, fleet: LocalFleet) -> None:
+    """Make the entries those that are declared: new and changed ones written, others removed.
+
+    What was due by a declaration that was changed is run first, as that one says.
+    """
     wanted = declared()
-    for entry in known.keys() - wanted.keys():
-        step.execute(delete(table).where(table.c.id == entry))
+    paused = _paused(step)
+    for row in step.execute(select(table)).all():
+        if row.id not in wanted:
+            step.execute(delete(table).where(table.c.id == row.id))
+        elif row.mark != (periodic := wanted[row.id][1]).text:
+            if row.due <= step.now:
+                _run(step, fleet, row, wanted[row.id][0], _as_written(row, periodic), paused)
+            _note(step, row.id, {"mark": periodic.text, "due": _following(step, periodic)})
+        wanted.pop(row.id, None)
     for entry, (_, periodic) in wanted.items():
-        values = {"mark": periodic.text, "due": periodic.times.following(step.moment).timestamp()}
-        if entry not in known:
-            step.execute(insert(table).values(id=entry, skipped=0, missed=0, **values))
-        elif known[entry].mark != periodic.text:
-            step.execute(update(table).where(table.c.id == entry).values(**values))
+        values = {"mark": periodic.text, "due": _following(step, periodic)}
+        step.execute(insert(table).values(id=entry, skipped=0, missed=0, **values))
+
+
+def put_right(step: Step) -> None:
+    """Have no entry wait that is ahead of the clock, which was put back; what was run is not run again."""
+    wanted = declared()
+    for row in step.execute(select(table).where(table.c.due > step.now)).all():
+        if row.id in wanted and (row.due > _following(step, wanted[row.id][1]) or (row.reached or 0) > step.now):
+            log.warning("periodic entry was ahead of the clock", entry=row.id, due=row.due)
+            last = None if row.last_due is None else datetime.fromtimestamp(row.last_due, UTC)
+            since = looked_at_before(step.moment, last)
+            following = wanted[row.id][1].times.following(since)
+            _note(step, row.id, {"due": following.timestamp(), "reached": since.timestamp()})
 
 
 def run_due(step: Step, fleet: LocalFleet) -> None:
     """Enqueue what is due, as each entry's policies say."""
     wanted = declared()
-    paused = set(step.execute(select(tables.paused.c.what)).scalars())
+    paused = _paused(step)
     for row in step.execute(select(table).where(table.c.due <= step.now)).all():
         if row.id in wanted:
             job_type, periodic = wanted[row.id]
-            _run(step, fleet, row, job_type, periodic, f"schedule:{job_type.name}" in paused)
+            _run(step, fleet, row, job_type, periodic, paused)
 
 
 def run_now(step: Step, fleet: LocalFleet, job_type: JobType[Any], run: str) -> None:
@@ -74,13 +93,13 @@ def next_due(step: Step) -> float | None:
     return at
 
 
-def _run(step: Step, fleet: LocalFleet, row: Any, job_type: JobType[Any], periodic: Periodic, paused: bool) -> None:
+def _run(step: Step, fleet: LocalFleet, row: Any, job_type: JobType[Any], periodic: Periodic, paused: set[str]) -> None:
     since = datetime.fromtimestamp(row.due, UTC)
     if row.reached is not None:
         since = max(since, datetime.fromtimestamp(row.reached, UTC) + JUST_AFTER)
     found = due(periodic, since, step.moment)
     values: dict[str, Any] = {"due": found.next.timestamp(), "reached": step.now}
-    if not paused:
+    if f"schedule:{job_type.name}" not in paused:
         values["missed"] = row.missed + found.missed
         for at in found.runs:
             if periodic.overlap == "skip" and (running := under_way(step, job_type)):
@@ -91,6 +110,21 @@ def _run(step: Step, fleet: LocalFleet, row: Any, job_type: JobType[Any], period
             client.accept(step, _prepared(fleet, job_type, run))
             values |= {"last_id": run, "last_due": at.timestamp()}
     _note(step, row.id, values)
+
+
+def _as_written(row: Any, otherwise: Periodic) -> Periodic:
+    try:
+        return of_text(row.mark)
+    except InvalidJob:
+        return otherwise
+
+
+def _following(step: Step, periodic: Periodic) -> float:
+    return periodic.times.following(step.moment).timestamp()
+
+
+def _paused(step: Step) -> set[str]:
+    return set(step.execute(select(tables.paused.c.what)).scalars())
 
 
 def _note(step: Step, entry: str, values: dict[str, Any]) -> None:

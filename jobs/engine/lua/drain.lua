@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Move due jobs of one queue from RQ's scheduled registry to its list, while RQ's scheduler lock of the queue is ours.
 -- Only what is still `scheduled` moves; cancelled and deleted ids are dropped, unreadable ones put aside.
--- ARGV: prefix, token, queue, how many, now (RFC 3339).
+-- ARGV: prefix, token, queue, how many, now as the scheduler knows it (RFC 3339, epoch seconds): what is not due then, waits.
 -- Returns {1 if the lock is ours, looked at, moved, next due (epoch seconds) or '', {ids with RQ's rate limit}, {unreadable ids}}.
 --include lib_events
 --include lib_execution
@@ -10,6 +10,7 @@ local P, token, queue, limit, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local registry, list = P .. ':scheduled:' .. queue, P .. ':queue:' .. queue
 local time = redis.call('TIME')
 local seconds = time[1] .. '.' .. string.format('%06d', time[2])
+local until_then = tonumber(ARGV[6]) < tonumber(seconds) and ARGV[6] or seconds
 local ms, moved, limited, unreadable = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), 0, {}, {}
 
 local function set_aside(id)
@@ -56,10 +57,10 @@ return tell_together(function()
   if redis.call('GET', P .. ':scheduler-lock:' .. queue) ~= token then
     return {0, 0, 0, '', {}, {}}
   end
-  local due = redis.call('ZRANGEBYSCORE', registry, '-inf', seconds, 'LIMIT', 0, limit)
+  local due = redis.call('ZRANGEBYSCORE', registry, '-inf', until_then, 'LIMIT', 0, limit)
   for _, id in ipairs(due) do
     move(id)
   end
-  local following = redis.call('ZRANGEBYSCORE', registry, '(' .. seconds, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local following = redis.call('ZRANGEBYSCORE', registry, '(' .. until_then, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   return {1, #due, moved, following[2] or '', limited, unreadable}
 end)

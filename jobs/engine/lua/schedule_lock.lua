@@ -11,12 +11,18 @@ local now, text = tonumber(time[1]) + tonumber(time[2]) / 1000000, time[1] .. '.
 local schedulers, declared, lock = P .. ':fleet:schedulers', P .. ':fleet:scheduler:declared', P .. ':scheduler_lock'
 local mine = token:match('#(%x+)$') or ''
 
+-- A lock of one of ours that lives longer than it was given is from before Redis' clock was put back: whoever lives has
+-- renewed it, or finds another's next time.
+local function is_from_the_future(lock, owner)
+  return owner:find('#%x+$') and redis.call('PTTL', lock) > tonumber(life)
+end
+
 local function take_or_keep(lock)
   local owner = redis.call('GET', lock)
   if owner == token then
     redis.call('PEXPIRE', lock, life)
     return 2
-  elseif owner then
+  elseif owner and not is_from_the_future(lock, owner) then
     return 0
   end
   redis.call('SET', lock, token, 'PX', life)

@@ -44,8 +44,9 @@ class Drain:
         return more
 
     def _move_batch(self, queue: str) -> bool:
+        now = self.lead.now
         owned, seen, moved, following, limited, broken = script("drain")(
-            self.connection, keys.PREFIX, self.lead.token, queue, BATCH, rfc3339(self.lead.now)
+            self.connection, keys.PREFIX, self.lead.token, queue, BATCH, rfc3339(now), repr(now.timestamp())
         )
         if not owned:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -64,7 +65,7 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
         self.lead = Leadership(self.connection, self.name)
         self.periodic = Entries(fleet, self.lead, declared)
         self.drain = Drain(self.lead)
-        self._synchronised: datetime | None = None
+        self._synchronised: float | None = None
         self._left: set[str] = set()
         self._looked = 0.0
 
@@ -143,13 +144,16 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]
             more = self.drain.move_due() or more
             if more and self.lead.age >= RENEW_EVERY:
                 self.acquire_lock()
+        if self.periodic.behind and self.lead.newest and self.lead.leads:
+            self.periodic.synchronise()
 
     def _synchronise(self) -> None:
-        if self._synchronised is None or self.lead.now - self._synchronised >= SYNCHRONISE_EVERY:
+        now = time.monotonic()
+        if self._synchronised is None or now - self._synchronised >= SYNCHRONISE_EVERY.total_seconds():
             if self.lead.newest:
                 self.periodic.synchronise()
             self.periodic.follow()
-            self._synchronised = self.lead.now
+            self._synchronised = now
 
     def _leave(self, member: bytes) -> bool:
         """Whether this entry is of a job type that only another release knows; a scheduler of that one will run it."""

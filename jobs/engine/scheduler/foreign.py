@@ -1,8 +1,9 @@
-"""Entries that plain rq-scheduler clients wrote: enqueued and repeated as rq-scheduler does, in one transaction."""
+"""Entries that plain rq-scheduler clients wrote: enqueued and repeated as it repeats them, in one transaction."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import math
+from datetime import datetime
 
 from crontab import CronTab  # type: ignore[import-untyped]
 from redis.client import Pipeline
@@ -13,7 +14,6 @@ from jobs.engine.scheduler import names
 from jobs.engine.scheduler.aside import Unreadable, read, set_aside
 from jobs.engine.scheduler.json_bound import JsonJob, JsonQueue
 from jobs.engine.scheduler.leadership import Leadership
-from jobs.engine.schedules import Every
 
 CANCELLED = (JobStatus.CANCELED, JobStatus.STOPPED)
 UNDER_WAY = (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.RATE_LIMITED)
@@ -26,9 +26,9 @@ def enqueue(lead: Leadership, job_id: str) -> None:
     """
 
     def move(pipe: Pipeline) -> None:
-        job = read(lead.connection, job_id)
+        job, due = read(lead.connection, job_id), pipe.zscore(names.SCHEDULED_JOBS, job_id)
         status = job.get_status(refresh=False)
-        following = None if status in CANCELLED else _next_time(job, lead)
+        following = None if status in CANCELLED else _next_time(job, due, lead)
         pipe.multi()
         if status not in CANCELLED + UNDER_WAY:
             queue = JsonQueue(job.origin, connection=lead.connection)
@@ -53,15 +53,18 @@ def following_cron(cron: str, now: datetime, local: bool) -> datetime:
     return moment
 
 
-def _next_time(job: JsonJob, lead: Leadership) -> float | None:
+def _next_time(job: JsonJob, due: float | None, lead: Leadership) -> float | None:
     try:
-        return _following(job, lead)
+        return _following(job, due, lead)
     except Exception as error:
         raise Unreadable(f"its interval or cron string: {error}") from error
 
 
-def _following(job: JsonJob, lead: Leadership) -> float | None:
-    """When it runs next (epoch seconds), or None after its last run; counts rq-scheduler's `repeat` down."""
+def _following(job: JsonJob, due: float | None, lead: Leadership) -> float | None:
+    """When it runs next (epoch seconds), or None after its last run; counts rq-scheduler's `repeat` down.
+
+    With an interval it is a whole number of them from when it was due.
+    """
     interval, cron, repeat = (job.meta.get(name) for name in ("interval", "cron_string", "repeat"))
     if not (interval or cron):
         return None
@@ -70,5 +73,13 @@ def _following(job: JsonJob, lead: Leadership) -> float | None:
         if job.meta["repeat"] <= 0:
             return None
     if interval:
-        return Every(timedelta(seconds=int(interval))).following(lead.now).timestamp()
+        now = lead.now.timestamp()
+        since = now if due is None else due
+        return since + (math.floor((now - since) / _seconds(interval)) + 1) * _seconds(interval)
     return following_cron(str(cron), lead.now, bool(job.meta.get("use_local_timezone"))).timestamp()
+
+
+def _seconds(interval: object) -> int:
+    if (seconds := int(str(interval))) < 1:
+        raise ValueError("an interval is a second or more")
+    return seconds

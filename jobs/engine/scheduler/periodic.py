@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import redis
 import structlog
 from redis.client import Pipeline
 
 from jobs.engine import keys, schedule_runs
 from jobs.engine.scheduler import entries, names, plans
-from jobs.engine.scheduler.entries import Entry, State
+from jobs.engine.scheduler.differences import Differences
+from jobs.engine.scheduler.entries import Entry
 from jobs.engine.scheduler.leadership import Leadership
 from jobs.engine.scheduler.plans import Plan
-from jobs.engine.scheduler.recall import Recall
-from jobs.engine.scheduler.rows import Rows
+from jobs.engine.scheduler.rows import NotYet, Rows
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -34,7 +34,9 @@ class Entries:
         self.fleet, self.lead, self._declared = fleet, lead, declared
         self._next: dict[str, float] = {}
         self._rows = Rows(fleet)
-        self._ledger_hangs = False
+        self._differences = Differences(fleet, lead)
+        self._refused: set[str] = set()
+        self.behind = False
 
     @cached_property
     def declared(self) -> dict[str, Entry]:
@@ -43,15 +45,15 @@ class Entries:
 
     @property
     def waiting(self) -> int:
-        """How many entries wait for their rows in the ledger."""
-        return len(self._rows)
+        """How many entries stay due: they wait for their rows in the ledger, or for a queue that takes them."""
+        return len(self._rows) + len(self._refused)
 
     def synchronise(self) -> None:
-        """Make the entries in Redis those that are declared: new and changed ones written, others removed.
+        """Make the entries in Redis those that are declared; afterwards `behind` tells whether to call it again soon.
 
         It may be repeated; what is as it should be stays. Raises LostLead.
         """
-        self.lead.fenced(self._write_differences, names.SCHEDULED_JOBS, keys.SCHEDULES)
+        self.behind = not self._differences.write(self.declared, self._next)
 
     def remember(self) -> None:
         """Note when the entries are due, so that whoever leads after Redis was wiped goes on where they were."""
@@ -82,7 +84,8 @@ class Entries:
         """Make the runs of an entry that is due at `score` and move the entry to its next time, all or nothing.
 
         A run's id follows from its time, and no time is looked at twice. Runs of a durable type are written to the
-        ledger first: whoever repeats that after a crash finds them there. Raises LostLead, NotYet.
+        ledger first: whoever repeats that after a crash finds them there. Raises LostLead, and NotYet where they could
+        not be made: the entry stays due.
         """
         entry, made = self.declared[entry_id], list[Plan]()
         written = self._in_ledger(entry, score) if entry.job_type.durable else None
@@ -101,10 +104,24 @@ class Entries:
                 plans.write(pipe, made[0])
 
         watched = keys.job(entry_id), keys.schedule(entry_id), keys.schedule_runs(entry_id), keys.PAUSED
-        replies = self.lead.fenced(write, names.SCHEDULED_JOBS, *watched)
+        replies = self._written(entry_id, lambda: self.lead.fenced(write, names.SCHEDULED_JOBS, *watched))
         for plan in made:
             self._next[entry_id] = plan.next.timestamp()
             plans.report(plan, replies)
+
+    def _written(self, entry_id: str, write: Callable[[], list[Any]]) -> list[Any]:
+        """What it gives. An entry whose runs Redis refuses (its queue's key holds no list) stops no other."""
+        try:
+            replies = write()
+        except redis.ReadOnlyError:
+            raise
+        except redis.ResponseError as error:
+            if entry_id not in self._refused:
+                log.error("periodic runs wait: Redis refuses them", entry=entry_id, error=str(error)[-300:])
+            self._refused.add(entry_id)
+            raise NotYet from error
+        self._refused.discard(entry_id)
+        return replies
 
     def _latest(self) -> Iterator[Any]:
         """The latest run of each entry in a list, or what its keys answered that hold something else."""
@@ -122,56 +139,3 @@ class Entries:
             return None
         self.lead.fenced(lambda pipe: None)
         return self._rows.written(plans.make(entry, state, self.lead, self.fleet.client))
-
-    def _write_differences(self, pipe: Pipeline) -> None:
-        known: Any = pipe.smembers(keys.SCHEDULES)
-        gone = {member.decode() for member in known} - self.declared.keys()
-        states = entries.states(self.lead.connection, list(self.declared.values()))
-        self._ledger_hangs = False
-        pipe.multi()
-        for entry_id in gone:
-            _remove(pipe, entry_id)
-        for entry, state in zip(self.declared.values(), states, strict=True):
-            if state.text != entry.periodic.text or (state.score is None and not state.cancelled):
-                self._write(pipe, entry, self._first(pipe, entry, state))
-
-    def _first(self, pipe: Pipeline, entry: Entry, state: State) -> datetime:
-        """When an entry is due that is new or changed; one that was lost goes on where it was."""
-        is_same = state.text == entry.periodic.text
-        recalled = None if state.text else self._recalled(entry, pipe)
-        if (is_same or not state.text) and entry.id in self._next:
-            return schedule_runs.due_at(self._next[entry.id])
-        if recalled is not None:
-            return entry.periodic.times.following(recalled)
-        since = schedule_runs.due_at(state.reached) if is_same and state.reached else self.lead.now
-        return entry.periodic.times.following(since)
-
-    def _recalled(self, entry: Entry, pipe: Pipeline) -> datetime | None:
-        if not entry.job_type.durable or self._ledger_hangs:
-            return None
-        recall = Recall(self.fleet, entry).look()
-        self._ledger_hangs = recall.is_alive()
-        schedule_runs.remember(pipe, entry.id, recall.open)
-        return recall.last
-
-    def _write(self, pipe: Pipeline, entry: Entry, first: datetime) -> None:
-        job = entries.as_job(entry, self.lead.connection)
-        pipe.delete(job.key)
-        job.save(pipeline=pipe)
-        pipe.hset(job.key, mapping={"schedule": entry.periodic.text, "type": entry.job_type.name})
-        pipe.zadd(names.SCHEDULED_JOBS, {entry.id: first.timestamp()})
-        pipe.sadd(keys.SCHEDULES, entry.id)
-        pipe.persist(keys.schedule(entry.id))
-        pipe.persist(keys.schedule_runs(entry.id))
-        self._next[entry.id] = first.timestamp()
-        log.info("periodic entry written", entry=entry.id, schedule=str(entry.periodic), next=first.isoformat())
-
-
-def _remove(pipe: Pipeline, entry_id: str) -> None:
-    pipe.zrem(names.SCHEDULED_JOBS, entry_id)
-    pipe.srem(keys.SCHEDULES, entry_id)
-    pipe.delete(keys.job(entry_id))
-    pipe.hdel(keys.schedule(entry_id), "reached")
-    for key in (keys.schedule(entry_id), keys.schedule_runs(entry_id)):
-        pipe.expire(key, entries.KEPT)
-    log.info("periodic entry removed: it is declared no more", entry=entry_id)

@@ -14,7 +14,6 @@ from redis.client import Pipeline
 from jobs.engine import events, keys, new_jobs, schedule_runs
 from jobs.engine.client import Client
 from jobs.engine.new_jobs import NewJob
-from jobs.engine.scheduler import names
 from jobs.engine.scheduler.entries import Entry, State
 from jobs.engine.scheduler.leadership import Leadership
 from jobs.engine.schedules import due
@@ -29,7 +28,8 @@ log = structlog.get_logger(__name__)
 class Plan:
     """What is to be written for an entry that is due at `score`, as it is seen `at` a time.
 
-    `runs` are made, `skipped` met a run under way (`running`).
+    `runs` are made, `skipped` met a run under way (`running`), and `found` (ids, epoch seconds) were made by somebody
+    who could not say so any more. No time before `since` is looked at.
     """
 
     entry: Entry
@@ -38,10 +38,12 @@ class Plan:
     next: datetime
     missed: int
     paused: bool
+    since: datetime
     runs: list[NewJob] = field(default_factory=list)
     times: list[datetime] = field(default_factory=list)
     skipped: list[datetime] = field(default_factory=list)
     running: str = ""
+    found: dict[str, float] = field(default_factory=dict)
 
     @property
     def sends(self) -> bool:
@@ -52,39 +54,44 @@ class Plan:
 def make(entry: Entry, state: State, lead: Leadership, client: Client) -> Plan:
     """The plan for an entry that is due. A run that can't be prepared is reported and left out."""
     schedule, now, score = state.schedule(entry.periodic), lead.now, state.score or 0.0
-    since = schedule_runs.due_at(score)
+    since, made = schedule_runs.due_at(score), set[str]()
     if state.reached is not None:
-        since = max(since, schedule_runs.due_at(state.reached) + JUST_AFTER)
+        if (reached := schedule_runs.due_at(state.reached)) <= now:
+            since = max(since, reached + JUST_AFTER)
+        made.update(schedule_runs.ids(lead.connection, entry.id))
     found = due(schedule, since, now)
-    plan = Plan(entry, score, now, found.next, 0 if state.paused else found.missed, state.paused)
+    plan = Plan(entry, score, now, found.next, 0 if state.paused else found.missed, state.paused, since)
     for at in () if state.paused else found.runs:
+        if (run := run_id(entry.id, at)) in made:
+            continue
         if schedule.overlap == "skip" and _is_running(plan, lead):
             plan.skipped.append(at)
-        elif (run := _prepared(entry, run_id(entry.id, at), client)) is not None:
-            plan.runs.append(run)
+        elif (job := _prepared(entry, run, client)) is not None:
+            plan.runs.append(job)
             plan.times.append(at)
     return plan
 
 
 def write(pipe: Pipeline, plan: Plan) -> None:
-    """Make the runs and move the entry to its next time, in the caller's transaction; the first reply is the runs'.
+    """Make the runs and move the entry to its next time, both or neither, in the caller's transaction; the first reply
+    is the runs'.
 
     Those of a durable type stand in the ledger already.
     """
-    entry_id = plan.entry.id
-    if plan.sends:
-        pipe.eval(script("enqueue").source, 0, keys.PREFIX, *new_jobs.arguments(plan.runs))
-    pipe.zadd(names.SCHEDULED_JOBS, {entry_id: plan.next.timestamp()})
-    pipe.hset(keys.schedule(entry_id), "reached", repr(plan.at.timestamp()))
-    due_at = {run.id: at.timestamp() for run, at in zip(plan.runs, plan.times, strict=True)}
-    schedule_runs.remember(pipe, entry_id, due_at)
-    for word, count in (("skipped", len(plan.skipped)), ("missed", plan.missed)):
-        if count:
-            pipe.hincrby(keys.schedule(entry_id), word, count)
-    if plan.skipped:
-        data = {"entry": entry_id, "times": [at.isoformat() for at in plan.skipped], "running": plan.running}
-        topic = events.stream_suffix(None, f"schedule:{entry_id}")
-        pipe.eval(script("publish").source, 0, keys.PREFIX, topic, "schedule:skipped", json.dumps(data))
+    due_at = {run.id: at.timestamp() for run, at in zip(plan.runs, plan.times, strict=True)} | plan.found
+    about = {
+        "entry": plan.entry.id,
+        "next": repr(plan.next.timestamp()),
+        "reached": repr(plan.at.timestamp()),
+        "runs": [part for run, score in due_at.items() for part in (run, repr(score))],
+        "keep": schedule_runs.KEPT,
+        "skipped": len(plan.skipped),
+        "missed": plan.missed,
+        "topic": events.stream_suffix(None, f"schedule:{plan.entry.id}"),
+        "event": json.dumps({"entry": plan.entry.id, "times": _texts(plan.skipped), "running": plan.running}),
+    }
+    arguments = new_jobs.arguments(plan.runs) if plan.sends else []
+    pipe.eval(script("schedule").source, 0, json.dumps(about), keys.PREFIX, *arguments)
 
 
 def report(plan: Plan, replies: Sequence[Any]) -> None:
@@ -97,8 +104,8 @@ def report(plan: Plan, replies: Sequence[Any]) -> None:
     if plan.paused:
         log.info("periodic run left out: the entry is paused", entry=entry)
     if plan.skipped:
-        times = [at.isoformat() for at in plan.skipped]
-        log.warning("periodic run skipped: an earlier one is under way", entry=entry, running=plan.running, times=times)
+        skipped = {"entry": entry, "running": plan.running, "times": _texts(plan.skipped)}
+        log.warning("periodic run skipped: an earlier one is under way", **skipped)
     if plan.missed:
         log.warning("periodic times missed", entry=entry, count=plan.missed)
 
@@ -118,3 +125,7 @@ def _prepared(entry: Entry, run: str, client: Client) -> NewJob | None:
     except Exception:
         log.exception("periodic run refused", entry=entry.id, job_id=run)
         return None
+
+
+def _texts(times: Sequence[datetime]) -> list[str]:
+    return [at.isoformat() for at in times]

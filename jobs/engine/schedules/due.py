@@ -35,6 +35,14 @@ def due(periodic: Periodic, since: datetime, now: datetime, grace: timedelta = G
     return Due(runs, len(missed) - len(caught_up), periodic.times.following(now))
 
 
+def looked_at_before(now: datetime, last: datetime | None) -> datetime:
+    """Up to when times were looked at, of a schedule that is ahead of a clock that was put back.
+
+    That is its last run's time until now, unless that is long past: then what was due is left out rather than missed.
+    """
+    return now if last is None or last > now else max(last, now - GRACE)
+
+
 def _most_caught_up(periodic: Periodic, any_late: bool) -> int:
     if periodic.catch_up == "last":
         return 0 if any_late else 1

@@ -101,7 +101,7 @@ class Kit(LocalFleet):
         """From now on what is declared with `every=` or `cron=` runs when the clock is moved over its times."""
         self.runs_periodic = True
         with steps.step(self.database) as step:
-            periodic.synchronise(step)
+            periodic.synchronise(step, self)
 
     def drain(self, *, forward: bool = False, check: bool = False, most: int = MOST_RUNS) -> list[JobView]:
         """Run all that may run, and what that enqueues, until there is nothing; returns the jobs, in their order.

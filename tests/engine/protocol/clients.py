@@ -122,9 +122,9 @@ class Clients(World):
 
     def drain(self, queue: str) -> None:
         """Move what is due; a scheduler whose lock is another's moves nothing."""
-        now = views.rfc3339(datetime.now(UTC))
+        now = datetime.now(UTC)
         lock = f"{keys.PREFIX}:scheduler-lock:{queue}"
-        arguments = (keys.PREFIX, TOKEN, queue, 100, now)
+        arguments = (keys.PREFIX, TOKEN, queue, 100, views.rfc3339(now), repr(now.timestamp()))
         before = Snapshot(self.client)
         assert script("drain")(self.client, *arguments)[0] == 0
         self.changes_nothing(before)

@@ -46,13 +46,14 @@ def test_a_pickle_is_set_aside_and_never_loaded(scheduler: Make, fleet: Fleet, t
     assert fleet.redis.hget(keys.job(job.id), field) is not None
 
 
-@pytest.mark.parametrize("spoil", ["missing", "another type", "no job", "bad cron", "no text"])
+@pytest.mark.parametrize("spoil", ["missing", "another type", "no job", "bad cron", "bad interval", "no text"])
 def test_what_cannot_be_read_is_set_aside_and_reported_once(scheduler: Make, fleet: Fleet, spoil: str) -> None:
     leader = scheduler()
     bad, good = leader.enqueue_at(NOW, "operator.add", 1, 2), leader.enqueue_at(NOW, "operator.add", 1, 2)
     member: str | bytes = bad.id
-    if spoil == "bad cron":
-        fleet.redis.hset(keys.job(bad.id), "meta", '{"cron_string": "every now and then"}')
+    if spoil.startswith("bad "):
+        meta = '{"cron_string": "every now and then"}' if spoil == "bad cron" else '{"interval": -5}'
+        fleet.redis.hset(keys.job(bad.id), "meta", meta)
     else:
         fleet.redis.delete(keys.job(bad.id))
     if spoil == "another type":
@@ -121,6 +122,15 @@ def test_an_entry_with_an_interval_repeats_as_often_as_it_says(scheduler: Make, 
     leader.tick()
     assert waiting(fleet.redis) == [job.id]
     assert entries(fleet.redis) == {}
+
+
+@pytest.mark.parametrize("late", [timedelta(seconds=3), timedelta(days=2, hours=5)])
+def test_an_entry_with_an_interval_keeps_its_time_of_day(scheduler: Make, fleet: Fleet, late: timedelta) -> None:
+    leader = scheduler()
+    job = leader.schedule(datetime.now(UTC) - late, "operator.add", args=[1, 2], interval=86400)
+    first = entries(fleet.redis)[job.id]
+    leader.tick()
+    assert entries(fleet.redis)[job.id] == first + (late.days + 1) * 86400
 
 
 def test_an_entry_whose_last_run_is_under_way_is_not_queued_twice(scheduler: Make, fleet: Fleet) -> None:

@@ -30,12 +30,12 @@ def test_a_declaration_becomes_an_entry_that_is_due_at_its_next_time(scheduler: 
 
 
 def test_a_declaration_that_did_not_change_keeps_its_entry(scheduler: Make, fleet: Fleet) -> None:
-    first = scheduler(declare("reports.hourly", HOUR))
+    first = scheduler(declare("reports.hourly", timedelta(days=300)))
     first.tick()
     moved = fleet.redis.time()[0] + 7.0
     fleet.redis.zadd(names.SCHEDULED_JOBS, {"periodic-reports-hourly": moved})
     first.remove_lock()
-    scheduler(declare("reports.hourly", HOUR)).tick()
+    scheduler(declare("reports.hourly", timedelta(days=300))).tick()
     assert entries(fleet.redis) == {"periodic-reports-hourly": moved}
 
 
