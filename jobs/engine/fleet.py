@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from jobs.engine.database import Database
     from jobs.engine.dead_letters import DeadLetters
     from jobs.engine.delayed import Delayed
+    from jobs.engine.inspection import Inspection
     from jobs.engine.ledger.book import Ledger
     from jobs.engine.survey import Survey
 
@@ -115,6 +116,13 @@ class Fleet:
         from jobs.engine.delayed import Delayed
 
         return Delayed(self)
+
+    @cached_property
+    def inspection(self) -> Inspection:
+        """Single jobs for operators; loaded where it is used first."""
+        from jobs.engine.inspection import Inspection
+
+        return Inspection(self)
 
     @cached_property
     def events(self) -> Events:

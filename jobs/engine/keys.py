@@ -52,6 +52,11 @@ def dependents(job_id: str) -> str:
     return f"{PREFIX}:job:{job_id}:dependents"
 
 
+def dependencies(job_id: str) -> str:
+    """RQ's set of the ids for which a job waits; with two colons, as RQ writes it."""
+    return f"{PREFIX}:job::{job_id}:dependencies"
+
+
 def queue(name: str) -> str:
     """RQ's list of the ids waiting in a queue."""
     return f"{PREFIX}:queue:{name}"

@@ -101,7 +101,7 @@ def reason_of(word: str) -> str:
         return f"job {word.removeprefix('held:')} is doing the same already"
     reasons = {
         "missing": "it is gone",
-        "changed": "it has died anew since",
+        "changed": "something has become of it since",
         "part": "it is part of a workflow: replay that from its node",
         "unrecorded": "the ledger does not know of its end yet: try again in a moment",
         "dependents": "other jobs wait for it: cancel them first",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobs.engine import envelope, keys, letter_bounds, views
+from jobs.engine import keys, letter_bounds, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.control import policy_of
 from jobs.engine.dead_letters import actions, attempts, exhaustion, groups, letters, search
@@ -19,10 +18,9 @@ from jobs.engine.dead_letters.exhaustion import Day
 from jobs.engine.dead_letters.groups import GroupPage
 from jobs.engine.dead_letters.letters import Letter, Page, Where
 from jobs.engine.dead_letters.places import Bound, bound_of
-from jobs.engine.envelope import PERFORM
-from jobs.engine.errors import Conflict, NotFound, Untrusted
+from jobs.engine.errors import Conflict, NotFound
 from jobs.engine.keys import PREFIX
-from jobs.engine.log_redaction import redact
+from jobs.engine.masking import shown_payload
 from jobs.engine.output import MOST_LINES
 from jobs.engine.scripts import script
 from jobs.engine.views import LogLine
@@ -99,7 +97,7 @@ class DeadLetters:
         letter = letters.of_row(row, "quarantined" if is_aside else "dead")
         told = [views.of_line(*line) for line in lines] if isinstance(lines, list) else []
         runs = attempts.of_results(results, told) if isinstance(results, list) else []
-        payload = None if is_aside else _payload(fields.get(b"data", b""))
+        payload = None if is_aside else shown_payload(fields.get(b"data", b""))
         return Details(**letter.model_dump(), payload=payload, history=runs, lines=told)
 
     def plan(self, where: Where = EVERYTHING, tenant: str | None = None) -> Plan:
@@ -215,13 +213,3 @@ def _row(job_id: str, died_at: float, known: Any, reason: Any, fields: Mapping[b
     names = {"queue": "origin"}
     values = [fields.get(names.get(name, name).encode(), b"") for name in letters.FIELDS]
     return [job_id.encode(), repr(died_at).encode(), (known or b"").partition(b" ")[0], reason or b"", values]
-
-
-def _payload(data: bytes) -> Any:
-    """The payload of a job of ours, free of credentials; the arguments of plain RQ jobs are nobody's business here."""
-    try:
-        call = envelope.decode(data)
-        values = json.loads(call.args[1]) if call.function == PERFORM else None
-    except (Untrusted, ValueError, IndexError, TypeError, RecursionError):
-        return None
-    return redact(values) if isinstance(values, dict) else None

@@ -54,7 +54,7 @@ def search(database: Database, **wanted: Unpack[Wanted]) -> Found:
     tenant, error, text = wanted.get("tenant"), wanted.get("error"), wanted.get("text")
     conditions = [*_plain_conditions(wanted), *_places(wanted.get("cursor"))]
     if error:
-        conditions += [row.error.is_not(None), _says(error)]
+        conditions += [row.error.is_not(None), says(error)]
     conditions += [row.id.in_(_valued(name, value)) for name, value in wanted.get("values", {}).items()]
     if text:
         conditions.append(row.number.in_(_anywhere(text, tenant)))
@@ -90,7 +90,8 @@ def _places(cursor: str | None) -> list[ColumnElement[bool]]:
     return [row.number < int(cursor)]
 
 
-def _says(words: str) -> ColumnElement[bool]:
+def says(words: str) -> ColumnElement[bool]:
+    """Whether a row's error has these words in its type or text, whatever their case."""
     return or_(row.error.icontains(words, autoescape=True), row.error_type.icontains(words, autoescape=True))
 
 
@@ -106,7 +107,7 @@ def _anywhere(text: str, tenant: str | None) -> Any:
     whose = and_(True, *([] if tenant is None else [row.tenant == tenant]))
     parts = [
         select(row.number).where(row.id == text, whose),
-        select(row.number).where(row.error.is_not(None), _says(text), whose),
+        select(row.number).where(row.error.is_not(None), says(text), whose),
     ]
     if fields := _declared():
         valued = select(VALUES.c.job_id).where(VALUES.c.field.in_(fields), VALUES.c.value == searching.as_text(text))
