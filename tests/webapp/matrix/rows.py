@@ -1,0 +1,136 @@
+"""The rows of the matrix: for each method and route who may, on whose thing, and what the answer is then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PLACES: Mapping[str, Any] = {
+    "instance_number": 0,
+    "queue_name": "default",
+    "registry_name": "failed",
+    "per_page": 8,
+    "order": "asc",
+    "page": 1,
+    "filename": "css/main.css",
+}
+"""What routes without a tenant's thing are asked for."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """`who`: "public", "scopes" (users of tenants) or a role; `wide`: nobody who is bound to a tenant.
+
+    `thing` is what World makes of a tenant for it; `ok` is the answer to who may, `foreign` that to who asks for another
+    tenant's thing, and `in_session` the answer of a public route to whoever signed in at the login page.
+    """
+
+    who: str
+    ok: int = 200
+    thing: str = ""
+    wide: bool = False
+    foreign: int = 404
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    in_session: int | None = None
+    files: bool = False
+    ends_sign_in: bool = False
+
+
+def public(ok: int = 200, **more: Any) -> Row:
+    return Row("public", ok, **more)
+
+
+def user(thing: str = "", ok: int = 200, **more: Any) -> Row:
+    return Row("scopes", ok, thing, **more)
+
+
+def look(thing: str = "", role: str = "viewer", **more: Any) -> Row:
+    return Row(role, thing=thing, **more)
+
+
+def act(thing: str = "", role: str = "operator", **more: Any) -> Row:
+    return Row(role, thing=thing, **more)
+
+
+USERS = {
+    "GET workspaces.listing": user(),
+    "POST workspaces.create": user(ok=201, json={"slug": "new-{who}", "name": "New"}),
+    "GET workspaces.get": user("workspace"),
+    "GET documents.listing": user("workspace"),
+    "GET documents.search": user("workspace", query={"q": "marker"}),
+    "POST documents.upload": user("workspace", ok=202, files=True),
+    "GET documents.get": user("document"),
+    "DELETE documents.delete": user("document", ok=202),
+    "POST documents.reembed": user("document", ok=202),
+    "GET sources.listing": user("workspace"),
+    "POST sources.create": user("workspace", ok=201, json={"kind": "url", "location": "http://example.com/new"}),
+    "POST sources.sync": user("source", ok=202),
+    "GET jobs.listing": user(),
+    "GET jobs.get": user("waiting"),
+    "GET jobs.log": user("waiting"),
+    "DELETE jobs.cancel": user("waiting"),
+    "POST jobs.retry": user("letter", ok=202),
+    "GET live.job_events": user("waiting"),
+    "GET live.workspace_events": user("workspace"),
+    "POST live.ticket": user(ok=201),
+    "GET workflows.get": user("workflow"),
+    "DELETE workflows.cancel": user("workflow"),
+    "POST workflows.replay": user("ended workflow", ok=202, json={"node": "first"}),
+}
+
+PUBLIC = {
+    "GET static": public(values={"filename": "css/app.css"}),
+    "GET metrics": public(),
+    "GET health.health": public(),
+    "GET health.healthz": public(),
+    "GET health.readyz": public(),
+    "GET openapi.spec": public(),
+    "GET api_docs.docs": public(),
+    "GET live_socket._serve": public(400),  # what is no handshake is refused before anybody is looked at
+    "GET development.sign_in": public(403, in_session=303),  # without its ticket
+    "GET page.index": public(),
+    "GET page.workspace": public(values={"slug": "default"}),
+    "POST page.sign_out": public(303, ends_sign_in=True),
+    "GET admin.login_form": public(in_session=303),
+    "POST admin.login": public(403, form={"username": "nobody", "password": "wrong"}),
+}
+
+WIDE: Mapping[str, Any] = {"wide": True}
+CONSOLE = {
+    "GET metrics_json.metrics": look(**WIDE),
+    "GET console_overview.index": look(**WIDE),
+    "GET console_events.events": look(),
+    "GET rq_dashboard.queues_overview": look(**WIDE),
+    "GET rq_dashboard.jobs_overview": look(**WIDE),
+    "GET rq_dashboard.workers_overview": look(**WIDE),
+    "GET rq_dashboard.job_view": look("waiting", **WIDE),
+    "GET rq_dashboard.job_info": look("waiting", **WIDE),
+    "GET rq_dashboard.list_jobs": look(**WIDE),
+    "GET rq_dashboard.list_queues": look(**WIDE),
+    "GET rq_dashboard.list_workers": look(**WIDE),
+    "GET rq_dashboard.favicon": look(**WIDE),
+    "GET rq_dashboard.static": look(**WIDE),
+    "POST rq_dashboard.delete_job_view": act("waiting", **WIDE),
+    "POST rq_dashboard.requeue_job_view": act("letter", **WIDE),
+    "GET rq_dashboard.requeue_all": act(ok=405, **WIDE),
+    "POST rq_dashboard.requeue_all": act(**WIDE),
+    "POST rq_dashboard.compact_queue": act(**WIDE),
+    "POST rq_dashboard.empty_queue": act(role="admin", **WIDE),
+}
+
+LETTERS = {
+    "GET dead_letters.find": look(**WIDE),
+    "GET dead_letters.get": look("letter", **WIDE),
+    "GET dead_letters.groups": look(**WIDE),
+    "GET dead_letters.exhausted": look(**WIDE),
+    "POST dead_letters.retry_one": act("letter", ok=202, **WIDE),
+    "POST dead_letters.discard_one": act("letter", **WIDE),
+    "POST dead_letters.retry": act(json={}, **WIDE),
+    "POST dead_letters.discard": act(json={}, **WIDE),
+}
+
+ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS
