@@ -109,7 +109,7 @@ def _for_users(row: Row, caller: Caller, owner: str) -> int:
 
 def tried(world: World, doors: Doors, cell: Cell) -> str:
     """What is wrong with the answer, if anything."""
-    row, method, rule, caller, owner = cell
+    _row, method, rule, caller, owner = cell
     status, text = ask(world, doors, cell, fresh=is_allowed(cell) and method != "GET")
     told = f"{method} {rule} about {owner or 'nobody'}'s by {caller}: {status}"
     if status != expected(cell):
@@ -119,7 +119,7 @@ def tried(world: World, doors: Doors, cell: Cell) -> str:
 
 def unseen(cell: Cell) -> set[str]:
     """The tenants of whom the answer must not hold a word."""
-    row, _, _, caller, _ = cell
+    _row, _, _, caller, _ = cell
     if not is_allowed(cell):
         return {TENANT, OTHER}
     return {TENANT, OTHER} - {caller.tenant} if caller.tenant else set()
@@ -132,6 +132,8 @@ def ask(world: World, doors: Doors, cell: Cell, *, fresh: bool) -> tuple[int | s
     if owner == "" and row.who == "scopes" and "slug" in rule.arguments:
         thing = world.one("workspace", TENANT)
     client, headers = (doors.anew if row.ends_sign_in else doors.of)(caller)
+    if row.before and is_allowed(cell):
+        getattr(world, row.before)()
     world.fleet.notes.forget("login:address:127.0.0.1")
     words = {**thing, "who": caller.tenant}
     sent: dict[str, Any] = {"data": filled(row.form, words)} if row.json is None else {"json": filled(row.json, words)}

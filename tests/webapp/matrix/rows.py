@@ -22,8 +22,9 @@ PLACES: Mapping[str, Any] = {
 class Row:
     """`who`: "public", "scopes" (users of tenants) or a role; `wide`: nobody who is bound to a tenant.
 
-    `thing` is what World makes of a tenant for it; `ok` is the answer to who may, `foreign` that to who asks for another
-    tenant's thing, and `in_session` the answer of a public route to whoever signed in at the login page.
+    `thing` is what World makes of a tenant for it; `ok` is the answer to who may, `foreign` to who asks for another
+    tenant's thing, `in_session` the answer of a public route to whoever signed in at the login page, and
+    `before` what World does first where it is allowed.
     """
 
     who: str
@@ -36,6 +37,7 @@ class Row:
     query: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     in_session: int | None = None
+    before: str = ""
     files: bool = False
     ends_sign_in: bool = False
 
@@ -123,14 +125,44 @@ CONSOLE = {
 }
 
 LETTERS = {
-    "GET dead_letters.find": look(**WIDE),
-    "GET dead_letters.get": look("letter", **WIDE),
-    "GET dead_letters.groups": look(**WIDE),
+    "GET dead_letters.find": look(),
+    "GET dead_letters.get": look("letter"),
+    "GET dead_letters.groups": look(),
     "GET dead_letters.exhausted": look(**WIDE),
-    "POST dead_letters.retry_one": act("letter", ok=202, **WIDE),
-    "POST dead_letters.discard_one": act("letter", **WIDE),
-    "POST dead_letters.retry": act(json={}, **WIDE),
-    "POST dead_letters.discard": act(json={}, **WIDE),
+    "POST dead_letters.retry_one": act("letter", ok=202),
+    "POST dead_letters.discard_one": act("letter"),
+    "POST dead_letters.retry": act(json={}),
+    "POST dead_letters.discard": act(role="admin", json={}),
+}
+OWN = {
+    "GET workflows_console.find": look(),
+    "GET workflows_console.get": look("workflow"),
+    "POST workflows_console.cancel": act("workflow"),
+    "POST workflows_console.replay": act("ended workflow", ok=202, json={"node": "first"}),
+    "GET schedules_api.scheduled": look(),
+    "GET audit_api.find": look(role="admin"),
+}
+SCHEDULE: Mapping[str, Any] = {"values": {"name": "maintenance.forget_requests"}, **WIDE}
+QUEUE: Mapping[str, Any] = {"values": {"name": "low", "verb": "pause"}, **WIDE}
+LANE: Mapping[str, Any] = {"values": {"name": "chat", "verb": "pause"}, **WIDE}
+WORKER: Mapping[str, Any] = {"values": {"name": "busy", "verb": "pause"}, **WIDE}
+BREAKER: Mapping[str, Any] = {"values": {"lane": "chat", "provider": "openai"}, **WIDE}
+FLEET = {
+    "GET schedules_api.schedules": look(**WIDE),
+    "GET schedules_api.schedule": look(**SCHEDULE),
+    "POST schedules_api.run_now": act(ok=202, before="nothing_runs", **SCHEDULE),
+    "POST schedules_api.pause": act(**SCHEDULE),
+    "POST schedules_api.resume": act(**SCHEDULE),
+    "GET console_queues_api.queues": look(**WIDE),
+    "GET console_queues_api.lanes": look(**WIDE),
+    "GET console_queues_api.workers": look(**WIDE),
+    "GET console_queues_api.breakers": look(**WIDE),
+    "POST console_queues_api.steer_queue": act(**QUEUE),
+    "POST console_queues_api.steer_lane": act(**LANE),
+    "POST console_queues_api.steer_worker": act(**WORKER),
+    "POST console_queues_api.drain": act(ok=202, **WORKER),
+    "POST console_queues_api.open_breaker": act(json={}, **BREAKER),
+    "POST console_queues_api.close_breaker": act(**BREAKER),
 }
 
-ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS
+ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS | OWN | FLEET

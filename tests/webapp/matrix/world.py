@@ -7,11 +7,14 @@ from io import BytesIO
 from typing import Any
 
 from apiflask import APIFlask
+from rq import Worker
+from rq.serializers import JSONSerializer
 
-from jobs.engine import Fleet, Workflow, registry
+from jobs.engine import Fleet, Workflow, keys, registry
 from jobs.engine.audit_log import Actor
 from jobs.engine.outcome import of_error
 from jobs.engine.policy import Retry
+from jobs.engine.scheduler import FleetScheduler
 from tests.engine.leases import lease, leases_of, settle
 from webapp.auth import SCOPES, make_token
 
@@ -31,6 +34,10 @@ class World:
         self.fleet: Fleet = app.extensions["fleet"]
         self._client = app.test_client()
         self._shared: dict[tuple[str, str], Values] = {}
+        FleetScheduler(self.fleet).run(burst=True)
+        Worker(["low"], connection=self.fleet.redis, serializer=JSONSerializer, name="busy").register_birth()
+        self._listens = self.fleet.redis.pubsub()
+        self._listens.subscribe(keys.commands("busy"))
 
     def one(self, kind: str, tenant: str) -> Values:
         if (kind, tenant) not in self._shared:
@@ -40,6 +47,11 @@ class World:
     def another(self, kind: str, tenant: str) -> Values:
         make: Callable[[str], Values] = getattr(self, kind.replace(" ", "_"))
         return make(tenant)
+
+    def nothing_runs(self) -> None:
+        """No run of a schedule is under way."""
+        for job_id in self.fleet.redis.lrange(keys.queue("low"), 0, -1):
+            self.fleet.jobs.cancel(job_id.decode())
 
     def audit_line(self, tenant: str) -> Values:
         by = Actor(marker(tenant), "admin", tenant, "api")
