@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from io import BytesIO
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from apiflask import APIFlask
-from werkzeug.routing import Rule
 
 from jobs.settings import Settings
-from tests.webapp.matrix.callers import CALLERS, OTHER, RANKS, Caller, Doors
-from tests.webapp.matrix.rows import PLACES, ROWS, Row
+from tests.webapp.matrix.asking import LOGIN, ask, cells, expected, is_allowed, routes, tried
+from tests.webapp.matrix.callers import OTHER, RANKS, Caller, Doors
+from tests.webapp.matrix.rows import ROWS
 from tests.webapp.matrix.world import World, marker
-from tests.webapp.operators import PAGE, TENANT, accounts
+from tests.webapp.operators import TENANT, accounts
 from webapp import create_app
-from webapp.operators import API
 
-LOGIN = "to the login"
 SEEDS = sorted({row.thing for row in ROWS.values() if row.thing} | {"audit line"})
-Cell = tuple[Row, str, Rule, Caller, str]
 
 
 @pytest.fixture
@@ -42,25 +38,18 @@ def doors(app: APIFlask, settings: Settings) -> Doors:
     return Doors(app, create_app(settings.model_copy(update={"console_read_only": True})))
 
 
-def routes(app: APIFlask) -> Iterator[tuple[str, str, Rule]]:
-    """Method, name in the table and rule of each route."""
-    for rule in app.url_map.iter_rules():
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            yield method, f"{method} {rule.endpoint}", rule
-
-
-def cells(app: APIFlask) -> list[Cell]:
-    """Each route for each caller; those about a tenant's thing for both tenants."""
-    return [
-        (ROWS[name], method, rule, caller, owner)
-        for method, name, rule in routes(app)
-        for caller in CALLERS
-        for owner in ((TENANT, OTHER) if ROWS[name].thing else ("",))
-    ]
-
-
 def test_every_route_has_a_row_and_every_row_a_route(app: APIFlask) -> None:
     assert {name for _, name, _ in routes(app)} == set(ROWS)
+
+
+FROM_ELSEWHERE = [
+    {"X-CSRF-Token": ""},
+    {"X-CSRF-Token": "guessed"},
+    {"Origin": "https://elsewhere.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
 
 
 def test_each_cell_is_answered_as_the_table_says(app: APIFlask, world: World, doors: Doors) -> None:
@@ -78,91 +67,31 @@ def test_each_cell_is_answered_as_the_table_says(app: APIFlask, world: World, do
     assert len(refused) > len(allowed) > 300
 
 
-def is_allowed(cell: Cell) -> bool:
-    row, *_ = cell
-    return expected(cell) == row.ok and row.who != "public"
+def test_nothing_is_changed_from_elsewhere_or_without_the_token(app: APIFlask, world: World, doors: Doors) -> None:
+    """Of what takes a role, by who may: token, origin and the browser's word on the site each have to be right."""
+    admin, before = Caller("session", "admin"), snapshot(world)
+    changes = [cell for cell in cells(app) if cell[0].who in RANKS and cell[1] != "GET" and cell[3] == admin]
+    assert len(changes) > 20
+    for cell in changes:
+        for headers in FROM_ELSEWHERE:
+            status, text = ask(world, doors, cell, headers=headers)
+            assert status == 403 and "security token" in text, (cell, headers)
+    assert snapshot(world) == before
 
 
-def expected(cell: Cell) -> int | str:
-    """What the table says."""
-    row, method, rule, caller, owner = cell
-    is_api = rule.rule.startswith(API)
-    if row.who == "public":
-        return row.in_session if row.in_session and caller.by == "session" else row.ok
-    if row.who == "scopes":
-        return _for_users(row, caller, owner)
-    nobody: int | str = LOGIN if method == "GET" and not is_api else 401
-    if caller.by == "nobody" or (caller.by in ("user", "token") and not is_api):
-        return nobody
-    if RANKS.index(caller.role) < RANKS.index(row.who):
-        return 403
-    if (row.wide and caller.tenant) or (caller.read_only and method != "GET"):
-        return 403
-    return row.foreign if owner and caller.tenant not in (None, owner) else row.ok
-
-
-def _for_users(row: Row, caller: Caller, owner: str) -> int:
-    if caller.by != "user":
-        return 401 if caller.by == "nobody" else 403
-    return 404 if owner not in ("", caller.tenant) else row.ok
-
-
-def tried(world: World, doors: Doors, cell: Cell) -> str:
-    """What is wrong with the answer, if anything."""
-    _row, method, rule, caller, owner = cell
-    status, text = ask(world, doors, cell, fresh=is_allowed(cell) and method != "GET")
-    told = f"{method} {rule} about {owner or 'nobody'}'s by {caller}: {status}"
-    if status != expected(cell):
-        return f"{told} instead of {expected(cell)}: {text[:300]}"
-    return f"{told} tells too much" if any(marker(tenant) in text for tenant in unseen(cell)) else ""
-
-
-def unseen(cell: Cell) -> set[str]:
-    """The tenants of whom the answer must not hold a word."""
-    _row, _, _, caller, _ = cell
-    if not is_allowed(cell):
-        return {TENANT, OTHER}
-    return {TENANT, OTHER} - {caller.tenant} if caller.tenant else set()
-
-
-def ask(world: World, doors: Doors, cell: Cell, *, fresh: bool) -> tuple[int | str, str]:
-    """The answer's status, or LOGIN, and its text; streams are not read."""
-    row, method, rule, caller, owner = cell
-    thing = (world.another if fresh else world.one)(row.thing, owner) if owner else {}
-    if owner == "" and row.who == "scopes" and "slug" in rule.arguments:
-        thing = world.one("workspace", TENANT)
-    client, headers = (doors.anew if row.ends_sign_in else doors.of)(caller)
-    if row.before and is_allowed(cell):
-        getattr(world, row.before)()
-    world.fleet.notes.forget("login:address:127.0.0.1")
-    words = {**thing, "who": caller.tenant}
-    sent: dict[str, Any] = {"data": filled(row.form, words)} if row.json is None else {"json": filled(row.json, words)}
-    if row.files:
-        sent = {"data": {"files": [(BytesIO(b"new"), "new.txt")]}}
-    place = address(rule, {**PLACES, **row.values, **thing})
-    answer = client.open(place, method=method, query_string=filled(row.query, words), headers=PAGE | headers, **sent)
-    if answer.status_code == 308:  # another spelling of the same page
-        answer = client.get(answer.location, headers=PAGE | headers)
-    if answer.mimetype == "text/event-stream":
-        answer.close()
-        return answer.status_code, ""
-    to_login = answer.status_code == 303 and answer.location.startswith("/admin/login?next=")
-    text = answer.get_data().decode(errors="replace")
-    answer.close()
-    return (LOGIN if to_login else answer.status_code), text
-
-
-def filled(wanted: Any, words: dict[str, Any]) -> Any:
-    """What a row sends, with the names in braces of its texts replaced."""
-    if isinstance(wanted, Mapping):
-        return {name: filled(value, words) for name, value in wanted.items()}
-    return wanted.format(**words) if isinstance(wanted, str) else wanted
-
-
-def address(rule: Rule, values: dict[str, Any]) -> str:
-    built = rule.build({name: values[name] for name in rule.arguments}, append_unknown=False)
-    assert built is not None
-    return built[1]
+def test_who_is_bound_to_a_tenant_does_not_get_another_ones_by_naming_it(
+    app: APIFlask, world: World, doors: Doors
+) -> None:
+    """Whatever a list is asked for."""
+    lists = [cell for cell in cells(app) if cell[0].who in RANKS and cell[1] == "GET" and not cell[4]]
+    bound = [cell for cell in lists if is_allowed(cell) and cell[3].tenant == TENANT]
+    assert len(bound) > 20
+    for row, method, rule, caller, _ in bound:
+        for words in ({"tenant": OTHER}, {"text": marker(OTHER)}, {"tenant": ""}, {"where": OTHER}):
+            cell = (replace(row, query={**row.query, **words}), method, rule, caller, "")
+            status, text = ask(world, doors, cell, headers={})
+            assert status in (row.ok, 404, 422), (rule, caller, words, status)
+            assert marker(OTHER) not in text.replace(words.get("text", ""), ""), (rule, caller, words)
 
 
 def dump(redis: Any, key: bytes) -> Any:

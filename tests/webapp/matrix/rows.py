@@ -23,7 +23,8 @@ class Row:
     """`who`: "public", "scopes" (users of tenants) or a role; `wide`: nobody who is bound to a tenant.
 
     `thing` is what World makes of a tenant for it; `ok` is the answer to who may, `foreign` to who asks for another
-    tenant's thing, `in_session` the answer of a public route to whoever signed in at the login page, and
+    tenant's thing, `written` that a change leaves a line in the audit
+    log, `in_session` the answer of a public route to whoever signed in at the login page, and
     `before` what World does first where it is allowed.
     """
 
@@ -38,6 +39,7 @@ class Row:
     values: Mapping[str, Any] = field(default_factory=dict)
     in_session: int | None = None
     before: str = ""
+    written: bool = False
     files: bool = False
     ends_sign_in: bool = False
 
@@ -55,9 +57,11 @@ def look(thing: str = "", role: str = "viewer", **more: Any) -> Row:
 
 
 def act(thing: str = "", role: str = "operator", **more: Any) -> Row:
-    return Row(role, thing=thing, **more)
+    """What changes something, and leaves a line in the audit log."""
+    return Row(role, thing=thing, **{"written": True, **more})
 
 
+DRY: Mapping[str, Any] = {"json": {}, "written": False}
 USERS = {
     "GET workspaces.listing": user(),
     "POST workspaces.create": user(ok=201, json={"slug": "new-{who}", "name": "New"}),
@@ -131,8 +135,8 @@ LETTERS = {
     "GET dead_letters.exhausted": look(**WIDE),
     "POST dead_letters.retry_one": act("letter", ok=202),
     "POST dead_letters.discard_one": act("letter"),
-    "POST dead_letters.retry": act(json={}),
-    "POST dead_letters.discard": act(role="admin", json={}),
+    "POST dead_letters.retry": act(**DRY),
+    "POST dead_letters.discard": act(role="admin", **DRY),
 }
 OWN = {
     "GET workflows_console.find": look(),
