@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy import RowMapping, select
 
 from jobs.adapters.database import connect as connect_database
 from jobs.adapters.database import migrate
-from jobs.engine import Fleet, connect
+from jobs.engine import Fleet, JobView, connect
 from jobs.engine.ledger.table import JOBS
 from jobs.settings import Settings
 from tests.conftest import wait_until
@@ -79,6 +79,12 @@ def until(fleet: Fleet, job_id: str, condition: Callable[[RowMapping], bool]) ->
         return row if row is not None and condition(row) else None
 
     return wait_until(holds)
+
+
+def unpushed(fleet: Fleet, job_type: Any, payloads: Sequence[Any]) -> list[JobView]:
+    """Jobs as a process leaves them that ends with its commit, before it could push: a Connection tells nobody."""
+    with fleet.database.engine.execution_options(rq_fleet_writes="FULL").begin() as connection:
+        return list(job_type.enqueue_many(payloads, session=connection))
 
 
 def told(folder: Path, name: str = "job") -> list[str]:

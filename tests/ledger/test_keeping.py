@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import redis
 from sqlalchemy import update
 
 from jobs.engine import BrokerUnavailable, Fleet, broker, keys
+from jobs.engine.ledger.audit import SETTLED
+from jobs.engine.ledger.backlog import backlog
 from jobs.engine.ledger.relay import Relay
 from jobs.engine.ledger.table import JOBS
 from tests.conftest import RedisServer, wait_until
-from tests.ledger.conftest import row_of, told, until
+from tests.ledger.conftest import row_of, told, unpushed, until
 from tests.ledger.samples import durable
 
 WITHIN = 20.0
@@ -30,6 +33,7 @@ from jobs.engine import connect
 from jobs.settings import Settings
 fleet = connect(Settings.from_env()).discover()
 from tests.ledger.samples import durable
+fleet.ledger.fence()
 with fleet.database.begin() as session:
     event.listen(session, "after_commit", lambda _: os.kill(os.getpid(), signal.SIGKILL))
     durable.tell.enqueue({"folder": sys.argv[1]}, session=session, job_id="orphan")
@@ -116,7 +120,7 @@ def test_while_redis_is_away_jobs_wait_in_the_ledger_and_are_then_relayed_in_ord
 
 @pytest.mark.usefixtures("whatever_database")
 def test_a_redis_that_hangs_does_not_reach_who_committed(fleet: Fleet, folder: Path, own_redis: RedisServer) -> None:
-    fleet.ping()
+    fleet.ledger.fence()
     assert own_redis.process is not None
     own_redis.process.send_signal(signal.SIGSTOP)
     began = time.monotonic()
@@ -133,9 +137,7 @@ def test_a_redis_that_hangs_does_not_reach_who_committed(fleet: Fleet, folder: P
 def test_a_keeper_killed_between_its_steps_is_replaced_and_no_job_comes_twice(
     fleet: Fleet, folder: Path, spawn: Callable[..., subprocess.Popen[bytes]], moment: str, arrived: int
 ) -> None:
-    fleet.ledger.pushes = False
-    jobs = [each.id for each in durable.tell.enqueue_many([{"folder": str(folder)}] * 50)]
-    fleet.ledger.pushes = True
+    jobs = [each.id for each in unpushed(fleet, durable.tell, [{"folder": str(folder)}] * 50)]
     assert spawn("-c", DIES_AS_KEEPER, moment).wait(60) == -signal.SIGKILL
     assert {row_of(fleet, job_id)["step"] for job_id in jobs} == {"pushing"}
     assert len(waiting(fleet)) == arrived
@@ -148,9 +150,7 @@ def test_a_keeper_killed_between_its_steps_is_replaced_and_no_job_comes_twice(
 def test_relays_side_by_side_push_each_job_once(
     fleet: Fleet, folder: Path, spawn_worker: Callable[..., object]
 ) -> None:
-    fleet.ledger.pushes = False
-    jobs = [each.id for each in durable.tell.enqueue_many([{"folder": str(folder)}] * 400)]
-    fleet.ledger.pushes = True
+    jobs = [each.id for each in unpushed(fleet, durable.tell, [{"folder": str(folder)}] * 400)]
     epoch = "the-same-life"
     fleet.redis.set(keys.LEDGER_EPOCH, epoch)
     relays = [Relay(fleet, broker.connect(fleet.settings, purpose="test")) for _ in range(4)]
@@ -182,14 +182,33 @@ def test_the_lead_goes_to_who_has_least_else_to_do_and_on_when_it_is_given_up(fl
 
 @pytest.mark.usefixtures("whatever_database")
 def test_a_row_of_a_type_that_this_release_does_not_know_waits_for_one_that_does(fleet: Fleet, folder: Path) -> None:
-    fleet.ledger.pushes = False
-    unknown, known = (durable.tell.enqueue({"folder": str(folder)}) for _ in range(2))
+    unknown, known = unpushed(fleet, durable.tell, [{"folder": str(folder)}] * 2)
     with fleet.database.begin() as session:
         session.execute(update(JOBS).where(JOBS.c.id == unknown.id).values(type="durable.of_tomorrow"))
-    fleet.ledger.pushes = True
     with fleet.ledger.kept("scheduler"):
         until(fleet, known.id, lambda row: row["step"] == "pushed")
     assert row_of(fleet, unknown.id)["step"] == "pending"
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=-2), timedelta(minutes=2)])
+def test_the_clock_of_the_host_that_wrote_a_row_does_not_matter(fleet: Fleet, folder: Path, ahead: timedelta) -> None:
+    """As if that host's clock were two minutes wrong, and it had ended before it pushed."""
+    (job,) = unpushed(fleet, durable.tell, [{"folder": str(folder)}])
+    with fleet.database.begin() as session:
+        session.execute(update(JOBS).values(step_at=datetime.now(UTC) + ahead))
+    assert backlog(fleet.database).rows == 1
+    with fleet.ledger.kept("scheduler"):
+        until(fleet, job.id, lambda row: row["step"] == "pushed")
+        lose(fleet, job.id, ahead)
+        wait_until(lambda: fleet.redis.exists(keys.job(job.id)))
+
+
+def lose(fleet: Fleet, job_id: str, ahead: timedelta) -> None:
+    """Redis forgets a job that a host of that clock has pushed."""
+    settled = ahead if ahead > timedelta(0) else -SETTLED
+    with fleet.database.begin() as session:
+        session.execute(update(JOBS).where(JOBS.c.id == job_id).values(step_at=datetime.now(UTC) + settled))
+    fleet.redis.delete(keys.job(job_id))
 
 
 def test_a_database_without_the_ledger_ends_no_keeper(fleet: Fleet, folder: Path) -> None:
@@ -200,10 +219,22 @@ def test_a_database_without_the_ledger_ends_no_keeper(fleet: Fleet, folder: Path
         assert not keeper.leads, "another process may have what it lacks"
         with fleet.database.begin() as session:
             session.connection().exec_driver_sql("ALTER TABLE ledger_elsewhere RENAME TO ledger_jobs")
-        fleet.ledger.pushes = False
-        job = durable.tell.enqueue({"folder": str(folder)})
-        fleet.ledger.pushes = True
+        (job,) = unpushed(fleet, durable.tell, [{"folder": str(folder)}])
         until(fleet, job.id, lambda row: row["step"] == "pushed")
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_what_redis_fails_at_keeps_no_other_job_out(fleet: Fleet, folder: Path) -> None:
+    named = [{"folder": str(folder), "name": name} for name in ("a", "b", "c")]
+    odd, broken, innocent = unpushed(fleet, durable.only_one, named)
+    fleet.redis.hset(f"{keys.FLEET}:unique:{row_of(fleet, odd.id)['unique_key']}", "not", "a lock")
+    with fleet.database.begin() as session:
+        session.execute(update(JOBS).where(JOBS.c.id == broken.id).values(more=b"{"))
+    with fleet.ledger.kept("scheduler"):
+        for job in (odd, innocent):
+            until(fleet, job.id, lambda row: row["step"] == "pushed")
+    assert waiting(fleet) == [odd.id, innocent.id]
+    assert row_of(fleet, broken.id)["step"] == "pushing"
 
 
 @pytest.mark.usefixtures("whatever_database")

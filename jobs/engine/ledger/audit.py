@@ -43,8 +43,8 @@ class Audit:
         self._after = seen[-1]["number"] if len(seen) == AT_ONCE else 0
         self.hurries = self.hurries and len(seen) == AT_ONCE
         wiped = [each["id"] for each in seen if each["epoch"] != epoch]
-        old = datetime.now(UTC) - SETTLED
-        lost = self._compare([each["id"] for each in seen if each["epoch"] == epoch and each["step_at"] < old])
+        now = datetime.now(UTC)
+        lost = self._compare([each["id"] for each in seen if each["epoch"] == epoch and _has_settled(each, now)])
         return steps.claim_lost(self._fleet.database, epoch, wiped + lost) if wiped or lost else []
 
     def _next(self) -> Sequence[RowMapping]:
@@ -75,3 +75,9 @@ class Audit:
             for job_id, reply in zip(job_ids, replies, strict=True)
             if isinstance(reply, list) and reply[0] is None and reply[1] is None
         ]
+
+
+def _has_settled(seen: RowMapping, now: datetime) -> bool:
+    """A time in the future is one of another clock, which tells nothing."""
+    since: datetime = seen["step_at"]
+    return not now - SETTLED < since < now + SETTLED

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select
 
 from jobs.engine.database import Database
+from jobs.engine.ledger import steps
 from jobs.engine.ledger.table import JOBS, OPEN, PENDING, PUSHING
 
 row = JOBS.c
@@ -24,9 +25,8 @@ class Backlog:
 def backlog(database: Database) -> Backlog:
     """Count them; those that wait for a time of their own are not due yet. Raises SQLAlchemyError."""
     now = datetime.now(UTC)
-    query = select(func.count(), func.min(row.step_at)).where(
-        OPEN, row.step.in_((PENDING, PUSHING)), row.step_at <= now
-    )
+    behind = OPEN, row.step.in_((PENDING, PUSHING)), steps.due(now)
+    query = select(func.count(), func.min(row.step_at)).where(*behind)
     with database.read() as session:
         rows, since = session.execute(query).one()
     return Backlog(rows, max(now - since, timedelta(0)) if since is not None else timedelta(0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -15,7 +14,9 @@ from sqlalchemy.orm import Session
 
 from jobs.engine import registry
 from jobs.engine.errors import BrokerUnavailable
-from jobs.engine.ledger import outbox, pushing, retention, rows, steps
+from jobs.engine.ledger import outbox, retention, rows, steps
+from jobs.engine.ledger.courier import Courier
+from jobs.engine.ledger.fences import Fence
 from jobs.engine.ledger.keeper import Keeper
 from jobs.engine.ledger.outbox import Accepted
 from jobs.engine.ledger.search import Found, Wanted, search
@@ -27,28 +28,22 @@ from jobs.engine.views import JobView
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
-AWAY_FOR = timedelta(seconds=1)
-"""So long nobody else in this process waits for a Redis that did not answer; the relay looks again."""
 AT_ONCE = 500
 log = structlog.get_logger("ledger")
 
 
 class Ledger:
-    """Durable jobs of one fleet; usable from many threads.
-
-    `pushes` may be set to False where there is no Redis at all: every row stays pending until `steps.claim_local`.
-    """
+    """Durable jobs of one fleet; usable from many threads."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._away_until = 0.0
-        self.pushes = True
+        self._courier = Courier(fleet)
         self.keeper: Keeper | None = None
 
     @property
     def redis_is_away(self) -> bool:
-        """Whether Redis failed to take a push within the last second."""
-        return time.monotonic() < self._away_until
+        """Whether Redis failed to answer within the last second."""
+        return self._courier.is_away
 
     def accept(self, new: Sequence[NewJob], session: Session | Connection | None = None) -> Sequence[JobView]:
         """Write durable jobs, in the caller's transaction where one is given; they are pushed once it is committed.
@@ -61,42 +56,19 @@ class Ledger:
                 return self.accept(new, own)
         if isinstance(session, Connection):
             return self._in_connection(new, session)
-        steps_now = self.pushes and not self.redis_is_away and outbox.is_plain(session)
-        known = self._write(new, session.connection(), PUSHING if steps_now else PENDING)
-        written = Accepted(new, known, stepped=steps_now)
+        fence = self._courier.fences.at_hand() if not self.redis_is_away and outbox.is_plain(session) else None
+        known = self._write(new, session.connection(), PENDING if fence is None else PUSHING)
+        written = Accepted(new, known, fence)
         outbox.outbox_of(session, self._push_committed).add(written)
         return written
 
-    def push(self, new: Sequence[NewJob], *, first: bool) -> set[str]:
-        """Push jobs whose rows are `pushing`, and take their next step; the ids of those that have arrived.
+    def fence(self) -> Fence:
+        """What has to be made before rows are claimed for `push`. Raises BrokerUnavailable."""
+        return self._courier.fence()
 
-        `first` says that nobody has pushed them before, so that those that were not sent are `pending` again. Raises
-        BrokerUnavailable.
-        """
-        arrived: set[str] = set()
-        for at in range(0, len(new), AT_ONCE):
-            if not pushing.is_there(self._fleet.redis):
-                self._away_until = time.monotonic() + AWAY_FOR.total_seconds()
-                if first:
-                    steps.give_back(self._fleet.database, [each.id for each in new[at:]])
-                raise BrokerUnavailable("Redis can't be reached")
-            arrived |= self._push(new[at : at + AT_ONCE], first)
-        return arrived
-
-    def _push(self, new: Sequence[NewJob], first: bool) -> set[str]:
-        try:
-            pushed = pushing.push(self._fleet.redis, new)
-        except BrokerUnavailable:
-            self._away_until = time.monotonic() + AWAY_FOR.total_seconds()
-            raise
-        held = [each.id for at, each in enumerate(new) if at in pushed.held]
-        if held and first:
-            steps.give_back(self._fleet.database, held, steps.AGAIN)
-        if not pushed.epoch:
-            return set()
-        taken = [each.id for at, each in enumerate(new) if at not in pushed.held]
-        steps.confirm(self._fleet.database, taken, pushed.epoch)
-        return set(taken)
+    def push(self, new: Sequence[NewJob], fence: Fence, *, first: bool) -> set[str]:
+        """Push jobs whose rows were claimed; the ids of those that have arrived. See `Courier.push`."""
+        return self._courier.push(new, fence, first=first)
 
     def views(self, job_ids: Sequence[str]) -> dict[str, JobView]:
         """What the rows say of these jobs, by id; those without a row are left out, and all where SQL is away."""
@@ -133,17 +105,17 @@ class Ledger:
         if self.keeper is not None:
             keeper = self.keeper
             event.listen(connection, "commit", lambda _: keeper.nudge(), once=True)
-        return Accepted(new, known, stepped=False)
+        return Accepted(new, known, None)
 
     def _write(self, new: Sequence[NewJob], connection: Connection, step: str) -> dict[int, JobView]:
-        asks = self.pushes and not self.redis_is_away
+        asks = not self.redis_is_away
         return Writer(self._fleet, connection, asks_redis=asks).write(new, step)
 
     def _push_committed(self, written: Sequence[Accepted]) -> None:
         """Never raises: what is committed happens, and whoever committed it must not hear of Redis."""
         try:
             for each in written:
-                if each.fresh and self.pushes:
+                if each.fresh:
                     self._push_accepted(each)
         except BrokerUnavailable as error:
             log.warning("durable jobs wait in the ledger for Redis", reason=str(error))
@@ -151,11 +123,12 @@ class Ledger:
             log.exception("durable jobs wait in the ledger for the relay")
 
     def _push_accepted(self, written: Accepted) -> None:
-        fresh = written.fresh
-        if not written.stepped:
+        fresh, fence = written.fresh, written.fence
+        if fence is None:
             if self.redis_is_away:
                 return
+            fence = self.fence()
             taken = {row["id"] for row in steps.claim_of(self._fleet.database, [each.id for each in fresh])}
             fresh = [each for each in fresh if each.id in taken]
         if fresh:
-            written.arrived(self.push(fresh, first=True))
+            written.arrived(self.push(fresh, fence, first=True))

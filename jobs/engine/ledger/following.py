@@ -16,6 +16,7 @@ from jobs.engine import keys, registry
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import UnknownJob
 from jobs.engine.keys import PREFIX
+from jobs.engine.ledger.rows import storable
 from jobs.engine.ledger.table import ENDED, FAILED, FINISHED, JOBS, PUSHED, PUSHING, QUEUED, SCHEDULED, STARTED
 from jobs.engine.policy import Policy, Retention
 from jobs.engine.scripts import script
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 ENTRIES = 200
 SEEN = 60
-LONGEST_ERROR = 20_000
 LONGEST_ID = 128
 MOST_ATTEMPTS = 2**31 - 1
 STATES = ENDED | {QUEUED, SCHEDULED, STARTED}
@@ -102,8 +102,8 @@ class Follower:
         return len(entries) == ENTRIES
 
     def _apply(self, told: Sequence[Told], epoch: str) -> None:
-        """The transaction may be lost when the machine fails: then the audit finds what rows do not know."""
-        with self._fleet.database.begin(durable=False) as session:
+        """What has ended is on the disk before Redis may forget it; the rest the audit finds when the machine fails."""
+        with self._fleet.database.begin(durable=any(each.state in ENDED for each in told)) as session:
             if told:
                 ordered = sorted(told, key=lambda each: each.job_id)  # followers side by side must not wait in a ring
                 session.connection().execute(_APPLY, [each.values(epoch) for each in ordered])
@@ -149,11 +149,12 @@ def _read(entry_id: bytes, fields: dict[bytes, bytes]) -> list[Told]:
 def _told(
     place: int, job_id: str, job_type: str, state: str, attempts: Any, worker: str, started: str, ended: str, error: str
 ) -> Told:
-    error_type, message = _error(error)
-    times, tries = (_moment(started), _moment(ended)), int(attempts or 0)
-    if state not in STATES or not 0 <= tries <= MOST_ATTEMPTS or len(job_id) > LONGEST_ID:
+    """What was told of one job. A time that can't be read is left out, but what has ended has done so by now."""
+    if state not in STATES or not 0 < len(job_id) <= LONGEST_ID or storable(job_id) != job_id:
         raise ValueError("no row can hold that")
-    return Told(job_id, job_type, place, state, tries, _storable(worker), *times, error_type, message)
+    over = (_moment(ended) or datetime.now(UTC)) if state in ENDED else None
+    times, error_about = (_moment(started), over), _error(error)
+    return Told(job_id, job_type, place, state, _count(attempts), storable(str(worker)), *times, *error_about)
 
 
 def _error(text: str) -> tuple[str, str | None]:
@@ -161,20 +162,25 @@ def _error(text: str) -> tuple[str, str | None]:
         return "", None
     try:
         about = json.loads(text)
-        return _storable(str(about["type"])), _storable(str(about["message"]))
-    except (ValueError, KeyError, TypeError):
-        return "Failed", _storable(text)
+        return storable(str(about["type"])), storable(str(about["message"]))
+    except (*UNREADABLE, KeyError):
+        return "Failed", storable(text)
 
 
-def _moment(text: str) -> datetime | None:
-    if not text:
-        return None
+def _count(attempts: Any) -> int:
+    try:
+        return max(0, min(int(attempts or 0), MOST_ATTEMPTS))
+    except UNREADABLE:
+        return 0
+
+
+def _moment(text: Any) -> datetime | None:
     try:
         return datetime.fromtimestamp(float(text), UTC)
-    except ValueError:
-        return datetime.fromisoformat(text)
-
-
-def _storable(text: str) -> str:
-    """Text that every database takes, and no more of it than a page shows."""
-    return text[:LONGEST_ERROR].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    except UNREADABLE:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    except UNREADABLE:
+        return None

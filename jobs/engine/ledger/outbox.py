@@ -9,6 +9,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session
 
 from jobs.engine.database import AFTERWARDS
+from jobs.engine.ledger.fences import Fence
 from jobs.engine.new_jobs import NewJob, Sent
 from jobs.engine.views import JobView
 
@@ -18,10 +19,10 @@ OUTBOX = "rq_fleet_outbox"
 class Accepted(Sent):
     """Jobs that one call has written, as views that say where each is: in the ledger, and then in Redis."""
 
-    def __init__(self, new: Sequence[NewJob], known: dict[int, JobView], *, stepped: bool) -> None:
-        """`stepped` says that the rows were written as `pushing`, so that this process is to push them."""
+    def __init__(self, new: Sequence[NewJob], known: dict[int, JobView], fence: Fence | None) -> None:
+        """With a fence the rows were written as `pushing`, so that this process is to push them."""
         super().__init__(new, known)
-        self.stepped = stepped
+        self.fence = fence
         self.fresh = [each for at, each in enumerate(new) if at not in known]
         self._arrived: set[str] = set()
         self._shown: dict[int, JobView] = {}

@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping
 from jobs.engine import registry
 from jobs.engine.ledger import rows, steps
 from jobs.engine.ledger.audit import Audit
+from jobs.engine.ledger.fences import Fence
 from jobs.engine.ledger.following import Follower
 from jobs.engine.workflows.keeping import WorkflowKeeper
 
@@ -45,7 +46,8 @@ class Relay:
             self._relay_at = now if relayed else now + RELAY_EVERY.total_seconds()
             busy = busy or relayed
         if now >= self._audit_at or self._audit.hurries:
-            self._push(self._audit.look(epoch), first=False)
+            fence = self._fence(epoch)
+            self._push(self._audit.look(epoch), fence, first=False)
             self._audit_at = now + AUDIT_EVERY.total_seconds()
             busy = busy or self._audit.hurries
         if now >= self._workflows_at:
@@ -61,19 +63,26 @@ class Relay:
 
     def look_for_new(self) -> None:
         """Push what is due, for a process that does not lead."""
-        self._push(steps.claim_new(self._fleet.database, _known_types()), first=True)
+        fence = self._fleet.ledger.fence()
+        self._push(steps.claim_new(self._fleet.database, _known_types()), fence, first=True)
 
     def _relay(self, epoch: str) -> bool:
+        fence = self._fence(epoch)
         stale = steps.claim_stale(self._fleet.database, _known_types(), epoch)
-        self._push(stale, first=False)
-        new = steps.claim_new(self._fleet.database, _known_types(), epoch)
-        self._push(new, first=True)
+        self._push(stale, fence, first=False)
+        fence = self._fence(epoch)
+        new = steps.claim_new(self._fleet.database, _known_types())
+        self._push(new, fence, first=True)
         return bool(stale or new)
 
-    def _push(self, taken: Sequence[RowMapping], *, first: bool) -> None:
+    def _fence(self, epoch: str) -> Fence:
+        """For claims of rows that may be in that life of Redis already, which must not be taken for another."""
+        return self._fleet.ledger.fence()._replace(epoch=epoch)
+
+    def _push(self, taken: Sequence[RowMapping], fence: Fence, *, first: bool) -> None:
         if taken:
             heads = self._fleet.client.heads
-            self._fleet.ledger.push([rows.new_job_of(each, heads) for each in taken], first=first)
+            self._fleet.ledger.push([rows.new_job_of(each, heads) for each in taken], fence, first=first)
 
 
 def _known_types() -> list[str]:

@@ -33,9 +33,10 @@ def reopen(fleet: Fleet, job_id: str) -> bool:
             return False
         anew["options"] = _without_deadline(found.options)
         session.execute(update(JOBS).where(*ended).values(anew))
+    fence = fleet.ledger.fence()
     taken = steps.claim_of(fleet.database, [job_id])
     if taken:
-        fleet.ledger.push([rows.new_job_of(each, fleet.client.heads) for each in taken], first=True)
+        fleet.ledger.push([rows.new_job_of(each, fleet.client.heads) for each in taken], fence, first=True)
     return True
 
 

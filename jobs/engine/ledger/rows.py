@@ -28,6 +28,7 @@ from jobs.engine.new_jobs import NewJob
 from jobs.engine.views import JobError, JobView, Status
 
 LONGEST_KEY = 200
+LONGEST_TEXT = 20_000
 STATUS: Mapping[str, Status] = {
     SCHEDULED: "scheduled",
     STARTED: "started",
@@ -118,6 +119,11 @@ def view_of(row: RowMapping) -> JobView:
         correlation_id=row["correlation_id"],
         queued=_where(row["step"]),
     )
+
+
+def storable(text: str) -> str:
+    """Text that every database takes, and no more of it than a page shows."""
+    return text[:LONGEST_TEXT].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _where(step: str) -> Any:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, case, or_, se
 
 from jobs.engine.columns import Instant
 from jobs.engine.database import Database
-from jobs.engine.ledger.table import CANCELLED, JOBS, LOCAL, OPEN, PENDING, PUSHED, PUSHING, QUEUED, SCHEDULED
+from jobs.engine.ledger.table import CANCELLED, JOBS, OPEN, PENDING, PUSHED, PUSHING, QUEUED, SCHEDULED
 
 AT_ONCE = 500
 STALE = timedelta(seconds=1)
@@ -34,17 +34,22 @@ _CONFIRM = (
 needs none, and waiting for it could make each wait for the other."""
 
 
-def claim_new(database: Database, types: Sequence[str], epoch: str = "", limit: int = AT_ONCE) -> list[RowMapping]:
+def due(now: datetime) -> ColumnElement[bool]:
+    """Whether a row that is pending has waited long enough; one that would wait longer has a time of another clock."""
+    return or_(row.step_at <= now, row.step_at > now + AGAIN)
+
+
+def claim_new(database: Database, types: Sequence[str], limit: int = AT_ONCE) -> list[RowMapping]:
     """Take the step to `pushing` for the oldest rows that are pending and due; returns them in their order."""
-    due = and_(row.step == PENDING, row.step_at <= datetime.now(UTC))
-    return _take(database, and_(due, row.type.in_(types)), PUSHING, epoch, limit)
+    ready = and_(row.step == PENDING, due(datetime.now(UTC)))
+    return _take(database, and_(ready, row.type.in_(types)), "", limit)
 
 
 def claim_stale(database: Database, types: Sequence[str], epoch: str, limit: int = AT_ONCE) -> list[RowMapping]:
     """The same for rows whose pusher has not come to an end; what it sent may have arrived."""
     now = datetime.now(UTC)
     stale = and_(row.step == PUSHING, or_(row.step_at < now - STALE, row.step_at > now + STALE))
-    return _take(database, and_(stale, row.type.in_(types)), PUSHING, epoch, limit)
+    return _take(database, and_(stale, row.type.in_(types)), epoch, limit)
 
 
 def claim_of(database: Database, job_ids: Sequence[str]) -> list[RowMapping]:
@@ -52,7 +57,16 @@ def claim_of(database: Database, job_ids: Sequence[str]) -> list[RowMapping]:
     return [
         each
         for ids in _parts(job_ids)
-        for each in _take(database, and_(row.step == PENDING, row.id.in_(ids)), PUSHING, "", AT_ONCE)
+        for each in _take(database, and_(row.step == PENDING, row.id.in_(ids)), "", AT_ONCE)
+    ]
+
+
+def claim_again(database: Database, job_ids: Sequence[str], epoch: str) -> list[RowMapping]:
+    """The same for rows that are `pushing` still, because their pusher was too slow or Redis was wiped meanwhile."""
+    return [
+        each
+        for ids in _parts(job_ids)
+        for each in _take(database, and_(row.step == PUSHING, row.id.in_(ids)), epoch, AT_ONCE)
     ]
 
 
@@ -61,15 +75,8 @@ def claim_lost(database: Database, epoch: str, job_ids: Sequence[str]) -> list[R
     return [
         each
         for ids in _parts(job_ids)
-        for each in _take(database, and_(row.step == PUSHED, row.id.in_(ids)), PUSHING, epoch, AT_ONCE)
+        for each in _take(database, and_(row.step == PUSHED, row.id.in_(ids)), epoch, AT_ONCE)
     ]
-
-
-def claim_local(database: Database, types: Sequence[str], limit: int = AT_ONCE) -> list[RowMapping]:
-    """Take the step to `local` for the oldest rows that are due and were never on their way to Redis."""
-    now = datetime.now(UTC)
-    due = and_(row.step == PENDING, row.step_at <= now, or_(row.due_at.is_(None), row.due_at <= now))
-    return _take(database, and_(due, row.type.in_(types)), LOCAL, "", limit)
 
 
 def confirm(database: Database, job_ids: Sequence[str], epoch: str) -> None:
@@ -91,21 +98,28 @@ def cancel(database: Database, job_id: str, *, lost: bool = False) -> bool:
 
 
 def give_back(database: Database, job_ids: Sequence[str], wait: timedelta = timedelta(0)) -> None:
-    """From `pushing` to `pending`: nothing was ever sent, or it was refused; not before `wait` has passed."""
+    """From `pushing` to `pending`: nothing was ever sent, or it was refused; not before `wait` has passed.
+
+    Not those that somebody else has claimed since: what that one sent may have arrived.
+    """
     for ids in _parts(job_ids):
-        ours = select(row.number).where(row.id.in_(ids), row.step == PUSHING).with_for_update(skip_locked=True)
+        mine = row.id.in_(ids), row.step == PUSHING, row.epoch == ""
+        ours = select(row.number).where(*mine).with_for_update(skip_locked=True)
         values = {"step": PENDING, "step_at": datetime.now(UTC) + wait, "epoch": ""}
         with database.begin(durable=False) as session:
             session.connection().execute(update(JOBS).where(row.number.in_(ours)).values(values))
 
 
-def _take(database: Database, condition: ColumnElement[bool], step: str, epoch: str, limit: int) -> list[RowMapping]:
-    """Change the step of the oldest rows of which the condition holds; nothing is written where there are none."""
+def _take(database: Database, condition: ColumnElement[bool], epoch: str, limit: int) -> list[RowMapping]:
+    """Claim the oldest rows of which the condition holds, for that life; nothing is written where there are none.
+
+    Rows of whom it was never known whether Redis has them are claimed for no life in particular.
+    """
     chosen = select(row.number).where(OPEN, condition).order_by(row.number).limit(limit)
     with database.read() as session:
         if session.execute(chosen.limit(1)).first() is None:
             return []
-    values: dict[str, Any] = {"step": step, "step_at": datetime.now(UTC), "epoch": epoch}
+    values: dict[str, Any] = {"step": PUSHING, "step_at": datetime.now(UTC), "epoch": epoch}
     same_life = row.epoch.in_(("", epoch))
     values["followed"] = case((same_life, row.followed), else_=0)
     values["state"] = case((same_life, row.state), (row.due_at > datetime.now(UTC), SCHEDULED), else_=QUEUED)

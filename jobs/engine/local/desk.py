@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import structlog
@@ -15,7 +15,6 @@ from jobs.engine.local import claiming, periodic, pools, reporting, retention, s
 from jobs.engine.local import step as steps
 from jobs.engine.local.claiming import Claimed, Room
 from jobs.engine.local.fleet import LocalFleet
-from jobs.engine.local.moments import moment
 from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy
 from jobs.engine.reports import Report
@@ -128,7 +127,7 @@ class Desk:
             there = connection.execute(select(table.id).where(waiting).limit(1)).first() is not None
             delayed = connection.execute(select(func.min(table.due)).where(table.status == "scheduled")).scalar()
             entry = connection.execute(select(func.min(entries.due))).scalar() if self._alone else None
-            there = there or bool(types and taking.there_is_some(connection, types, moment(now)))
+            there = there or bool(types and taking.there_is_some(connection, types, datetime.fromtimestamp(now, UTC)))
         return there or (entry is not None and entry <= now), _earliest(delayed, entry), now
 
     def _settle(self, ended: Sequence[Ended]) -> list[str]:

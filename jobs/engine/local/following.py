@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, update
 
 from jobs.engine import registry
 from jobs.engine.errors import UnknownJob
-from jobs.engine.ledger.rows import STATUS, row_of
+from jobs.engine.ledger.rows import STATUS, row_of, storable
 from jobs.engine.ledger.table import JOBS, LOCAL, QUEUED, VALUES
 from jobs.engine.local.moments import moment
 from jobs.engine.local.step import Step
@@ -36,8 +36,8 @@ def follow(step: Step, row: Any, **changed: Any) -> None:
         "state": STATES.get(now["status"], QUEUED),
         "attempts": now["attempts"],
         "worker": now["pool"] or "",
-        "error_type": error.get("type", ""),
-        "error": error.get("message"),
+        "error_type": storable(error.get("type", "")),
+        "error": storable(error["message"]) if error.get("message") is not None else None,
         "started_at": moment(now["started"]),
         "ended_at": moment(now["ended"]),
     }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select, update
 
 from jobs.engine.fleet import Fleet
-from jobs.engine.ledger import rows
+from jobs.engine.ledger import rows, steps
 from jobs.engine.ledger.table import JOBS, LOCAL, OPEN, PENDING, PUSHED, PUSHING
 from jobs.engine.local import accepting, client, tables
 from jobs.engine.local.step import Step
@@ -20,9 +19,9 @@ AT_ONCE = 500
 row = JOBS.c
 
 
-def there_is_some(connection: Connection, types: Sequence[str], step_time: Any) -> bool:
+def there_is_some(connection: Connection, types: Sequence[str], now: datetime) -> bool:
     """Whether anything could be taken over."""
-    return connection.execute(select(row.number).where(_takeable(types, step_time)).limit(1)).first() is not None
+    return connection.execute(select(row.number).where(_takeable(types, now)).limit(1)).first() is not None
 
 
 def take(step: Step, fleet: Fleet, types: Sequence[str], most: int) -> None:
@@ -66,10 +65,10 @@ def left(connection: Connection) -> tuple[bool, bool]:
     return some, some and connection.execute(untouched.limit(1)).first() is not None
 
 
-def _takeable(types: Sequence[str], now: Any) -> ColumnElement[bool]:
+def _takeable(types: Sequence[str], now: datetime) -> ColumnElement[bool]:
     other = JOBS.alias()
     in_redis = exists().where(
         other.c.unique_key == row.unique_key, other.c.ended_at.is_(None), other.c.step.in_((PUSHING, PUSHED))
     )
     due = or_(row.due_at.is_(None), row.due_at <= now)
-    return and_(OPEN, row.step == PENDING, row.step_at <= now, due, row.type.in_(types), ~in_redis)
+    return and_(OPEN, row.step == PENDING, steps.due(now), due, row.type.in_(types), ~in_redis)

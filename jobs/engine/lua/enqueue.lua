@@ -7,11 +7,13 @@
 -- `windows` are the rate windows of the lane, KEY=COUNT with spaces between; a job that a window, or one of its own
 -- `gates`, does not let through is filed there.
 -- Of the further fields `topics` are added to the job's own, and `unique_key` ('TYPE:VALUE') is a lock to take.
--- Returns 3 for each job that was not accepted: its place from 1, 0 (that id exists) or 2 (the lock is held), the known id.
+-- At the end there may be a fence, 2 more: a life of Redis, and the time (epoch s) after which the call comes too late.
+-- Returns 3 for each job that was not accepted: its place from 1, 0 (that id exists) or 2 (the lock is held), the known id;
+-- where the fence keeps out all of them 0, 3 and nothing.
 --include lib_events
 local P, n_heads = ARGV[1], tonumber(ARGV[2])
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
-local LOCK_KEPT, EXISTS, HELD = 7 * 86400, 0, 2
+local LOCK_KEPT, EXISTS, HELD, LATE = 7 * 86400, 0, 2, 3
 local heads, lists, keys, refused, first_job = {}, {}, {}, {}, 3 + 3 * n_heads
 
 local function clock()
@@ -71,9 +73,10 @@ local function read_head(common, created_at, correlation_id)
   return head
 end
 
+-- What is no text is no lock of ours, and the new one takes its place.
 local function live_holder(lock)
-  local holder = redis.call('GET', lock)
-  local status = holder and redis.pcall('HGET', P .. ':job:' .. holder, 'status')
+  local holder = redis.pcall('GET', lock)
+  local status = type(holder) == 'string' and redis.pcall('HGET', P .. ':job:' .. holder, 'status')
   if type(status) == 'string' and LIVE[status] then
     return holder
   end
@@ -124,10 +127,14 @@ local function accept(id, key, head, data, more)
   place(id, head, topics, gate)
 end
 
+if (#ARGV - first_job + 1) % 4 == 2
+  and (redis.call('GET', P .. ':fleet:ledger-epoch') ~= ARGV[#ARGV - 1] or clock() > tonumber(ARGV[#ARGV])) then
+  return {0, LATE, ''}
+end
 for n = 1, n_heads do
   heads[n] = read_head(ARGV[3 * n], ARGV[3 * n + 1], ARGV[3 * n + 2])
 end
-for at = first_job, #ARGV, 4 do
+for at = first_job, #ARGV - 3, 4 do
   keys[#keys + 1] = P .. ':job:' .. ARGV[at + 1]
 end
 

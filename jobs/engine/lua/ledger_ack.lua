@@ -20,11 +20,12 @@ local function keep(run, key, in_workflow)
   local followed = in_workflow or (any_dependent and redis.call('EXISTS', dependents_of(run.id)) == 1)
   local seconds = followed and math.max(run.keep, in_workflow and WORKFLOW_KEPT or FOLLOWED_KEPT) or run.keep
   if seconds == 0 then
-    return redis.call('UNLINK', key, P .. ':results:' .. run.id, P .. ':fleet:log:' .. run.id)
+    redis.call('EXPIRE', key, LATE_PUSHES)
+    return redis.call('UNLINK', P .. ':results:' .. run.id, P .. ':fleet:log:' .. run.id)
   end
-  for _, each in ipairs({key, P .. ':results:' .. run.id, P .. ':fleet:log:' .. run.id}) do
-    redis.call('EXPIRE', each, seconds)
-  end
+  redis.call('EXPIRE', key, math.max(seconds, LATE_PUSHES))
+  redis.call('EXPIRE', P .. ':results:' .. run.id, seconds)
+  redis.call('EXPIRE', P .. ':fleet:log:' .. run.id, seconds)
   if not in_workflow then
     count_towards(run)
   end

@@ -88,17 +88,25 @@ local function take_oldest(key, kind, count)
   return ids, {}
 end
 
+-- A durable job's hash stays for a moment more: somebody who was stopped may be about to push it once again (see
+-- ledger/fences.py).
+local LATE_PUSHES = 12
+
 -- Keep the newest `count` of a type. One that ran again meanwhile is counted there.
 local function trim(list, kind, count)
   local ids, executions = take_oldest(list, kind, count)
   local look_up, gone = has_any_dependent(ids), {}
   for n, id in ipairs(ids) do
     local key = P .. ':job:' .. id
-    local status, queue, topics, settled = unpack(redis.call('HMGET', key, 'status', 'origin', 'topics', 'settled'))
+    local status, queue, topics, settled, durable = unpack(redis.call('HMGET', key, 'status', 'origin', 'topics', 'settled',
+      'ledger'))
     local is_same = status == STATUS[kind] and settled == (executions[n] or settled)
     if (not status or is_same) and not (look_up and redis.call('EXISTS', dependents_of(id)) == 1) then
       local last = #gone
-      gone[last + 1], gone[last + 2], gone[last + 3] = key, P .. ':results:' .. id, P .. ':fleet:log:' .. id
+      gone[last + 1], gone[last + 2], gone[last + 3] = P .. ':results:' .. id, P .. ':fleet:log:' .. id, not durable and key or nil
+      if durable then
+        redis.call('EXPIRE', key, LATE_PUSHES)
+      end
       later('ZREM', P .. ':' .. REGISTRY[kind] .. ':' .. (queue or ''), id)
       forget_events(id, topics)
       if kind == 'failed' then

@@ -35,6 +35,12 @@ def tell(payload: Told, context: Context) -> str:
     return payload.name
 
 
+@job("durable.brief", durable=True, retry=SOON, retention=Retention(finished=timedelta(0)))
+def brief(payload: Told, context: Context) -> None:
+    """The same, and Redis is to forget it at once."""
+    tell(payload, context)
+
+
 @job("durable.only_one", durable=True, unique=lambda p: p.name, retry=SOON)
 def only_one(payload: Told, context: Context) -> None:
     """One of a name at a time."""
