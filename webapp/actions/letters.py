@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from pydantic import BaseModel
+
 from jobs.engine import Fleet
 from jobs.engine.audit_log import Actor
-from jobs.engine.dead_letters import Done, Letter, Where, where_of
+from jobs.engine.dead_letters import Done, Letter, where_of
 
 AT_ONCE = 1_000
 """Letters that one request runs again or discards; its answer says how to go on."""
@@ -37,7 +39,7 @@ def discard(fleet: Fleet, by: Actor, bound: str, *, most: int = AT_ONCE, cursor:
     return _many(fleet, by, "dead_letter.discard", fleet.dead_letters.discard, bound, most, cursor)
 
 
-def words_of(where: Where) -> str:
+def words_of(where: BaseModel) -> str:
     """A filter as one reads it: `text=disk, type=documents.ingest`; everything is `all`."""
     wanted = where.model_dump(mode="json", exclude_defaults=True)
     said = (f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in wanted.items())

@@ -8,11 +8,12 @@ from flask.cli import AppGroup
 
 def groups() -> list[AppGroup]:
     """The groups, in alphabetical order; all that has to be registered."""
-    from webapp.commands import breakers, dead_letters, lanes, operators, queues, workers
+    from webapp.commands import breakers, dead_letters, jobs, lanes, operators, queues, workers
 
     return [
         breakers.group,
         dead_letters.letters,
+        jobs.group,
         lanes.group,
         operators.group,
         queues.group,

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from pydantic import computed_field
+
 from jobs.engine.dead_letters.attempts import Attempt, of_results
 from jobs.engine.event_format import Event
 from jobs.engine.views import JobView, LogLine
@@ -23,6 +25,7 @@ class Run(Attempt):
     queued_at: datetime | None = None
     leased_at: datetime | None = None
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def seconds(self) -> float | None:
         """How long it took; None while it runs."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOOK_AT = 500
 """Entries that one call looks at: one to two milliseconds of Redis."""
 MOST_LOOKED, WITHIN = 20_000, timedelta(seconds=0.1)
-"""What a page may take; then it says how far it came."""
+"""What a page may take, but that every walk looks once; then it says how far it came."""
 SHOWN = (
     *("status", "quarantined", "type", "description", "origin", "lane", "tenant", "attempts", "max_retries"),
     *("created_at", "enqueued_at", "started_at", "ended_at", "scheduled_for", "deadline", "progress", "error"),
@@ -112,16 +112,16 @@ def walks(fleet: Fleet, where: Where, states: Sequence[State], away: list[str], 
 
 
 def _look(turns: Sequence[Turn], limit: int, away: list[str]) -> int:
-    """Have each walk look in turn until there is enough; at how many entries they looked."""
-    give_up, looked, gone_on = time.monotonic() + WITHIN.total_seconds(), 0, True
-    while gone_on and sum(len(turn.found) for turn in turns) < limit and looked < MOST_LOOKED:
-        gone_on = False
-        for turn in turns:
-            if looked and time.monotonic() > give_up:
-                return looked
-            if turn.may_look(limit):
-                looked += _look_once(turn, limit, away)
-                gone_on = True
+    """Have each walk look in turn until there is enough, all of them once; at how many entries they looked."""
+    give_up, looked = time.monotonic() + WITHIN.total_seconds(), 0
+    ahead = [turn for turn in turns if turn.place is not None]
+    while ahead:
+        for turn in ahead:
+            looked += _look_once(turn, limit, away)
+        is_enough = sum(len(turn.found) for turn in turns) >= limit or looked >= MOST_LOOKED
+        if is_enough or time.monotonic() > give_up:
+            break
+        ahead = [turn for turn in ahead if turn.may_look(limit)]
     return looked
 
 
