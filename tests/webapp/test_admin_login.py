@@ -115,7 +115,7 @@ def test_the_counts_run_out(log_in: LogIn, app: APIFlask) -> None:
     "target", ["https://elsewhere.example/", "//elsewhere.example", "/\\elsewhere", "/admin/\n", "/", ""]
 )
 def test_nobody_is_sent_elsewhere_after_it(log_in: LogIn, target: str) -> None:
-    assert log_in(next=target).location == "/admin/rq/"
+    assert log_in(next=target).location == "/admin/queues"
 
 
 def test_a_login_from_elsewhere_or_without_its_token_is_refused(client: FlaskClient, log_in: LogIn) -> None:

@@ -13,7 +13,7 @@ from flask import redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from jobs.engine.audit_log import Actor
-from webapp import sessions
+from webapp import operators, sessions
 from webapp.accounts import Account
 from webapp.errors import Problem
 from webapp.services import accounts, fleet, settings
@@ -23,7 +23,6 @@ bp = APIBlueprint("admin", __name__, enable_openapi=False)
 WINDOW = timedelta(minutes=15)
 TRIES_PER_ADDRESS = 5
 TRIES_PER_ACCOUNT = 50
-HOME, HOME_OF_TENANTS = "/admin/rq/", "/admin/queues/jobs"
 _INSIDE = re.compile(r"/admin/[A-Za-z0-9_.:/-]*(?:\?[A-Za-z0-9_.:/%&=+~*-]*)?")
 
 
@@ -32,7 +31,7 @@ def login_form() -> ResponseReturnValue:
     """The form; whoever has a role already goes on."""
     principal, wanted = sessions.signed_in(), request.args.get("next", "")
     if principal and principal.role:
-        return redirect(_target(wanted, fleet_wide=principal.fleet_wide), 303)
+        return redirect(_target(wanted), 303)
     return _form(wanted)
 
 
@@ -55,13 +54,12 @@ def login() -> ResponseReturnValue:
 
 
 def _welcome(account: Account, wanted: str) -> ResponseReturnValue:
-    principal = account.principal()
-    sessions.sign_in(principal, account)
+    sessions.sign_in(account.principal(), account)
     by = Actor(account.name, account.role, account.tenant, "page")
     fleet().audit.record(action="operator.sign-in", target=account.name, by=by)
     if account.is_weak:
         structlog.get_logger("webapp").warning("a password hash is weak; make another", name=account.name)
-    return redirect(_target(wanted, fleet_wide=principal.fleet_wide), 303)
+    return redirect(wanted if _is_inside(wanted) else operators.home(by), 303)
 
 
 def _form(wanted: str, problem: str = "") -> str:
@@ -75,12 +73,12 @@ def _form(wanted: str, problem: str = "") -> str:
     )
 
 
-def _target(wanted: str, *, fleet_wide: bool) -> str:
-    """Where to go afterwards: a page below /admin/ and nothing else."""
-    return wanted if _is_inside(wanted) else HOME if fleet_wide else HOME_OF_TENANTS
+def _target(wanted: str) -> str:
+    return wanted if _is_inside(wanted) else operators.home(operators.known())
 
 
 def _is_inside(wanted: str) -> bool:
+    """Whether to go there afterwards: a page below /admin/ and nothing else."""
     return bool(_INSIDE.fullmatch(wanted)) and not wanted.startswith("/admin/login")
 
 

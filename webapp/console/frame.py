@@ -49,6 +49,11 @@ class Frame:
         return operators.known()
 
     @property
+    def home(self) -> str:
+        """The first page that who looks may see."""
+        return operators.home(self.who)
+
+    @property
     def is_read_only(self) -> bool:
         """Whether nothing can be changed here, whoever asks."""
         return settings().console_read_only
