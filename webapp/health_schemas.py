@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from webapp.schemas import Moment, Out
+from pydantic import Field
+
+from webapp.schemas import In, Moment, Out
 
 
 class Alive(Out):
@@ -13,11 +15,22 @@ class Alive(Out):
     status: Literal["ok"] = "ok"
 
 
-class Readiness(Out):
-    """Whether requests can be served: for each check "ok" or what is wrong with it; "degraded" without a worker.
+VITAL = "(redis|database|storage)"
 
-    The workers and schedulers alive are for information, and null while nobody knows; so are the circuit breakers
-    (`LANE/PROVIDER`) that are `open` or `half_open`.
+
+class ReadinessQuery(In):
+    """Checks, with commas between, that shall not make the answer a 503; what they find is told all the same."""
+
+    exclude: str = Field("", pattern=f"^({VITAL}(,{VITAL}){{0,2}})?$")
+
+
+class Readiness(Out):
+    """Whether requests can be served: for each check "ok" or what is wrong with it.
+
+    Redis, database and storage are "ok", "failed" or give "no answer"; workers and schedulers are "ok" or "none" when
+    nobody gives signs of life; breakers are "ok" or "open"; "unknown" is what only Redis knows while it is away.
+    The numbers of workers and schedulers are null then, and so are the circuit breakers (`LANE/PROVIDER`) that are
+    `open` or `half_open`.
     """
 
     status: Literal["ok", "degraded", "unavailable"]

@@ -167,7 +167,7 @@ def test_everything_is_well(client: FlaskClient) -> None:
     ready = client.get("/readyz")
     assert (ready.status_code, ready.get_json()["checks"]) == (
         200,
-        {"redis": "ok", "database": "ok", "storage": "ok"},
+        {"redis": "ok", "database": "ok", "storage": "ok", "workers": "none", "schedulers": "none", "breakers": "ok"},
     )
     health = client.get("/api/health").get_json()
     assert (ready.get_json()["status"], ready.get_json()["workers"], health["workers"]) == ("degraded", 0, 0)
@@ -184,6 +184,10 @@ def test_workers_and_schedulers_show_while_they_give_signs_of_life(client: Flask
     for answer in (client.get("/readyz"), client.get("/api/health")):
         shown = answer.get_json()
         assert (answer.status_code, shown["status"], shown["workers"], shown["schedulers"]) == (200, "ok", 2, 1)
+    redis.delete(SCHEDULERS)
+    found = client.get("/readyz").get_json()
+    assert (found["status"], found["checks"]["workers"], found["checks"]["schedulers"]) == ("degraded", "ok", "none")
+    redis.zadd(SCHEDULERS, {"alive": seconds, "dead": seconds - 60})
     text = client.get("/metrics").text
     assert "fleet_workers 2.0" in text and "fleet_schedulers 1.0" in text
 
@@ -191,7 +195,8 @@ def test_workers_and_schedulers_show_while_they_give_signs_of_life(client: Flask
 def test_breakers_that_are_not_closed_show(client: FlaskClient, app: APIFlask) -> None:
     assert client.get("/readyz").get_json()["breakers"] == {}
     app.extensions["fleet"].breakers.open("chat", "openai", timedelta(minutes=1))
-    assert client.get("/readyz").get_json()["breakers"] == {"chat/openai": "open"}
+    found = client.get("/readyz").get_json()
+    assert (found["breakers"], found["checks"]["breakers"]) == ({"chat/openai": "open"}, "open")
     assert 'fleet_breakers{lane="chat",provider="openai",state="open"} 1.0' in client.get("/metrics").text
 
 
@@ -225,12 +230,23 @@ def test_not_ready_names_the_part_that_is_away(broken: Callable[..., FlaskClient
         "database": {"database_url": f"sqlite:///{tmp_path}"},
         "storage": {"storage_url": f"file://{tmp_path}/a-file"},
     }
-    answer = broken(**away[part]).get("/readyz")
+    client = broken(**away[part])
+    answer = client.get("/readyz")
     checks = answer.get_json()["checks"]
-    assert answer.status_code == 503
-    assert {name: verdict == "ok" for name, verdict in checks.items()} == {
-        name: name != part for name in ("redis", "database", "storage")
-    }
+    assert (answer.status_code, answer.get_json()["status"], "Retry-After" in answer.headers) == (
+        503,
+        "unavailable",
+        True,
+    )
+    vital = ("redis", "database", "storage")
+    assert {name: checks[name] == "ok" for name in vital} == {name: name != part for name in vital}
+    assert {checks[name] for name in ("workers", "schedulers")} == {"unknown" if part == "redis" else "none"}
+    others = [name for name in vital if name != part]
+    assert client.get("/readyz", query_string={"exclude": ",".join(others)}).status_code == 503
+    excluded = client.get("/readyz", query_string={"exclude": part})
+    assert (excluded.status_code, excluded.get_json()["status"]) == (200, "degraded")
+    assert excluded.get_json()["checks"][part] == checks[part]
+    assert client.get("/readyz?exclude=workers").status_code == 422
 
 
 def test_while_redis_is_away_durable_work_is_accepted_and_the_rest_answers_503(

@@ -97,7 +97,9 @@ def test_an_upload_is_processed_watched_and_searched(server: Server, us: Header,
     assert (row["step"], row["state"], row["attempts"]) == ("local", "finished", 1)
     health = client.get("/api/health")
     assert (health["status"], health["jobQueue"]) == ("ok", {"enabled": False, "redis": False})
-    assert client.get("/readyz")["checks"].keys() == {"database", "storage"}
+    assert client.get("/readyz")["checks"].keys() == {
+        *("database", "storage", "workers", "schedulers", "breakers"),
+    }
     assert "fleet_workers 2.0" in server.ask("GET", "/metrics")[2].decode()
 
 

@@ -11,7 +11,7 @@ from flask.blueprints import BlueprintSetupState
 
 from jobs.engine import BrokerUnavailable
 from webapp.health import Checks, storage_check
-from webapp.health_schemas import Alive, Health, JobQueueHealth, Readiness
+from webapp.health_schemas import Alive, Health, JobQueueHealth, Readiness, ReadinessQuery
 from webapp.services import fleet, settings
 
 UNREADY: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
@@ -48,18 +48,28 @@ def healthz() -> Any:
 
 
 @bp.get("/readyz")
+@bp.input(ReadinessQuery, location="query")
 @bp.output(Readiness)
 @bp.doc(responses=UNREADY)
-def readyz() -> Any:
+def readyz(query_data: ReadinessQuery) -> Any:
     """Redis, the database and the storage answer within two seconds: 200, else 503 with what is wrong.
 
-    With USE_JOB_QUEUE=false there is no Redis to ask. Without a worker it is "degraded" and still 200: requests are
-    served, and jobs wait.
+    With USE_JOB_QUEUE=false there is no Redis to ask. Without a worker or a scheduler, or with an open breaker, it is
+    "degraded" and still 200: requests are served, and jobs wait. `exclude=redis` has it stay 200 while Redis is away,
+    too: what is durable is accepted then, and a cluster whose pods all share that Redis should go on sending it.
     """
     verdicts = current_app.extensions["checks"].run()
-    if any(verdict != "ok" for verdict in verdicts.values()):
-        return Readiness(status="unavailable", checks=verdicts), 503, {"Retry-After": "5"}
-    return Readiness(checks=verdicts, breakers=_breakers(), **_state())
+    breakers, found = _breakers(), _state()
+    checks = verdicts | {
+        "workers": _at_work(found["workers"]),
+        "schedulers": _at_work(found["schedulers"]),
+        "breakers": "unknown" if breakers is None else "open" if breakers else "ok",
+    }
+    left_out = query_data.exclude.split(",")
+    missing = [name for name, verdict in verdicts.items() if verdict != "ok" and name not in left_out]
+    status = "unavailable" if missing else "ok" if set(checks.values()) == {"ok"} else "degraded"
+    told = Readiness(checks=checks, breakers=breakers, **{**found, "status": status})
+    return (told, 503, {"Retry-After": "5"}) if missing else told
 
 
 @bp.get("/api/health")
@@ -70,6 +80,10 @@ def health() -> Any:
     has_broker = fleet().has_broker
     queue = JobQueueHealth(enabled=has_broker, redis=has_broker and state["workers"] is not None)
     return Health(timestamp=datetime.now(UTC), jobQueue=queue, **state)
+
+
+def _at_work(number: int | None) -> str:
+    return "unknown" if number is None else "ok" if number else "none"
 
 
 def _breakers() -> dict[str, str] | None:

@@ -22,7 +22,7 @@ from jobs.engine.local.desk import Desk
 from jobs.engine.local.fleet import LocalFleet
 from jobs.engine.local.outbox import Outbox
 from jobs.engine.local.runs import running_of
-from jobs.engine.worker import template
+from jobs.engine.worker import lease_clock, template
 from jobs.engine.worker.batch import Heard
 from jobs.engine.worker.leasing import Renewal
 from jobs.engine.worker.nudge import Nudge
@@ -166,13 +166,16 @@ class LocalPool(threading.Thread):
         free = self._slots.free
         queues = list(self._settings.queue_weights)
         picks = [queues[number - 1] for number in self._order.picks(free)]
+        held_until = lease_clock.now() + self._settings.lease.total_seconds()
         claimed = self._desk.claim(Room(free, self._slots.free_by_lane(), picks, queues), self.takes)
         self._order.taken(len(claimed.rows))
         now = time.monotonic()
         wait = LONGEST_SLEEP if claimed.look_at is None else max(0.0, claimed.look_at - claimed.now)
         self._claim_at = now if claimed.rows else now + wait
         for row in claimed.rows:
-            self._begin(running_of(row, self._fleet), datetime.fromtimestamp(claimed.now, UTC))
+            running = running_of(row, self._fleet)
+            running.held_until = held_until
+            self._begin(running, datetime.fromtimestamp(claimed.now, UTC))
 
     def _begin(self, running: Running, now: datetime) -> None:
         self._running[running.execution_id] = running
