@@ -11,6 +11,7 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 from itsdangerous import URLSafeTimedSerializer
 
+from jobs.domains.maintenance.forget_requests import forget_requests
 from jobs.engine import Fleet
 from tests.webapp.operators import PAGE, accounts, bearer_of, csrf_of, enter
 
@@ -236,6 +237,26 @@ def test_who_signs_in_with_less_keeps_nothing_of_what_they_had(app: APIFlask) ->
     assert client.get(ADMINS).status_code == client.get(WIDE).status_code == 403
     assert client.post(PAUSE, headers=token).status_code == 403
     assert csrf_of(client) != token
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry"])
+def test_the_bound_of_a_dry_run_over_all_tenants_does_not_reach_beyond_ones_own(
+    app: APIFlask, fleet: Fleet, verb: str
+) -> None:
+    jobs = {tenant: forget_requests.enqueue({}, tenant=tenant, unique_key=tenant).id for tenant in ("a", "b")}
+    if verb == "retry":
+        for job_id in jobs.values():
+            fleet.jobs.cancel(job_id)
+    path = "/admin/queues/api/jobs/bulk"
+    wide, bound = bearer_of(app, "admin"), bearer_of(app, "operator", "a")
+    plan = app.test_client().post(path, json={"verb": verb}, headers=wide).get_json()
+    assert plan["count"] == 2, plan
+    before = {tenant: fleet.jobs.get(job_id).status for tenant, job_id in jobs.items()}
+    answer = app.test_client().post(path, json={"dry_run": False, "bound": plan["bound"]}, headers=bound)
+    assert answer.status_code == 404
+    assert {tenant: fleet.jobs.get(job_id).status for tenant, job_id in jobs.items()} == before
+    answer = app.test_client().post(path, json={"dry_run": False, "bound": plan["bound"]}, headers=wide)
+    assert (answer.status_code, answer.get_json()["done"]) == (202, 2)
 
 
 def test_the_login_of_somebody_else_can_not_be_forced_on_a_browser(app: APIFlask) -> None:

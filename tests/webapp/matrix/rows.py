@@ -138,6 +138,16 @@ LETTERS = {
     "POST dead_letters.retry": act(**DRY),
     "POST dead_letters.discard": act(role="admin", **DRY),
 }
+JOBS = {
+    "GET jobs_console.find": look(),
+    "GET jobs_console.get": look("waiting"),
+    "GET jobs_console.log": look("waiting"),
+    "POST jobs_console.retry": act("letter", ok=202),
+    "POST jobs_console.cancel": act("waiting", json={}),
+    "POST jobs_console.promote": act("waiting", json={}),
+    "POST jobs_console.discard": act("letter"),
+    "POST jobs_console.bulk": act(json={"verb": "retry"}, written=False),
+}
 OWN = {
     "GET workflows_console.find": look(),
     "GET workflows_console.get": look("workflow"),
@@ -169,4 +179,4 @@ FLEET = {
     "POST console_queues_api.close_breaker": act(**BREAKER),
 }
 
-ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS | OWN | FLEET
+ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS | JOBS | OWN | FLEET
