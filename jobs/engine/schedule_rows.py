@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select
 
 from jobs.engine import schedule_runs
 from jobs.engine.ledger.table import JOBS
-from jobs.engine.schedules.periodic import STAMP, run_id
+from jobs.engine.schedules.periodic import run_id, time_of
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -32,7 +32,7 @@ def latest(fleet: Fleet, entry_id: str, job_type: str) -> list[Run]:
     query = query.order_by(row.number.desc()).limit(schedule_runs.KEPT)
     with fleet.database.read() as session:
         found = session.execute(query).all()
-    return [Run(id, at, ended is not None, epoch) for id, epoch, ended in found if (at := due_at(id)) is not None]
+    return [Run(id, at, ended is not None, epoch) for id, epoch, ended in found if (at := time_of(id)) is not None]
 
 
 def made_since(fleet: Fleet, entry_id: str, since: datetime, now: datetime) -> dict[str, float]:
@@ -41,26 +41,18 @@ def made_since(fleet: Fleet, entry_id: str, since: datetime, now: datetime) -> d
     query = select(row.id).where(row.id.between(run_id(entry_id, since), run_id(entry_id, now)))
     with fleet.database.read() as session:
         found = session.scalars(query.order_by(row.id.desc()).limit(schedule_runs.KEPT)).all()
-    return {run: at.timestamp() for run in found if (at := due_at(run)) is not None}
+    ours = (run for run in found if run.startswith(f"{entry_id}-"))
+    return {run: at.timestamp() for run in ours if (at := time_of(run)) is not None and at >= since}
 
 
 def under_way(fleet: Fleet, entry_id: str, job_type: str) -> list[str]:
-    """The runs whose rows are open and of which Redis does not say that they have ended.
+    """Of the type's latest jobs the runs whose rows are open and of which Redis does not say that they have ended.
 
     Raises redis.RedisError, and what the database raises.
     """
-    query = select(row.id).where(row.type == job_type, row.ended_at.is_(None), row.id.like(f"{entry_id}-%"))
+    query = select(row.id, row.ended_at).where(row.type == job_type).order_by(row.number.desc())
     with fleet.database.read() as session:
-        found = list(session.scalars(query.order_by(row.number.desc()).limit(schedule_runs.KEPT)))
-    if not found:
-        return []
-    states = schedule_runs.statuses(fleet.redis, found)
+        rows = session.execute(query.limit(schedule_runs.KEPT)).all()
+    found = [run for run, ended in rows if ended is None and run.startswith(f"{entry_id}-")]
+    states = schedule_runs.statuses(fleet.redis, found) if found else {}
     return [run for run in found if run not in states or schedule_runs.is_under_way(states[run])]
-
-
-def due_at(run: str) -> datetime | None:
-    """The time for which a run was due, from its id; None for one that was asked for by hand."""
-    try:
-        return datetime.strptime(run.rpartition("-")[2], STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        return None

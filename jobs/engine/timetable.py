@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict
-from redis.client import Pipeline
 
-from jobs.engine import keys, new_jobs, registry, schedule_runs
+from jobs.engine import keys, registry, schedule_runs
 from jobs.engine.broker import translate_errors
-from jobs.engine.errors import Conflict, InvalidJob, NotFound, UnknownJob
+from jobs.engine.errors import InvalidJob, NotFound, UnknownJob
 from jobs.engine.job_types import JobType
+from jobs.engine.run_now import run_now
 from jobs.engine.schedules import CatchUp, Cron, Every, Overlap, Periodic
 from jobs.engine.schedules.periodic import entry_id, of_text
-from jobs.engine.scripts import script
 from jobs.engine.views import JobView, Status
 
 if TYPE_CHECKING:
@@ -105,25 +103,7 @@ class Schedules:
 
         Raises NotFound, Conflict where runs must not overlap and one is under way, BrokerUnavailable.
         """
-        job_type, schedule = periodic_type(name)
-        entry, client = entry_id(name), self._fleet.redis
-        run = self._fleet.client.prepare(job_type, [{}], options={"job_id": f"{entry}-now-{uuid4().hex[:12]}"})[0]
-
-        def write(pipe: Pipeline) -> None:
-            if schedule.overlap == "skip" and (
-                others := schedule_runs.under_way(client, schedule_runs.ids(client, entry))
-            ):
-                raise Conflict(f"run {others[0]} is under way")
-            pipe.multi()
-            if not job_type.durable:
-                pipe.eval(script("enqueue").source, 0, keys.PREFIX, *new_jobs.arguments([run]))
-            schedule_runs.remember(pipe, entry, {run.id: run.at.timestamp()})
-
-        with translate_errors():
-            client.transaction(write, keys.schedule_runs(entry))
-        if job_type.durable:
-            return self._fleet.ledger.accept([run])[0]
-        return self._fleet.jobs.get(run.id)
+        return run_now(self._fleet, *periodic_type(name))
 
     def pause(self, name: str) -> None:
         """Leave out what is due until `resume`, whatever is restarted meanwhile. Raises NotFound, BrokerUnavailable."""

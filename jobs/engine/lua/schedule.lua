@@ -1,8 +1,9 @@
 -- Move a periodic entry to its next time and make the runs that were due, both or neither: runs that can't be put on their
 -- queue leave nothing behind, and the entry stays due.
--- ARGV: what is written with them (JSON: entry, next and reached as epoch seconds in text, runs (ids and the epoch seconds
---       for which they are due, in turn), keep (how many runs are remembered), skipped, missed, and topic and event of what
---       is told of the skipped ones), prefix; then, unless there is none to be sent, what follows it in enqueue.lua.
+-- ARGV: what is written with them (JSON: entry, runs (ids and the epoch seconds for which they are due, in turn), keep (how
+--       many are remembered); where the entry is to be moved next and reached as epoch seconds in text, skipped, missed, and
+--       topic and event of what is told of the skipped ones), prefix; then, unless there is none to be sent, what follows
+--       it in enqueue.lua.
 -- Returns what enqueue.lua does.
 --include lib_events
 local about, P = cjson.decode(ARGV[1]), ARGV[2]
@@ -23,13 +24,16 @@ local function new_ids()
   return ids
 end
 
--- Redis takes nothing back by itself; what other scripts look after (tickets of gates) is left to them.
+-- Redis takes nothing back by itself. A ticket for a rate window is dropped by the sweep.
 local function undo(ids)
   for _, id in ipairs(ids) do
     local key = P .. ':job:' .. id
-    local queue, filed, unique = unpack(redis.call('HMGET', key, 'origin', 'filed', 'unique_key'))
+    local queue, filed, gates, unique = unpack(redis.call('HMGET', key, 'origin', 'filed', 'gates', 'unique_key'))
     redis.pcall('LREM', P .. ':queue:' .. (queue or ''), -1, id)
     redis.pcall('LREM', P .. ':fleet:waiting:' .. (queue or '') .. ':' .. (filed or ''), -1, id)
+    for gate in (gates or ''):gmatch('(%S+)=%d+') do
+      redis.pcall('ZREM', P .. ':fleet:admitted:' .. (queue or '') .. ':' .. gate, id)
+    end
     if unique and redis.pcall('GET', P .. ':fleet:unique:' .. unique) == id then
       redis.call('DEL', P .. ':fleet:unique:' .. unique)
     end
@@ -40,12 +44,15 @@ end
 -- What somebody has put in the place of our notes is removed elsewhere, and stops no run.
 local function note()
   local notes, runs = P .. ':fleet:schedule:' .. about.entry, P .. ':fleet:schedule-runs:' .. about.entry
-  redis.pcall('HSET', notes, 'reached', about.reached)
-  redis.pcall('HDEL', notes, 'starting')
   for n = 1, #about.runs, 2 do
     redis.pcall('ZADD', runs, about.runs[n + 1], about.runs[n])
   end
   redis.pcall('ZREMRANGEBYRANK', runs, 0, -about.keep - 1)
+  if not about.next then
+    return
+  end
+  redis.pcall('HSET', notes, 'reached', about.reached)
+  redis.pcall('HDEL', notes, 'starting')
   for _, word in ipairs({'skipped', 'missed'}) do
     if about[word] > 0 then
       redis.pcall('HINCRBY', notes, word, about[word])
@@ -65,6 +72,8 @@ if #ARGV > 2 then
     return refused
   end
 end
-redis.call('ZADD', P .. ':scheduler:scheduled_jobs', about.next, about.entry)
+if about.next then
+  redis.call('ZADD', P .. ':scheduler:scheduled_jobs', about.next, about.entry)
+end
 note()
 return refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,14 @@ from jobs.engine.scheduler.entries import Entry
 from jobs.engine.scheduler.leadership import Leadership
 from jobs.engine.scheduler.plans import Plan
 from jobs.engine.scheduler.rows import NotYet, Rows
+from jobs.engine.scripts import script
+from jobs.engine.views import rfc3339
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
     from jobs.engine.job_types import JobType
 
+LOST_AFTER = timedelta(minutes=1)
 OURS = re.compile(rb"periodic-[a-z0-9_]+-[a-z0-9_]+")
 log = structlog.get_logger(__name__)
 
@@ -36,6 +40,7 @@ class Entries:
         self._rows = Rows(fleet)
         self._differences = Differences(fleet, lead)
         self._refused: set[str] = set()
+        self._found_at: dict[str, datetime] = {}
         self.behind = False
 
     @cached_property
@@ -108,6 +113,18 @@ class Entries:
         for plan in made:
             self._next[entry_id] = plan.next.timestamp()
             plans.report(plan, replies)
+            if plan.skipped:
+                self._find(entry_id, plan.running)
+
+    def _find(self, entry_id: str, run: str) -> None:
+        """Put a run back on its queue that was lost there, since others are skipped for as long as it is queued."""
+        now = self.lead.now
+        if entry_id in self._found_at and abs(now - self._found_at[entry_id]) < LOST_AFTER:
+            return
+        self._found_at[entry_id] = now
+        times = rfc3339(now - LOST_AFTER), rfc3339(now)
+        if script("find_run")(self.lead.connection, keys.PREFIX, run, *times):
+            log.warning("queued run stood in no queue: put back", entry=entry_id, job_id=run)
 
     def _written(self, entry_id: str, write: Callable[[], list[Any]]) -> list[Any]:
         """What it gives. An entry whose runs Redis refuses (its queue's key holds no list) stops no other."""
@@ -134,8 +151,17 @@ class Entries:
             yield noted if isinstance(noted, Exception) else ids
 
     def _in_ledger(self, entry: Entry, score: float) -> Plan | None:
-        state = entries.states(self.lead.connection, [entry])[0]
-        if state.score != score or state.cancelled:
-            return None
-        self.lead.fenced(lambda pipe: None)
-        return self._rows.written(plans.make(entry, state, self.lead, self.fleet.client))
+        """The plan for an entry whose runs are rows now; others are told that they are being written. Raises NotYet."""
+        made = list[Plan]()
+
+        def begin(pipe: Pipeline) -> None:
+            made.clear()
+            state = entries.states(self.lead.connection, [entry])[0]
+            if state.score == score and not state.cancelled:
+                made.append(plans.make(entry, state, self.lead, self.fleet.client))
+            pipe.multi()
+            if made and made[0].runs and made[0].overlap == "skip":
+                schedule_runs.begin(pipe, entry.id, made[0].runs[0].id, self.lead.now.timestamp())
+
+        self.lead.fenced(begin, keys.schedule(entry.id), keys.schedule_runs(entry.id))
+        return self._rows.written(made[0]) if made else None

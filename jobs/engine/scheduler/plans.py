@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from jobs.engine.client import Client
 from jobs.engine.new_jobs import NewJob
 from jobs.engine.scheduler.entries import Entry, State
 from jobs.engine.scheduler.leadership import Leadership
-from jobs.engine.schedules import due
+from jobs.engine.schedules import Overlap, due
 from jobs.engine.schedules.periodic import run_id
 from jobs.engine.scripts import script
 
@@ -39,6 +39,7 @@ class Plan:
     missed: int
     paused: bool
     since: datetime
+    overlap: Overlap
     runs: list[NewJob] = field(default_factory=list)
     times: list[datetime] = field(default_factory=list)
     skipped: list[datetime] = field(default_factory=list)
@@ -60,16 +61,31 @@ def make(entry: Entry, state: State, lead: Leadership, client: Client) -> Plan:
             since = max(since, reached + JUST_AFTER)
         made.update(schedule_runs.ids(lead.connection, entry.id))
     found = due(schedule, since, now)
-    plan = Plan(entry, score, now, found.next, 0 if state.paused else found.missed, state.paused, since)
+    plan = Plan(
+        entry, score, now, found.next, 0 if state.paused else found.missed, state.paused, since, schedule.overlap
+    )
     for at in () if state.paused else found.runs:
         if (run := run_id(entry.id, at)) in made:
             continue
-        if schedule.overlap == "skip" and _is_running(plan, lead):
+        if schedule.overlap == "skip" and _is_running(plan, found.runs, lead):
             plan.skipped.append(at)
         elif (job := _prepared(entry, run, client)) is not None:
             plan.runs.append(job)
             plan.times.append(at)
     return plan
+
+
+def compare(plan: Plan, made: Mapping[str, float], others: Sequence[str]) -> None:
+    """Take into a plan what the ledger knows: runs `made` (ids, epoch seconds) for the times it looks at, and `others`
+    of the entry that are under way."""
+    own = {run.id for run in plan.runs}
+    skipped = {at.timestamp() for at in plan.skipped}
+    plan.found = {run: at for run, at in made.items() if run not in own and at not in skipped}
+    plan.missed = max(0, plan.missed - len(plan.found))
+    running = [run for run in others if run not in own]
+    if running and plan.runs and plan.overlap == "skip":
+        plan.skipped, plan.running = sorted(plan.skipped + plan.times), running[0]
+        plan.runs, plan.times = [], []
 
 
 def write(pipe: Pipeline, plan: Plan) -> None:
@@ -110,12 +126,14 @@ def report(plan: Plan, replies: Sequence[Any]) -> None:
         log.warning("periodic times missed", entry=entry, count=plan.missed)
 
 
-def _is_running(plan: Plan, lead: Leadership) -> bool:
-    if not plan.running:
-        entry_id, client = plan.entry.id, lead.connection
-        known = [run.id for run in plan.runs]
-        known += schedule_runs.under_way(client, schedule_runs.ids(client, entry_id))
-        plan.running = known[0] if known else ""
+def _is_running(plan: Plan, times: Sequence[datetime], lead: Leadership) -> bool:
+    """Whether a run of the plan, or one that was made earlier, is to end before another may begin."""
+    if not plan.running and plan.runs:
+        plan.running = plan.runs[0].id
+    elif not plan.running:
+        own = {run_id(plan.entry.id, at) for at in times}
+        others = schedule_runs.under_way(lead.connection, plan.entry.id, plan.at.timestamp(), own)
+        plan.running = others[0] if others else ""
     return bool(plan.running)
 
 

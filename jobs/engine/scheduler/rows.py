@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from jobs.engine import schedule_rows
 from jobs.engine.errors import IdempotencyConflict
+from jobs.engine.scheduler import plans
 from jobs.engine.scheduler.plans import Plan
 
 if TYPE_CHECKING:
@@ -57,10 +59,17 @@ class Writing(threading.Thread):
         self._fleet = fleet
 
     def run(self) -> None:
-        """Write the rows and push what they say; where Redis is away the relay does that later."""
+        """Write the rows and push what they say; where Redis is away the relay does that later.
+
+        A scheduler that was killed after its commit could not say what it made: that is looked for first.
+        """
+        plan, job_type = self.plan, self.plan.entry.job_type.name
         try:
-            if self.plan.runs:
-                self._fleet.ledger.accept(self.plan.runs)
+            if plan.runs or plan.missed:
+                made = schedule_rows.made_since(self._fleet, plan.entry.id, plan.since, plan.at)
+                plans.compare(plan, made, schedule_rows.under_way(self._fleet, plan.entry.id, job_type))
+            if plan.runs:
+                self._fleet.ledger.accept(plan.runs)
             self.done = True
         except IdempotencyConflict as error:
             log.error("periodic run refused", entry=self.plan.entry.id, error=str(error))

@@ -93,3 +93,11 @@ def run_id(entry_id: str, at: datetime) -> str:
     Seconds suffice: times are a second or more apart, so no two of an entry fall into one.
     """
     return f"{entry_id}-{at.astimezone(UTC):{STAMP}}"
+
+
+def time_of(run: str) -> datetime | None:
+    """The time for which a run was due, from its id; None for one that was asked for by hand."""
+    try:
+        return datetime.strptime(run.rpartition("-")[2], STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
