@@ -22,7 +22,7 @@ Spawn = Callable[..., subprocess.Popen[bytes]]
 
 def name_of_the_worker(fleet: Fleet) -> str:
     """Its name, once it listens and has told of itself."""
-    (worker,) = fleet.redis.zrange(keys.WORKERS, 0, -1)
+    (worker,) = wait_until(lambda: fleet.redis.zrange(keys.WORKERS, 0, -1))
     name = str(worker.decode())
     wait_until(lambda: fleet.redis.pubsub_numsub(keys.commands(name))[0][1] and fleet.survey.workers()[0].version)
     return name

@@ -11,7 +11,9 @@ from flask import Response, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, Field
 
+from jobs.engine.statistics.history import RANGES
 from webapp import operators, steering
+from webapp.console.series import series
 from webapp.schemas import In, Line
 from webapp.services import fleet
 
@@ -23,6 +25,12 @@ class Opening(In):
 
     seconds: int = Field(300, ge=1, le=86_400)
     reason: Line = Field("opened by hand", max_length=200)
+
+
+class StatisticsQuery(In):
+    """How far back."""
+
+    range: Literal["1h", "24h", "7d"] = "1h"
 
 
 @bp.get("/queues")
@@ -53,6 +61,16 @@ def workers() -> ResponseReturnValue:
 def breakers() -> ResponseReturnValue:
     """The circuit breakers that are not closed."""
     return jsonify(breakers=_told(fleet().survey.breakers()))
+
+
+@bp.get("/statistics")
+@operators.at_least("viewer", fleet_wide=True)
+@bp.input(StatisticsQuery, location="query")
+def statistics(query_data: StatisticsQuery) -> ResponseReturnValue:
+    """Depth, waits, throughput, failures and durations of the last hour, day or week, the oldest first."""
+    wanted = RANGES[query_data.range]
+    seconds = wanted.point.total_seconds()
+    return jsonify(range=wanted.name, point_seconds=seconds, points=_told(series(fleet(), wanted)))
 
 
 @bp.post("/queues/<name>/<any(pause, resume):verb>")

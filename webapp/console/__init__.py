@@ -10,11 +10,15 @@ from webapp.console import filters, frame
 
 def blueprints() -> list[Blueprint]:
     """The pages, in alphabetical order; all that has to be registered."""
-    from webapp.console import events, overview
+    from webapp.console import breakers, events, lanes, overview, queues, workers
 
     return [
+        breakers.bp,
         events.bp,
+        lanes.bp,
         overview.bp,
+        queues.bp,
+        workers.bp,
     ]
 
 

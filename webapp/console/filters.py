@@ -12,8 +12,10 @@ STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")
 
 
 def init_app(app: APIFlask) -> None:
-    """Register the filters `ago`, `duration`, `iso`, `stamp`, `thousands` and `share`."""
-    app.jinja_env.filters.update(ago=ago, duration=duration, iso=iso, stamp=stamp, thousands=thousands, share=share)
+    """Register the filters `ago`, `duration`, `iso`, `stamp`, `thousands`, `rate` and `share`."""
+    app.jinja_env.filters.update(
+        ago=ago, duration=duration, iso=iso, rate=rate, stamp=stamp, thousands=thousands, share=share
+    )
 
 
 def ago(moment: datetime, now: datetime | None = None) -> str:
@@ -55,6 +57,11 @@ def stamp(moment: datetime) -> str:
 def thousands(number: float | None) -> str:
     """A whole number with its thousands apart; a dash for None."""
     return NOTHING if number is None else f"{number:,.0f}"
+
+
+def rate(number: float | None) -> str:
+    """A number of which parts of one count while it is small; a dash for None."""
+    return thousands(number) if number is None or number >= 10 else f"{number:.1f}".removesuffix(".0")
 
 
 def share(value: float | None) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from jobs.engine import lanes
 from jobs.engine.local import step, tables
+from jobs.engine.statistics.history import Moment, Range
 from jobs.engine.survey import Counts, Gate, Lane, Queued, Scheduler, Survey, Worker
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class LocalSurvey(Survey):
             Lane(name=name, counts=counts.get(name, Counts()), slots=slots, paused=f"lane:{name}" in paused)
             for name, slots in lanes.concurrency(self._fleet.settings).items()
         ]
+
+    def history(self, wanted: Range) -> list[Moment]:
+        """Nothing is counted."""
+        return []
 
     def gates(self, most: int = 100) -> list[Gate]:
         """None is told."""

@@ -12,6 +12,7 @@ from jobs.engine import keys
 from jobs.engine.broker import translate_errors
 from jobs.engine.census import SCHEDULER_IS_GONE_AFTER
 from jobs.engine.policy import Queue
+from jobs.engine.statistics.history import History, Moment, Range
 from jobs.engine.survey import workers
 from jobs.engine.survey.bulkheads import bulkheads
 from jobs.engine.survey.gates import gates
@@ -29,6 +30,7 @@ class Survey:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self._history = History(lambda: fleet.redis, self.names)
 
     @property
     def names(self) -> list[str]:
@@ -57,6 +59,10 @@ class Survey:
         """Each lane with its counts, slots, windows and breakers that are not closed."""
         scheduled = {name: kept["scheduled"] for name, kept in self._kept().items()}
         return bulkheads(self._fleet, places(self._fleet.redis, self.names), scheduled, self.workers())
+
+    def history(self, wanted: Range) -> list[Moment]:
+        """What each queue did in the points of a range, the oldest first; each past point is read once."""
+        return self._history.read(wanted)
 
     def gates(self, most: int = 100) -> list[Gate]:
         """Limits, turns and windows before which jobs wait, those with the most first."""

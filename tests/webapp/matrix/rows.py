@@ -177,6 +177,19 @@ FLEET = {
     "POST console_queues_api.drain": act(ok=202, **WORKER),
     "POST console_queues_api.open_breaker": act(json={}, **BREAKER),
     "POST console_queues_api.close_breaker": act(**BREAKER),
+    "GET console_queues_api.statistics": look(**WIDE),
+    "GET console_lanes.index": look(**WIDE),
+    "GET console_workers.index": look(**WIDE),
+    "GET console_breakers.index": look(**WIDE),
+    "POST console_queues.pause": act(ok=303, **QUEUE),
+    "POST console_queues.resume": act(ok=303, **QUEUE),
+    "POST console_lanes.pause": act(ok=303, **LANE),
+    "POST console_lanes.resume": act(ok=303, **LANE),
+    "POST console_workers.pause": act(ok=303, **WORKER),
+    "POST console_workers.resume": act(ok=303, **WORKER),
+    "POST console_workers.drain": act(ok=303, **WORKER),
+    "POST console_breakers.open_one": act(ok=303, form={**BREAKER["values"], "minutes": "1"}, **WIDE),
+    "POST console_breakers.close": act(ok=303, **BREAKER),
 }
 
 ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS | JOBS | OWN | FLEET

@@ -36,6 +36,7 @@
   }
 
   function say(button) {
-    button.textContent = { system: "Theme: auto", light: "Theme: light", dark: "Theme: dark" }[chosen];
+    button.lastChild.textContent = { system: "auto", light: "light", dark: "dark" }[chosen];
+    button.setAttribute("aria-label", `Theme: ${button.lastChild.textContent}`);
   }
 })();

@@ -1,0 +1,181 @@
+"""The pages of queues, lanes, workers and breakers in a real browser: accessible, live, and each action once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from apiflask import APIFlask
+from playwright.sync_api import Page, expect
+
+from jobs.engine import Fleet
+from tests.browser.conftest import SpawnProcess
+from tests.browser.console_scene import busy_day
+from tests.browser.test_accessibility import check, violations
+from tests.conftest import ROOT
+from tests.engine.test_draining import name_of_the_worker
+
+pytestmark = pytest.mark.browser
+
+PAGES = {"overview": "", "queues-and-lanes": "/lanes", "workers": "/workers", "breakers": "/breakers"}
+
+
+@pytest.fixture
+def fleet(app: APIFlask) -> Fleet:
+    found: Fleet = app.extensions["fleet"]
+    return found
+
+
+@pytest.fixture
+def console(page: Page, site: str, sign_in: Callable[[str], None]) -> str:
+    """The address of the console, with an operator signed in."""
+    sign_in(site)
+    return f"{site}/admin/queues"
+
+
+def row(page: Page, name: str):  # type: ignore[no-untyped-def]
+    return page.locator(f'tr[data-key="{name}"]')
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_a_busy_fleet_is_accessible_in_every_look(page: Page, console: str, fleet: Fleet, name: str) -> None:
+    """With SAVE_PICTURES=docs/images the pictures of docs/console.md are made anew."""
+    busy_day(fleet)
+    page.goto(console + PAGES[name])
+    expect(page.locator("#connection")).to_have_text("Live")
+    if folder := os.environ.get("SAVE_PICTURES"):
+        page.emulate_media(color_scheme="dark" if name == "workers" else "light")
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.screenshot(path=ROOT / folder / f"console-{name}.png")
+    check(page)
+
+
+@pytest.mark.parametrize("path", PAGES.values())
+def test_an_empty_fleet_says_what_is_missing(page: Page, console: str, path: str) -> None:
+    page.goto(console + path)
+    expect(page.locator("main")).to_contain_text(
+        {"": "No worker is alive", "/lanes": "No job waits", "/workers": "No scheduler is alive"}.get(path, "closed")
+    )
+    assert violations(page) == []
+
+
+def test_the_charts_tell_their_numbers_in_words_and_in_a_table(page: Page, console: str, fleet: Fleet) -> None:
+    busy_day(fleet)
+    page.goto(console)
+    for name in ("Waiting jobs", "Oldest wait", "Runs a minute", "Failure rate", "Time waited", "Time run"):
+        expect(page.get_by_role("img", name=name)).to_be_visible()
+    page.get_by_role("link", name="24h").click()
+    expect(page.get_by_role("link", name="24h")).to_have_attribute("aria-current", "true")
+    page.get_by_text("The numbers as a table").click()
+    numbers = page.get_by_role("table", name="The numbers of the charts")
+    expect(numbers.get_by_role("row").nth(2)).to_contain_text(re.compile(r"\d+ s|\d+ min"))
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize(("name", "what"), [("low", "queue:low"), ("chat", "lane:chat")])
+def test_a_queue_and_a_lane_are_paused_and_resumed(
+    page: Page, console: str, fleet: Fleet, name: str, what: str
+) -> None:
+    page.goto(f"{console}/lanes")
+    row(page, name).get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("status")).to_contain_text(f"{name} is paused")
+    expect(row(page, name)).to_contain_text("paused")
+    assert fleet.pauses.all() == [what]
+    row(page, name).get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("status")).to_contain_text("goes on")
+    assert fleet.pauses.all() == []
+    assert [line.how for line in fleet.audit.search(target=name).items] == ["page", "page"]
+
+
+def test_a_worker_is_paused_resumed_and_drained_after_asking(
+    page: Page, console: str, fleet: Fleet, spawn: SpawnProcess
+) -> None:
+    worker = spawn("worker.py")
+    name = name_of_the_worker(fleet)
+    page.goto(f"{console}/workers")
+    row(page, name).get_by_role("button", name="Pause").click()
+    expect(row(page, name)).to_contain_text("paused")
+    row(page, name).get_by_role("button", name="Resume").click()
+    expect(row(page, name)).to_contain_text("idle")
+    row(page, name).get_by_role("button", name="Drain").click()
+    question = page.get_by_role("dialog")
+    expect(question).to_contain_text("takes nothing more")
+    check(page)
+    page.keyboard.press("Escape")
+    expect(question).to_be_hidden()
+    assert worker.poll() is None
+    row(page, name).get_by_role("button", name="Drain").click()
+    question.get_by_role("button", name="Drain").click()
+    expect(page.get_by_role("status")).to_contain_text("takes nothing more")
+    assert worker.wait(30) == 0
+    expect(row(page, name)).to_have_count(0)
+
+
+def test_a_breaker_is_opened_and_closed_by_keyboard(page: Page, console: str, fleet: Fleet) -> None:
+    page.goto(f"{console}/breakers")
+    page.get_by_label("Lane").select_option("chat")
+    page.get_by_label("Provider").fill("openai")
+    page.get_by_label("Reason").fill("maintenance")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("chat/openai is open")
+    expect(row(page, "chat/openai")).to_contain_text("maintenance")
+    row(page, "chat/openai").get_by_role("button", name="Close").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Leave it")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("is closed")
+    assert fleet.breakers.all() == []
+
+
+def test_what_is_refused_is_said_on_the_page(page: Page, console: str) -> None:
+    page.goto(f"{console}/breakers")
+    page.get_by_label("Provider").evaluate("field => field.removeAttribute('pattern')")
+    page.get_by_label("Provider").fill("Open AI")
+    page.get_by_role("button", name="Open", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("is no provider")
+
+
+def test_the_page_follows_what_others_do_and_rests_while_nobody_looks(page: Page, console: str, fleet: Fleet) -> None:
+    page.goto(f"{console}/lanes")
+    expect(page.locator("#connection")).to_have_text("Live")
+    button = row(page, "default").get_by_role("button").first
+    row(page, "chat").get_by_role("button").focus()
+    fleet.pauses.pause("queue:low", "lane:audit")
+    expect(row(page, "low")).to_contain_text("paused")
+    expect(row(page, "audit")).to_contain_text("paused")
+    expect(row(page, "chat").get_by_role("button")).to_be_focused()
+    expect(button).to_have_text(re.compile("Pause"))
+    look_away(page, True)
+    expect(page.locator("#connection")).to_have_text("Paused")
+    fleet.pauses.resume("queue:low")
+    look_away(page, False)
+    expect(page.locator("#connection")).to_have_text("Live")
+    expect(row(page, "low")).to_contain_text("ready")
+
+
+def look_away(page: Page, hidden: bool) -> None:
+    """What a browser does when another tab is shown."""
+    page.evaluate(
+        """(hidden) => {
+            Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+def test_an_open_question_outlives_a_refresh(page: Page, console: str, fleet: Fleet) -> None:
+    fleet.breakers.open("chat", "openai", timedelta(minutes=5), "first")
+    page.goto(f"{console}/breakers")
+    expect(page.locator("#connection")).to_have_text("Live")
+    row(page, "chat/openai").get_by_role("button", name="Close").click()
+    fleet.breakers.open("audit", "siem", timedelta(minutes=5), "second")
+    expect(row(page, "audit/siem")).to_contain_text("second")
+    expect(page.get_by_role("dialog")).to_contain_text("chat/openai")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(row(page, "chat/openai")).to_have_count(0)
+    assert [breaker.name for breaker in fleet.breakers.all()] == ["audit/siem"]
