@@ -11,8 +11,8 @@
 --       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
 --          more until it runs nothing, for a job that has to run alone, when (ms) the next rate window opens before which
---          somebody waits or 0, paused lanes (with commas)}, a job being {id, execution, queue, lane, hash fields as told below, then
---          the times for its callbacks where a plain RQ job has any, 1 if it is leased in a batch}.
+--          somebody waits or 0, paused lanes (with commas)}, a job being {hash fields as told below, id, execution, queue, lane, 1 if
+--          it is leased in a batch, then more hash fields and times for callbacks where there are any}.
 --          A request that does not fit any more gets {0, the request that was given jobs last, {}, ...}.
 -- Of tiny types what this call hands out is one batch, with one lease; what else a start writes waits (lib_leases).
 --include lib_batch
@@ -105,8 +105,9 @@ local function show(id, queue, fields, attempt, member)
 end
 
 local function begin(id, queue, lane, key, fields)
-  local execution = request .. string.format('%04x', places_taken + #jobs)
-  local attempt = string.format('%d', (tonumber(fields[6] or '0') or 0) + 1)
+  local number = #jobs + 1
+  local execution = request .. as_place(places_taken + number - 1)
+  local attempt = fields[6] and string.format('%d', (tonumber(fields[6]) or 0) + 1) or '1'
   fields[6] = attempt
   local taken = tiny[fields[2]] or SLOT
   local is_batched = taken < SLOT and not (fields.gates or fields.deaths or fields.worker_deaths)
@@ -132,9 +133,9 @@ local function begin(id, queue, lane, key, fields)
     show(id, queue, fields, attempt, id .. ':' .. execution)
   end
   room, free[lane] = room - taken, free[lane] - taken
-  letters[#jobs + 1] = is_batched and 'u' or '-'
-  jobs[#jobs + 1] = {id, execution, queue, lane, told(key, fields), is_batched and 1 or 0}
-  memory[#memory + 1] = '["' .. id .. '","' .. execution .. '",' .. as_json[queue] .. ',' .. as_json[lane] .. ']'
+  letters[number] = is_batched and 'u' or '-'
+  jobs[number] = told(key, fields, id, execution, queue, lane, is_batched)
+  memory[number + 1] = '["' .. id .. '","' .. execution .. '",' .. as_json[queue] .. ',' .. as_json[lane] .. ']'
 end
 
 -- A job that killed workers before (so it seems) runs alone, where it can harm nobody and is the only one to blame.

@@ -1,6 +1,6 @@
 -- Commands of one kind for many members, sent together: `later` collects one or two arguments, `flush` sends.
 local collected, kinds, SLICE = {}, {}, 2000
-local function later(command, key, first, second)
+local function collected_for(command, key)
   local of_command = collected[command]
   if not of_command then
     of_command = {}
@@ -12,6 +12,11 @@ local function later(command, key, first, second)
     list = {}
     of_command[key] = list
   end
+  return list
+end
+
+local function later(command, key, first, second)
+  local list = collected_for(command, key)
   local n = #list
   list[n + 1], list[n + 2] = first, second
 end

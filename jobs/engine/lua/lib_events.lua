@@ -5,7 +5,7 @@
 local EVENTS = {kept = '3600', as_it_is = 'as it is', most = 1000, slack = 100, numbers = 1000, slice = 2000}
 -- Messages are channel and text in turn.
 local told_to_expire, together, messages = {}, false, {}
-local event_clock = {left = 0}
+local event_clock, digits = {left = 0}, {[0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'}
 
 local function take_numbers(key)
   local time, last = redis.call('TIME'), redis.pcall('GET', key)
@@ -16,7 +16,7 @@ local function take_numbers(key)
   else
     event_clock.number = -1
   end
-  event_clock.ms, event_clock.left = string.format('%.0f-', now), EVENTS.numbers
+  event_clock.ms, event_clock.left, event_clock.begin = string.format('%.0f-', now), EVENTS.numbers, nil
   redis.call('SET', key, event_clock.ms .. string.format('%.0f', event_clock.number + EVENTS.numbers))
 end
 
@@ -24,8 +24,14 @@ local function next_event_id(prefix)
   if event_clock.left == 0 then
     take_numbers(prefix .. ':fleet:event-clock')
   end
-  event_clock.number, event_clock.left = event_clock.number + 1, event_clock.left - 1
-  return event_clock.ms .. event_clock.number
+  local number = event_clock.number + 1
+  event_clock.number, event_clock.left = number, event_clock.left - 1
+  -- Redis writes numbers out slowly: all but the last digit is written once in ten times.
+  local digit = number % 10
+  if digit == 0 or not event_clock.begin then
+    event_clock.begin = event_clock.ms .. (number > 9 and string.format('%.0f', (number - digit) / 10) or '')
+  end
+  return event_clock.begin .. digits[digit]
 end
 
 local function push_event(key, entry, before)

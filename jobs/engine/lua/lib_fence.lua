@@ -1,15 +1,20 @@
 -- Part of settle.lua: whether a run is still its worker's.
--- What batches hold is read once a call and written once. Returns whether the run's batch still held it; then
--- `run.start` says whether its start is still to be told.
+-- What batches hold is read once a call and written once.
 local batches, UNTOLD, NOT_HELD = {}, ('u'):byte(), ('-'):byte()
-local function leave_batch(run)
-  local request, place = place_of(run.execution)
+local function batch_of(execution)
+  local request, place = place_of(execution)
   local batch = batches[request]
   if batch == nil then
     local held = redis.call('HGET', batch_key(P, request), 'held')
     batch = held and {held:byte(1, -1)} or {}
     batches[request] = batch
   end
+  return batch, place
+end
+
+-- Returns whether the run's batch still held it; then `run.untold` says whether its start is still to be told.
+local function leave_batch(run)
+  local batch, place = batch_of(run.execution)
   local letter = batch[place] or NOT_HELD
   if letter == NOT_HELD then
     return false
@@ -30,7 +35,7 @@ local leased = {}
 local function look_up_leases(runs)
   local members = {}
   for _, run in ipairs(runs) do
-    members[#members + 1] = not run.in_batch and run.id .. ':' .. run.execution or nil
+    members[#members + 1] = run and not run.in_batch and run.id .. ':' .. run.execution or nil
   end
   local scores = #members > 0 and redis.call('ZMSCORE', leases, unpack(members)) or {}
   for n, member in ipairs(members) do

@@ -18,16 +18,16 @@ local function read_fields(key)
   return fields
 end
 
--- The fields that the worker is told.
-local function told(key, fields)
-  for n = #FIELDS, TOLD + 1, -1 do
-    fields[n] = nil
-  end
+-- What the worker is told of a run: the first fields, the run, and what else there is. The table is the one of the fields,
+-- since a new one would have to grow.
+local function told(key, fields, id, execution, queue, lane, is_batched)
+  fields[TOLD + 1], fields[TOLD + 2], fields[TOLD + 3], fields[TOLD + 4] = id, execution, queue, lane
+  fields[TOLD + 5] = is_batched and 1 or 0
   if fields.more then
     for n = 1, TOLD_MORE do
-      fields[TOLD + n] = fields.more[n]
+      fields[#FIELDS + n] = fields.more[n]
     end
-    prepare_foreign_run(key, fields, TOLD + TOLD_MORE)
+    prepare_foreign_run(key, fields, #FIELDS + TOLD_MORE)
   end
   return fields
 end

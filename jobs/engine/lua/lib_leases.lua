@@ -7,6 +7,17 @@ local function place_of(execution)
   return execution:sub(1, -5), (tonumber(execution:sub(-4), 16) or -1) + 1
 end
 
+-- A place in the four digits that an execution ends with.
+local DIGITS = '0123456789abcdef'
+local function as_place(place)
+  if place > 255 then
+    return string.format('%04x', place)
+  end
+  local last = place % 16
+  local before = (place - last) / 16
+  return '00' .. DIGITS:sub(before + 1, before + 1) .. DIGITS:sub(last + 1, last + 1)
+end
+
 local function batch_key(P, request)
   return P .. ':fleet:batch:' .. request
 end

@@ -30,7 +30,7 @@ local function remembered()
     if letter or ours and redis.call('ZSCORE', leases, id .. ':' .. execution) then
       alone = alone or is_suspect(fields)
       redis.call('ZADD', letter and batches or leases, lease_until, letter and request or id .. ':' .. execution)
-      jobs[#jobs + 1] = {id, execution, queue, lane, told(P .. ':job:' .. id, fields), letter and 1 or 0}
+      jobs[#jobs + 1] = told(P .. ':job:' .. id, fields, id, execution, queue, lane, letter)
     end
   end
   places_taken = #last > 1 and select(2, place_of(last[#last][2])) or 0

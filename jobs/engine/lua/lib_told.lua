@@ -12,7 +12,7 @@ local type_as_json = setmetatable({}, {__index = function(known, name)
   return known[name]
 end})
 
-local function event_data(run, attempt)
+local function event_data(id, job_type, attempt)
   local number = string.format('%d', tonumber(attempt or '') or 0)
-  return '{"job_id":"' .. run.id .. '","type":' .. type_as_json[run.type] .. ',"attempt":' .. number .. '}'
+  return '{"job_id":"' .. id .. '","type":' .. type_as_json[job_type] .. ',"attempt":' .. number .. '}'
 end

@@ -232,7 +232,7 @@ local function write(run)
     if not kept and STATUS[run.kind] and head[11] and head[11]:sub(1, TEN_MINUTES) == now:sub(1, TEN_MINUTES) then
       kept = EVENTS.as_it_is
     end
-    local data = not (run.data and not run.untold) and event_data(run, head[8])
+    local data = not (run.data and not run.untold) and event_data(run.id, run.type, head[8])
     pcall(emit, P, head[3], run.event, run.data or data, kept or nil, run.untold and data or nil)
   end
   count(run)
@@ -240,6 +240,11 @@ local function write(run)
 end
 
 -- One outcome that can't be written must not keep the others from being written: its job is set aside.
+local function refuse(id, queue, why)
+  pcall(quarantine, P, id, queue, 'its outcome could not be written: ' .. tostring(why), seconds)
+  return 'refused'
+end
+
 local function settle(run)
   if not takes_leave(run) then
     leave_gates(run.id, run.member)
@@ -247,44 +252,30 @@ local function settle(run)
   end
   local ok, answer = pcall(write, run)
   if not ok then
-    pcall(quarantine, P, run.id, run.queue, 'its outcome could not be written: ' .. tostring(answer), seconds)
+    refuse(run.id, run.queue, answer)
     leave_gates(run.id, run.member)
     return 'refused'
   end
   return answer
 end
 
--- What a run does not say of itself its head says, and else it is nothing.
-local heads, first_run = {}, 5 + N_HEADS
-for n = 1, N_HEADS do
-  local head = cjson.decode(ARGV[4 + n])
-  head.wait, head.reason, head.unique, head.exc_b64 = 0, '', '', ''
-  heads[texts[n]] = {__index = head}
-end
-
-local function read(at)
-  local run = setmetatable({id = ARGV[at + 1], execution = ARGV[at + 2], value = ARGV[at + 3], begun = ARGV[at + 4],
-    ended = ARGV[at + 5], flags = ARGV[at + 6], exc = ARGV[at + 8]}, heads[ARGV[at]])
-  run.in_batch, run.is_plain = run.flags:byte() == IN_BATCH, run.flags == '' or run.flags == 'b'
-  if ARGV[at + 7] ~= '' then
-    local more = cjson.decode(ARGV[at + 7])
-    run.wait, run.reason, run.unique, run.exc_b64, run.data = more.wait, more.reason, more.unique, more.exc_b64, more.data
-    run.letter = more.letter
-  end
-  return run
-end
+--include lib_run
+--include lib_plain_end
 
 return tell_together(function()
   local out, runs, ids = {}, {}, {}
   for n = 1, (#ARGV - first_run + 1) / PER_RUN do
-    runs[n] = read(first_run + (n - 1) * PER_RUN)
-    ids[n] = runs[n].id
+    local at = first_run + (n - 1) * PER_RUN
+    runs[n] = not is_said_to_be_plain(at) and read(at)
+    ids[n] = ARGV[at + 1]
   end
   any_dependent = has_any_dependent(ids)
   look_up_leases(runs)
   for n, run in ipairs(runs) do
-    out[n] = settle(run)
+    local at = first_run + (n - 1) * PER_RUN
+    out[n] = not run and settle_plainly(at) or settle(run or read(at))
   end
+  count_plain_ends()
   write_batches()
   open_gates()
   flush()

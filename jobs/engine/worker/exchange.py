@@ -1,16 +1,17 @@
-"""The worker's round trip: outcomes written, then runs leased, while the loop goes on with what its children say."""
+"""The worker's calls of Redis under way: outcomes written, runs leased, while the loop goes on with its children."""
 
 from __future__ import annotations
 
 import contextlib
 import selectors
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from jobs.engine.broker import translate_errors
 from jobs.engine.scripts import Script, script
@@ -19,11 +20,19 @@ from jobs.engine.worker.server_clock import ServerClock
 from jobs.engine.worker.settling import EndedRun
 
 ANSWER_WITHIN = timedelta(seconds=5)
-Call = tuple[Script, list[str | bytes | float]]
+
+
+class Call(NamedTuple):
+    """A script and its arguments, when it was sent (monotonic seconds), and the outcomes in it; a lease has none."""
+
+    script: Script
+    values: list[str | bytes | float]
+    sent_at: float
+    ended: Sequence[EndedRun]
 
 
 class Answer(NamedTuple):
-    """What became of a round trip: how long it took, the outcomes it held, how they were taken, what was leased."""
+    """What became of a call: how long it took, the outcomes in it and how they were taken, or what was leased."""
 
     took: timedelta
     ended: Sequence[EndedRun]
@@ -32,7 +41,10 @@ class Answer(NamedTuple):
 
 
 class Exchange:
-    """At most one round trip at a time, on a connection of its own; its socket is in the selector as "reply"."""
+    """Calls on a connection of its own, whose socket is in the selector as "reply"; one lease at a time.
+
+    They are answered in the order in which they were sent. Outcomes may be sent while others are under way.
+    """
 
     def __init__(
         self, client: redis.Redis, leases: Leases, selector: selectors.BaseSelector, clock: ServerClock
@@ -40,87 +52,98 @@ class Exchange:
         self._client, self._leases, self._selector, self._clock = client, leases, selector, clock
         self._connection: Any = None
         self._socket: Any = None
-        self._calls: list[Call] = []
-        self._sent_at = 0.0
-        self.ended: Sequence[EndedRun] = ()
-        """The outcomes under way."""
-        self.give_up_at: float | None = None
-        """When (monotonic seconds) a round trip under way has taken too long; None while there is none."""
+        self._calls: deque[Call] = deque()
+
+    @property
+    def give_up_at(self) -> float | None:
+        """When (monotonic seconds) the call that is answered next has taken too long; None while there is none."""
+        return self._calls[0].sent_at + ANSWER_WITHIN.total_seconds() if self._calls else None
+
+    @property
+    def is_leasing(self) -> bool:
+        """Whether a lease is under way."""
+        return bool(self._calls) and not self._calls[-1].ended
+
+    @property
+    def leases_next(self) -> bool:
+        """Whether the next answer is a lease's, after which Redis has nothing to do for this worker."""
+        return bool(self._calls) and not self._calls[0].ended
+
+    @property
+    def settling(self) -> int:
+        """How many outcomes are under way."""
+        return sum(len(call.ended) for call in self._calls)
 
     def send(self, ended: Sequence[EndedRun], ask: Ask | None) -> None:
-        """Begin a round trip. Raises BrokerUnavailable; then, as after `receive`, the same may be sent again."""
-        self.ended, self._calls = ended, []
+        """Send outcomes, then a lease. Raises BrokerUnavailable, RedisError: what is under way is to be abandoned."""
+        now = time.monotonic()
+        calls: list[Call] = []
         if ended:
-            self._calls.append((script("settle"), self._leases.settle_arguments([each.told() for each in ended])))
+            values = self._leases.settle_arguments([each.told() for each in ended])
+            calls.append(Call(script("settle"), values, now, ended))
         if ask is not None:
-            self._calls.append((script("lease"), self._leases.lease_arguments(ask)))
+            calls.append(Call(script("lease"), self._leases.lease_arguments(ask), now, ()))
         with translate_errors():
-            try:
-                connection = self._connect()
-                for each, values in self._calls:
-                    connection.send_packed_command(connection.pack_command("EVALSHA", each.sha, 0, *values))
-            except redis.RedisError:
-                self.close()
-                raise
-        self._sent_at = time.monotonic()
-        self.give_up_at = self._sent_at + ANSWER_WITHIN.total_seconds()
+            connection = self._connect()
+            self._calls += calls
+            packed = [part for call in calls for part in _packed(connection, call)]
+            connection.send_packed_command(packed)
 
     def receive(self) -> Answer:
-        """End the round trip, whose reply has come or takes too long. Raises BrokerUnavailable, RedisError."""
-        ended, calls = self.ended, self._calls
-        self.ended, self._calls, self.give_up_at = (), [], None
+        """The next answer, which has come or takes too long. Raises as `send` does."""
         with translate_errors():
-            if not calls:  # nothing was asked: the connection has ended
-                self.close()
-            elif not self._is_ready():
-                self.close()
+            if not self._calls:  # nothing was asked: the connection has ended
+                self.abandon()
+                return Answer(timedelta(0), (), None, None)
+            if not self.has_answer():
                 raise redis.TimeoutError("no answer in time")
-            replies = [self._read() for _ in calls]
-            for at, (each, values) in enumerate(calls):
-                if isinstance(replies[at], NoScriptError):
-                    replies[at] = each(self._client, *values)
-                if isinstance(replies[at], Exception):
-                    raise replies[at]
-        leased = self._leases.leased(replies[-1]) if len(calls) > bool(ended) else None
-        if leased is not None and leased.outdated is None:
-            self._clock.seen(leased.server_time, self._sent_at)
-        took = timedelta(seconds=time.monotonic() - self._sent_at)
-        return Answer(took, ended, settled(replies[0]) if ended else None, leased)
+            call = self._calls[0]
+            reply = self._read(call)
+        self._calls.popleft()
+        took = timedelta(seconds=time.monotonic() - call.sent_at)
+        if call.ended:
+            return Answer(took, call.ended, settled(reply), None)
+        leased = self._leases.leased(reply)
+        if leased.outdated is None:
+            self._clock.seen(leased.server_time, call.sent_at)
+        return Answer(took, (), None, leased)
 
-    def close(self) -> None:
-        """Give the connection back, closed."""
-        self.give_up_at = None
+    def has_answer(self) -> bool:
+        """Whether the next answer, or a part of it, is here. Raises RedisError."""
+        return bool(self._calls) and self._connection is not None and bool(self._connection.can_read(timeout=0))
+
+    def abandon(self) -> list[EndedRun]:
+        """Give the connection back, closed; the outcomes whose answers won't come, to be sent again."""
+        lost = [each for call in self._calls for each in call.ended]
+        self._calls.clear()
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(self._socket)
             connection.disconnect()
             self._client.connection_pool.release(connection)
+        return lost
 
     def _connect(self) -> Any:
+        """The connection. Raises RedisError, also where another one would overtake what is under way."""
         if self._connection is not None and self._connection._sock is not self._socket:
-            self.close()
+            if self._calls:
+                raise redis.ConnectionError("the connection was lost")
+            self.abandon()
         if self._connection is None:
             self._connection = self._client.connection_pool.get_connection()
             self._socket = self._connection._sock  # redis-py has no public way to wait for several connections
             self._selector.register(self._socket, selectors.EVENT_READ, "reply")
         return self._connection
 
-    def _is_ready(self) -> bool:
-        try:
-            return self._connection is not None and bool(self._connection.can_read(timeout=0))
-        except redis.RedisError:
-            self.close()
-            raise
-
-    def _read(self) -> Any:
+    def _read(self, call: Call) -> Any:
+        """The reply to a call. A server that has forgotten the script is told it again, on another connection."""
         try:
             return self._connection.read_response()
-        except ResponseError as error:
-            if self._connection._sock is None:
-                self.close()
-                raise
-            return error
-        except redis.RedisError:
-            self.close()
-            raise
+        except NoScriptError:
+            return call.script(self._client, *call.values)
+
+
+def _packed(connection: Any, call: Call) -> list[bytes]:
+    packed: list[bytes] = connection.pack_command("EVALSHA", call.script.sha, 0, *call.values)
+    return packed

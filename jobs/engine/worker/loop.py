@@ -19,12 +19,12 @@ from jobs.engine.fleet import Fleet
 from jobs.engine.worker.batch import Heard
 from jobs.engine.worker.commands import Commands
 from jobs.engine.worker.doorbell import Bell, Doorbell
-from jobs.engine.worker.exchange import Exchange
+from jobs.engine.worker.exchange import Answer, Exchange
 from jobs.engine.worker.follow_ups import FollowUps
 from jobs.engine.worker.heartbeat import Heartbeat
 from jobs.engine.worker.housekeeping import Housekeeping
 from jobs.engine.worker.intake import Intake
-from jobs.engine.worker.leasing import Leases, Renewal
+from jobs.engine.worker.leasing import Ask, Leases, Renewal
 from jobs.engine.worker.nudge import Nudge
 from jobs.engine.worker.overseer import Overseer
 from jobs.engine.worker.pace import Pace
@@ -135,7 +135,7 @@ class WorkLoop:
                 self._nudge.take()
                 self._requests.wake()
             elif key.data == "reply":
-                self._receive()
+                self._hear_redis()
             elif isinstance(key.data, Bell):
                 rung = self._doorbell.hear(key.data)
                 self.intake.take_rung(rung, self._comes_late(rung.age))
@@ -153,7 +153,7 @@ class WorkLoop:
             self.pool.tell_stopping()
         self._overseer.enforce(self._roster.all(), self._stop_at)
         if self._exchange.give_up_at is not None and time.monotonic() > self._exchange.give_up_at:
-            self._receive()
+            self._hear_redis()
         self._send()
 
     def _patience(self) -> float | None:
@@ -166,38 +166,54 @@ class WorkLoop:
             times.append(self.pool.look_at)
         if self._stop_at is not None:
             times.append(max(now, self._stop_at) + GIVE_UP)
-        if self._exchange.give_up_at is not None:
-            times.append(self._exchange.give_up_at)
-        else:
-            asks = self._stop_at is None or self._requests.is_open
-            times += [at for at in (self._settler.due_at, self._requests.due_at if asks else None) if at is not None]
+        asks = not self._exchange.is_leasing and (self._stop_at is None or self._requests.is_open)
+        redis_at = (self._settler.due_at,) if self._exchange.give_up_at is None else (self._exchange.give_up_at,)
+        times += [at for at in (*redis_at, self._requests.due_at if asks else None) if at is not None]
         times.append(now + (self._idle_left() or LONGEST_SLEEP))
         return min(LONGEST_SLEEP, max(0.0, min(times) - now))
 
     def _send(self) -> None:
-        """Settle what has ended and lease for what is free, in one round trip; after an error the same again."""
-        if self._exchange.give_up_at is not None:
+        """Settle what has ended and lease for what is free, in one go; after an error the same again.
+
+        While outcomes are on their way others wait for the next lease, so that many are settled together.
+        """
+        self._requests.not_before(self.pool.ready_at())
+        if self._exchange.is_leasing or (self._exchange.give_up_at is not None and not self._requests.is_due):
             return
-        ended: list[EndedRun] = []
         try:
             ended = self._settler.due()
-            is_idle = len(self._roster) <= len(ended) and not self._slots.held
-            self._requests.not_before(self.pool.ready_at())
+            is_idle = len(self._roster) <= len(ended) + self._exchange.settling and not self._slots.held
             ask = self._requests.ask(self.intake.most, is_idle, self._stop_at is not None)
-            if ended or ask is not None:
-                self._passes_seen = self._follow_ups.passes if ask is not None else self._passes_seen
-                self._roster.settling([each.running for each in ended], True)
-                self._exchange.send(ended, ask)
+            if ask is not None:
+                self._passes_seen = self._follow_ups.passes
+            self._put_under_way(ended, ask)
         except (BrokerUnavailable, redis.RedisError) as error:
-            self._failed(ended, error)
+            self._failed(error)
 
-    def _receive(self) -> None:
-        ended = self._exchange.ended
+    def _put_under_way(self, ended: Sequence[EndedRun], ask: Ask | None) -> None:
+        if ended or ask is not None:
+            self._settler.sent(ended)
+            self._roster.settling([each.running for each in ended], True)
+            self._exchange.send(ended, ask)
+
+    def _hear_redis(self) -> None:
+        """Take in what Redis has answered; what can wait is done when the runs that came are under way."""
+        written: list[Answer] = []
         try:
-            answer = self._exchange.receive()
+            while True:
+                if self._exchange.leases_next:  # what has ended meanwhile goes first, so that Redis has something to do
+                    self._put_under_way(self._settler.due(), None)
+                self._take(answer := self._exchange.receive())
+                written += [answer] if answer.settled is not None else []
+                if not self._exchange.has_answer():
+                    break
         except (BrokerUnavailable, redis.RedisError) as error:
-            self._failed(ended, error)
-            return
+            self._failed(error)
+        self._heartbeat.state = "busy" if self._roster else "idle"
+        for answer in written:
+            self._tell(answer)
+
+    def _take(self, answer: Answer) -> None:
         if answer.settled is not None:
             self._settler.settled(answer.ended)
             self._roster.remove([each.running for each in answer.ended])
@@ -205,16 +221,17 @@ class WorkLoop:
                 self._requests.wake()
         if answer.leased is not None:
             self.intake.take(answer.leased, answer.took, self._comes_late(answer.took), self._send)
-        self._heartbeat.state = "busy" if self._roster else "idle"
+
+    def _tell(self, answer: Answer) -> None:
         if answer.settled is not None:
             self._run_log.write(answer.ended, answer.settled.words)
             if answer.settled.followed:
                 self._follow_ups.wake()
 
-    def _failed(self, ended: Sequence[EndedRun], error: Exception) -> None:
+    def _failed(self, error: Exception) -> None:
         if not isinstance(error, BrokerUnavailable):
             log.error("leasing or settling failed", error=str(error))
-        self._roster.settling([each.running for each in ended], False)
+        self._roster.settling([each.running for each in self._exchange.abandon()], False)
         self._settler.postpone()
         self._requests.postpone()
 
@@ -259,7 +276,7 @@ class WorkLoop:
             self.wake()
 
     def _close(self) -> None:
-        self._exchange.close()
+        self._exchange.abandon()
         self._doorbell.stop()
         self._commands.stop()
         self._housekeeping.stop()

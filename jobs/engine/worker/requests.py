@@ -50,6 +50,11 @@ class Requests:
         """Whether there is a request whose reply has not come: it may hold runs."""
         return self._open is not None or bool(self._lost)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to ask."""
+        return self.due_at is not None and self.due_at <= time.monotonic()
+
     def wake(self) -> None:
         """Ask at the next turn."""
         self.due_at = time.monotonic()
@@ -75,7 +80,7 @@ class Requests:
     def ask(self, most: int | None, is_idle: bool, stops: bool = False) -> Ask | None:
         """The request that is due, or None; `most` bounds the number of jobs."""
         self._stops = stops
-        if self.due_at is None or self.due_at > time.monotonic():
+        if not self.is_due:
             return None
         self.due_at = None
         if self._open is None and self._lost:

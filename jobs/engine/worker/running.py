@@ -57,7 +57,7 @@ class Running:
 
     def __init__(self, job_id: str, execution_id: str, queue: str, lane: str, values: Sequence[bytes | None]) -> None:
         self.job_id, self.execution_id, self.queue, self.lane = job_id, execution_id, queue, lane
-        self.values = values if len(values) > TOLD_OF_ALL else [*values, *NOTHING_MORE]
+        self.values = values
         self.data = values[0] or b""
         self.job_type, self.tenant = self.text(TYPE), self.text(TENANT)
         self.attempt = max(1, _number(self.text(ATTEMPTS)))
@@ -142,12 +142,13 @@ class Running:
         value = "" if ended.value in (None, "null") else base64.b64encode(ended.value.encode())
         flags = ("b" if self.in_batch else "") + ("r" if self.renewed else "")
         flags += ("l" if self.has_reported or self.attempt > 1 else "") + ended.flags
+        times = (f"{begun:.6f}", f"{ended_at:.6f}")
         unique = self.values[UNIQUE_KEY]
         if ended.kind == "finished" and unique is None and self.policy is not None:
-            return Settlement(head, (self.job_id, self.execution_id, value, begun, ended_at, flags, "", ""))
+            return Settlement(head, (self.job_id, self.execution_id, value, *times, flags, "", ""))
         packed = zlib.compress(ended.traceback.encode()) if ended.traceback else b""
         more = json.dumps(self._more(ended, packed))
-        return Settlement(head, (self.job_id, self.execution_id, value, begun, ended_at, flags, more, packed))
+        return Settlement(head, (self.job_id, self.execution_id, value, *times, flags, more, packed))
 
     def _more(self, ended: Outcome, packed: bytes) -> dict[str, Any]:
         wait = ended.wait.total_seconds() if ended.wait else 0.0
@@ -189,16 +190,17 @@ class Running:
 (DATA, TYPE, TENANT, TIMEOUT, DEADLINE, ATTEMPTS, TOPICS, CORRELATION_ID, UNIQUE_KEY) = range(9)
 CALLBACKS = slice(9, 12)
 WEBHOOKS, GATES, ENQUEUED_AT = range(12, 15)
-TOLD_OF_ALL = 15
+TOLD_OF_ALL, TOLD_FIRST = 15, 20
 (DEATHS, CANCEL_REQUESTED, RETRIES_LEFT, RETRY_INTERVALS, RESULT_TTL, FAILURE_TTL) = range(TOLD_OF_ALL, 21)
 NOTHING_MORE = [None] * 6
 FIRST_CALLBACK_TIME = 21
 """Where the fields are that lease.lua tells of (its FIELDS and MORE)."""
 
 
-def of_reply(reply: Sequence[Any], fleet: Fleet, kept: timedelta = KEPT) -> Running:
+def of_reply(reply: list[Any], fleet: Fleet, kept: timedelta = KEPT) -> Running:
     """A run from one job of the lease script's reply; results of plain RQ jobs are kept for `kept` unless they say."""
-    job_id, execution_id, queue, lane, values, in_batch = reply
+    job_id, execution_id, queue, lane, in_batch = reply[TOLD_OF_ALL:TOLD_FIRST]
+    values = reply[:TOLD_OF_ALL] + (reply[TOLD_FIRST:] or NOTHING_MORE)
     running = Running(job_id.decode(), execution_id.decode(), queue.decode(), lane.decode(), values)
     running.policy, running.kept, running.in_batch = _policy(running.job_type, fleet), kept, bool(in_batch)
     return running

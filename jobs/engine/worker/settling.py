@@ -46,22 +46,23 @@ class Settler:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._ended: dict[str, EndedRun] = {}
+        self._under_way: dict[str, EndedRun] = {}
         self._reports: list[Report] = []
         self._not_before = 0.0
 
     @property
     def waiting(self) -> bool:
-        """Whether something is still to be written."""
-        return bool(self._ended or self._reports)
+        """Whether something is still to be written, or on its way."""
+        return bool(self._ended or self._under_way or self._reports)
 
     @property
     def due_at(self) -> float | None:
-        """When (monotonic seconds) the next try makes sense, or None when nothing waits."""
-        return self._not_before if self.waiting else None
+        """When (monotonic seconds) the next try makes sense, or None when nothing waits to be sent."""
+        return self._not_before if self._ended or self._reports else None
 
     def add(self, running: Running, outcome: Outcome, begun: float | None = None, ended: float | None = None) -> None:
         """A run has ended; the first outcome of a run is the one that counts."""
-        if running.execution_id not in self._ended:
+        if running.execution_id not in self._ended and running.execution_id not in self._under_way:
             ended = time.time() if ended is None else ended
             begun = ended if begun is None else begun
             settlement = running.settlement(outcome, begun, ended)
@@ -76,18 +77,26 @@ class Settler:
 
     def due(self) -> list[EndedRun]:
         """What is to be settled now; reports about it are written first. Raises BrokerUnavailable, then later again."""
-        if not self.waiting or time.monotonic() < self._not_before:
+        if self.due_at is None or time.monotonic() < self._not_before:
             return []
         self._flush_reports()
         return list(islice(self._ended.values(), MOST_AT_ONCE))
+
+    def sent(self, batch: Sequence[EndedRun]) -> None:
+        """These outcomes are on their way."""
+        for each in batch:
+            self._under_way[each.running.execution_id] = each
+            self._ended.pop(each.running.execution_id, None)
 
     def settled(self, batch: Sequence[EndedRun]) -> None:
         """These outcomes are written."""
         for each in batch:
             self._ended.pop(each.running.execution_id, None)
+            self._under_way.pop(each.running.execution_id, None)
 
     def postpone(self) -> None:
-        """Redis is away: try again in a moment."""
+        """Redis is away: what was on its way is tried again in a moment, before what ended later."""
+        self._ended, self._under_way = self._under_way | self._ended, {}
         self._not_before = time.monotonic() + RETRY.total_seconds()
 
     def _flush_reports(self) -> None:
