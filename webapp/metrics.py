@@ -25,6 +25,7 @@ from webapp.process_metrics import process_metrics
 from webapp.sampled_metrics import sampled_metrics
 from webapp.schedule_metrics import schedule_metrics
 from webapp.services import fleet
+from webapp.worker_metrics import worker_metrics
 from webapp.workload import queued
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -86,6 +87,7 @@ class QueueCollector(Collector):
             yield from health_metrics.memory(self._fleet)
         yield from health_metrics.ledger(self._fleet)
         yield from schedule_metrics(self._fleet)
+        yield from worker_metrics(self._fleet)
         alive = self._fleet.census.at_work()
         yield GaugeMetricFamily("fleet_workers", "Workers that give signs of life", value=alive.workers)
         yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)

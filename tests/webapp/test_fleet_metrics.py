@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from jobs.engine import Fleet, keys
 from jobs.engine.statistics import Counted, Scope, Tally
 from jobs.engine.statistics.values import Histogram, Values
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_until
 from webapp.workload import Queued, desired_workers
 
 Header = dict[str, str]
@@ -59,6 +60,22 @@ def test_counts_levels_and_durations_are_exposed(fleet: Fleet, client: FlaskClie
     ):
         assert f"\n{line}\n" in text, line
     assert client.get("/metrics/prometheus").status_code == 200
+
+
+def test_workers_tell_of_themselves(client: FlaskClient, spawn_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
+    worker = spawn_worker(WORKER_CONCURRENCY="7")
+
+    def told(name: str) -> float:
+        lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"fleet_worker_{name}{{")]
+        return sum(float(line.split()[-1]) for line in lines)
+
+    wait_until(lambda: told("memory_bytes") > 10 * 1024 * 1024)
+    assert (told("slots"), told("slots_busy")) == (7, 0)
+    assert 0 <= told("heartbeat_age_seconds") < 60
+    wait_until(lambda: told("cpu_seconds_total") > 0)
+    worker.terminate()
+    assert worker.wait(30) == 0
+    wait_until(lambda: told("slots") == 0)
 
 
 def test_the_docs_list_what_is_exposed_and_nothing_else(fleet: Fleet, client: FlaskClient) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from jobs.engine import views
@@ -35,5 +34,4 @@ def running_of(row: Any, fleet: Fleet) -> Running:
         values[place] = None if text is None else text.encode()
     run = Running(row.id, row.execution, row.queue, row.lane, values)
     run.policy = policy_of(fleet, row.type)
-    run.held_until = math.inf  # no lease runs out here: a run is its job's until another takes its row
     return run

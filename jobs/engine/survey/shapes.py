@@ -111,7 +111,7 @@ class Worker(Told):
     """A worker, of this fleet or (`is_ours` false) RQ's own; what it does not tell is None or empty.
 
     `heartbeat_age` is how long ago it showed that it lives; `memory` is in bytes, of all its processes, shared pages
-    counted once.
+    counted once; `cpu` is their processor time so far.
     """
 
     name: str
@@ -123,6 +123,7 @@ class Worker(Told):
     lanes: dict[str, int] = {}
     running: tuple[Running, ...] = ()
     memory: int | None = None
+    cpu: float | None = None
     processes: int | None = None
     version: str = ""
     host: str = ""

@@ -73,6 +73,7 @@ def _ours(
         lanes=report.get("lanes") or {},
         running=runs,
         memory=report.get("memory"),
+        cpu=report.get("cpu"),
         processes=report.get("processes"),
         version=str(report.get("version", "")),
         host=str(report.get("host") or fields["hostname"]),

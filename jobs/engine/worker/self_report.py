@@ -37,7 +37,7 @@ class SelfReport:
         """Whether the worker takes no more and ends when it runs nothing; set by the loop."""
         self._weighed: list[int] = []
         self._weighed_at = 0.0
-        self._weight: dict[str, int] = {}
+        self._weight: dict[str, float] = {}
 
     def write(self, client: redis.Redis) -> None:
         """Say how it is. Raises BrokerUnavailable."""
@@ -77,10 +77,14 @@ def _run(running: Running) -> list[Any]:
     return [*where, running.attempt, round(since, 3)]
 
 
-def _weight(pids: list[int]) -> dict[str, int]:
-    """The bytes of memory that these processes use, pages that they share counted once (Linux), and how many live."""
+def _weight(pids: list[int]) -> dict[str, float]:
+    """What these processes use (Linux): bytes of memory, shared pages counted once, and seconds of processor time.
+
+    The time of a process that ended is its parent's.
+    """
     found = [size for size in map(_proportional, pids) if size is not None]
-    return {"memory": sum(found), "processes": len(found)} if found else {}
+    cpu = round(sum(map(_cpu, pids)), 2)
+    return {"memory": sum(found), "cpu": cpu, "processes": len(found)} if found else {}
 
 
 def _proportional(pid: int) -> int | None:
@@ -89,3 +93,11 @@ def _proportional(pid: int) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
+
+
+def _cpu(pid: int) -> float:
+    try:
+        times = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:15]
+    except OSError:
+        return 0.0
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
