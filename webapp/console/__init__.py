@@ -10,10 +10,11 @@ from webapp.console import filters, frame
 
 def blueprints() -> list[Blueprint]:
     """The pages, in alphabetical order; all that has to be registered."""
-    from webapp.console import breakers, events, lanes, overview, queues, workers
+    from webapp.console import breakers, bulk, events, lanes, overview, queues, workers
 
     return [
         breakers.bp,
+        bulk.bp,
         events.bp,
         lanes.bp,
         overview.bp,

@@ -148,6 +148,16 @@ JOBS = {
     "POST jobs_console.discard": act("letter"),
     "POST jobs_console.bulk": act(json={"verb": "retry"}, written=False),
 }
+JOB_PAGES = {
+    "GET console_jobs.index": look(),
+    "GET console_jobs.job": look("waiting"),
+    "POST console_jobs.retry": act("letter", ok=303),
+    "POST console_jobs.cancel": act("waiting", ok=303),
+    "POST console_jobs.promote": act("waiting", ok=303),
+    "POST console_jobs.discard": act("letter", ok=303),
+    "GET console_jobs.bulk": look(role="operator", query={"verb": "retry"}),
+    "POST console_jobs.carry_out": act(ok=422, form={"bound": "none"}, written=False),
+}
 OWN = {
     "GET workflows_console.find": look(),
     "GET workflows_console.get": look("workflow"),
@@ -192,4 +202,4 @@ FLEET = {
     "POST console_breakers.close": act(ok=303, **BREAKER),
 }
 
-ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS | JOBS | OWN | FLEET
+ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS | JOBS | JOB_PAGES | OWN | FLEET
