@@ -14,9 +14,18 @@ from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
+from tests.webapp.operators import PASSWORD, accounts
+
 pytestmark = pytest.mark.browser
 
+SOME = {"Requeue", "Requeue All", "Delete"}
+ALL = SOME | {"Empty queue"}
 HOSTILE = "<script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"
+
+
+@pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    return environ | {"OPERATORS": accounts()}
 
 
 @pytest.fixture
@@ -63,6 +72,7 @@ def test_a_failed_job_is_run_again_from_the_page(
 ) -> None:
     sign_in(site)
     page.get_by_role("link", name="Queues").click()
+    page.get_by_role("link", name="rq-dashboard").click()
     page.get_by_role("row", name=re.compile("default")).get_by_role("link").nth(5).click()
     page.get_by_role("link", name="Requeue", exact=True).click()
     expect(page.locator("[data-role=job]")).to_have_count(0)
@@ -78,3 +88,19 @@ def test_a_job_is_deleted_after_asking(
     page.get_by_role("button", name="Yes").click()
     expect(page.locator("[data-role=job]")).to_have_count(0)
     assert not redis.exists(failed.key)
+
+
+@pytest.mark.parametrize(("name", "shown"), [("viewer", set()), ("operator", SOME), ("admin", ALL)])
+def test_nobody_sees_buttons_that_they_may_not_press(
+    page: Page, site: str, failed: Job, name: str, shown: set[str]
+) -> None:
+    page.goto(f"{site}/admin/login?next=/admin/rq/0/view/jobs/default/failed/8/asc/1")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("[data-role=job]")).to_have_count(1)
+    assert {text for text in ALL if page.get_by_role("link", name=text, exact=True).is_visible()} == shown
+    expect(page.get_by_role("note")).to_contain_text("Not in these lists")
+    page.goto(f"{site}/admin/rq/0/view/job/job-1")
+    expect(page.locator("#job-data")).to_contain_text("onerror")
+    assert page.get_by_role("button", name="Delete").is_visible() == bool(shown)
