@@ -35,9 +35,10 @@ class Checkpoints:
             text: Any = self._fleet.redis.get(keys.checkpoint(self._job_id))
         return None if text is None else json.loads(text)
 
-    def steps(self) -> Store:
-        """Where the job's steps are kept."""
-        return RedisStore(self._fleet, self._job_id, self._execution_id, is_leased=self._is_leased)
+    def steps(self, nonce: str = "") -> Store:
+        """Where the steps are kept of the job that was accepted with this nonce."""
+        about = self._fleet, self._job_id, self._execution_id
+        return RedisStore(*about, nonce=nonce, is_leased=self._is_leased)
 
     def save(self, data: Any) -> bool:
         """Replace it; False when this run is no longer the job's. Raises Permanent for what is no JSON or too large.

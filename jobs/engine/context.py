@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from jobs.engine.checkpoints import Checkpoints
+from jobs.engine.envelope import NONCE
 from jobs.engine.errors import BrokerUnavailable, Cancelled, FleetError, Interrupted
 from jobs.engine.idempotency.steps import Execution, Step
 from jobs.engine.logs import OWN
@@ -123,13 +124,19 @@ class Context:
 
         Raises Permanent for a name that can't be one.
         """
-        return Step(self._checkpoints().steps(), self.job_id, name)
+        acceptance = f"{self.job_id}.{self.nonce}" if self.nonce else self.job_id
+        return Step(self._checkpoints().steps(self.nonce), acceptance, name)
+
+    @property
+    def nonce(self) -> str:
+        """What tells a job whose id was chosen from others of the same id; empty for one of a random id."""
+        return self.carried.get(NONCE, "")
 
     @property
     def execution(self) -> Execution:
         """This run, with its fencing token; the first time asks Redis. Raises Superseded, BrokerUnavailable."""
         if self._execution is None:
-            token = self._checkpoints().steps().token()
+            token = self._checkpoints().steps(self.nonce).token()
             self._execution = Execution(self.job_id, self.execution_id, self.attempt, token)
         return self._execution
 

@@ -23,6 +23,8 @@ COMPRESS_OVER = 1024
 LARGEST_DATA = 16 * 1024 * 1024
 LARGEST_CARRIED = 4096
 CARRIED_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NONCE = "nonce"
+"""Under this name a job whose id was chosen carries what tells it from others of that id, before and after it."""
 NOTHING: Mapping[str, str] = {}
 
 

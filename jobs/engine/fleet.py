@@ -196,6 +196,12 @@ class Fleet:
         _ = self.windows, self.middleware
         return self
 
+    @property
+    def longest_kept(self) -> timedelta:
+        """How long after its end any job of this release can be run again at most."""
+        kept = [self.policy(each).retention.failed for each in registry.all_types()]
+        return max(self.settings.ledger_retention, *kept, timedelta(0))
+
     def policy(self, job_type: JobType[Any]) -> Policy:
         """A type's policy as the environment changes it. Raises InvalidSettings naming the type."""
         known = self._policies.get(job_type.name)

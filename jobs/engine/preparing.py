@@ -31,7 +31,7 @@ def prepare(call: Enqueueing, heads: Heads, keys: Keys) -> list[NewJob]:
     if len(valid) > 1 and (options.get("job_id") or options.get("idempotency_key")):
         raise InvalidPayload("a job id or idempotency key stands for one job, not for many")
     queue, extras = _queue(options.get("priority")), _extras(options, call.due)
-    now, correlation_id, carried = datetime.now(UTC), call.correlation_id, envelope.carried_text(call.carried)
+    now, correlation_id, carried = datetime.now(UTC), call.correlation_id, _carried(call)
     tenant_of = _tenant_of(job_type.payload_type, options.get("tenant"), call.tenant)
     limits = heads.limits(job_type)
     has_more = bool(job_type.unique or job_type.topics or limits or options.get("idempotency_key"))
@@ -58,6 +58,12 @@ def due_at(wait: timedelta | None, when: datetime | None) -> Due | None:
             raise InvalidPayload("a job can't be delayed by less than nothing or more than ten years")
         return Due(datetime.now(UTC) + wait, f"+{wait.total_seconds()}")
     return None if (at := _aware(when, "enqueue_at")) is None else Due(at, str(at.timestamp()))
+
+
+def _carried(call: Enqueueing) -> str:
+    is_chosen = call.options.get("job_id") or call.options.get("idempotency_key")
+    nonce = {envelope.NONCE: os.urandom(8).hex()} if is_chosen else {}
+    return envelope.carried_text({**call.carried, **nonce} if nonce else call.carried)
 
 
 def _queue(priority: Queue | None) -> str | None:

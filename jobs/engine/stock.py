@@ -84,6 +84,7 @@ def _failed(job: Job, ended: Outcome, ours: Fleet, sealed: Envelope, attempt: in
         _tell(ours, sealed, "job:retrying", attempt, error=ended.error, retry_at=retry_at)
     else:
         _ended(ours, sealed)
+        ours.redis.expire(keys.steps(job.id), ours.policy(registry.get(sealed.name)).retention.failed)
         script("bury")(ours.redis, keys.PREFIX, job.id, sealed.name, json.dumps(ended.letter(attempt)))
         _tell(ours, sealed, "job:failed", attempt, error=ended.error, final=True)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from jobs.engine import Context, Payload, Queue, Retention, Retry, job
 
-KEPT = timedelta(days=60)
+KEPT, LONGER = timedelta(days=60), timedelta(days=30)
 
 
 class ForgetSteps(Payload):
@@ -24,8 +24,10 @@ class ForgetSteps(Payload):
     every=timedelta(hours=6),
 )
 def forget_steps(payload: ForgetSteps, context: Context) -> dict[str, int]:
-    """How many rows older than 60 days were forgotten."""
+    """How many rows were forgotten: after 60 days, or a month after any job could be run again at the latest."""
     from jobs.adapters import database
+    from jobs.engine import current_fleet
     from jobs.engine.idempotency import in_sql
 
-    return in_sql.forget(database.connect(context.settings), datetime.now(UTC) - KEPT)
+    kept = max(KEPT, current_fleet().longest_kept + LONGER)
+    return in_sql.forget(database.connect(context.settings), datetime.now(UTC) - kept)

@@ -20,6 +20,14 @@ STEPS = Table(
     Index("ix_job_steps_done_at", "done_at"),
 )
 
+LONGEST_ID = 128
+
+
+def key_of(job_id: str, nonce: str) -> str:
+    """What stands for a job in `job_steps.job_id`: a later job of the same id has another nonce."""
+    return f"{job_id[: LONGEST_ID - 1 - len(nonce)]}:{nonce}" if nonce else job_id
+
+
 FENCES = Table(
     "job_fences",
     metadata,

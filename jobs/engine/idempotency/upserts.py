@@ -28,7 +28,7 @@ def upsert(
     """
     if not rows:
         return 0
-    statement = _insert(session, table)
+    statement = insert_into(session, table)
     changed = {name: statement.excluded[name] for name in rows[0] if name not in by and name not in keep}
     if changed:
         statement = statement.on_conflict_do_update(index_elements=by, set_=changed, where=only_where)
@@ -41,10 +41,11 @@ def insert_new(session: Session | Connection, table: Table, rows: Rows, *, by: S
     """Insert those rows whose values in the columns `by` are new; returns how many were."""
     if not rows:
         return 0
-    return _written(session, _insert(session, table).on_conflict_do_nothing(index_elements=by), rows)
+    return _written(session, insert_into(session, table).on_conflict_do_nothing(index_elements=by), rows)
 
 
-def _insert(session: Session | Connection, table: Table) -> Any:
+def insert_into(session: Session | Connection, table: Table) -> Any:
+    """An INSERT that knows ON CONFLICT, as the dialect has it."""
     bind = session.get_bind() if isinstance(session, Session) else session
     return (sqlite if bind.dialect.name == "sqlite" else postgresql).insert(table)
 

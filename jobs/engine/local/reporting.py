@@ -46,9 +46,9 @@ class LocalCheckpoints(Checkpoints):
             text = session.connection().execute(select(table.checkpoint).where(table.id == self._job_id)).scalar()
         return None if text is None else json.loads(text)
 
-    def steps(self) -> Store:
-        """Where the job's steps are kept."""
-        return LocalStore(self._fleet, self._job_id, self._execution_id)
+    def steps(self, nonce: str = "") -> Store:
+        """Where the steps are kept of the job that was accepted with this nonce."""
+        return LocalStore(self._fleet, self._job_id, self._execution_id, nonce)
 
     def save(self, data: Any) -> bool:
         """Replace it; False when this run is no longer the job's. Raises Permanent, BrokerUnavailable."""

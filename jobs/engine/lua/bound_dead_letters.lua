@@ -23,7 +23,7 @@ local function drop(id)
   redis.call('ZREM', P .. ':fleet:ended:failed:' .. head[2], id)
   if redis.call('EXISTS', key .. ':dependents') == 0 then
     redis.call('ZREM', P .. ':failed:' .. (head[3] or ''), id)
-    redis.call('UNLINK', key, P .. ':results:' .. id, P .. ':fleet:log:' .. id)
+    redis.call('UNLINK', key, P .. ':results:' .. id, P .. ':fleet:log:' .. id, head[5] and key or P .. ':fleet:steps:' .. id)
   end
 end
 

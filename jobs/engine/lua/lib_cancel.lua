@@ -43,6 +43,10 @@ local function cancel_job(P, id, windows, keep, at, quick)
   redis.call('EXPIRE', P .. ':results:' .. id, keep)
   redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
   redis.call('DEL', P .. ':fleet:checkpoint:' .. id)
+  -- Of a durable one the ledger's row may be run again when its hash is gone.
+  if not durable then
+    redis.call('EXPIRE', P .. ':fleet:steps:' .. id, keep)
+  end
   if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
     redis.call('DEL', P .. ':fleet:unique:' .. unique)
   end

@@ -108,6 +108,10 @@ local function trim(list, kind, count)
         redis.call('EXPIRE', key, LATE_PUSHES)
       end
       later('ZREM', P .. ':' .. REGISTRY[kind] .. ':' .. (queue or ''), id)
+      -- What it did once goes along, unless the ledger's row may be run again; one that finished has nothing left.
+      if kind ~= 'finished' and status and not durable then
+        gone[#gone + 1] = P .. ':fleet:steps:' .. id
+      end
       forget_events(id, topics)
       if kind == 'failed' then
         letters().exhume(P, id)

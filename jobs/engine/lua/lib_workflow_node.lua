@@ -144,6 +144,7 @@ local function let_expire(flow, id, state)
   end
   redis.call('EXPIRE', key, kept, 'LT')
   redis.call('EXPIRE', P .. ':results:' .. id, kept, 'LT')
+  redis.call('EXPIRE', P .. ':fleet:steps:' .. id, kept, 'LT')
   redis.call('ZADD', P .. ':' .. (state == 'completed' and 'finished' or 'failed') .. ':' .. queue, 'XX', 'LT',
     flow.at.seconds + kept, id)
   redis.call('ZADD', P .. ':fleet:ended:' .. KEPT_AS[state] .. ':' .. job_type, flow.at.seconds, id)

@@ -6,7 +6,7 @@
 --include lib_events
 --include lib_execution
 --include lib_gates
-local P, id, now = ARGV[1], ARGV[2], ARGV[3]
+local P, id, now, STEPS_KEPT = ARGV[1], ARGV[2], ARGV[3], 90 * 86400
 local time = redis.call('TIME')
 local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local key = P .. ':job:' .. id
@@ -56,6 +56,10 @@ redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', ''
 add(key, 'retried', 1)
 redis.call('PERSIST', key)
 redis.call('PERSIST', P .. ':results:' .. id)
+if redis.call('EXISTS', P .. ':fleet:steps:' .. id) == 1 then
+  redis.call('EXPIRE', P .. ':fleet:steps:' .. id, STEPS_KEPT, 'GT')
+  redis.call('HSET', key, 'checkpoint', '1')
+end
 if arrive(P, id, queue, gates_of(redis.call('HGET', key, 'gates')), 1, false, ms) then
   redis.call('RPUSH', P .. ':queue:' .. queue, id)
 end

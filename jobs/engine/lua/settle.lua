@@ -90,10 +90,13 @@ local function keep(run, key)
     run.keep = LEDGER_KEPT
   end
   if run.keep == 0 then
-    return redis.call('UNLINK', key, P .. ':results:' .. run.id, P .. ':fleet:log:' .. run.id)
+    return redis.call('UNLINK', key, P .. ':results:' .. run.id, P .. ':fleet:log:' .. run.id, run.steps or key)
   end
   expire(key, run.keep)
   expire(P .. ':results:' .. run.id, run.keep)
+  if run.steps and not run.durable then
+    expire(run.steps, run.keep)
+  end
   if not run.is_plain and run.flags:find('l', 1, true) then
     expire(P .. ':fleet:log:' .. run.id, run.keep)
   end
@@ -212,11 +215,9 @@ local function write(run)
     end
   end
   if head[7] and STATUS[run.kind] then
+    run.steps = P .. ':fleet:steps:' .. run.id
     redis.call('HDEL', key, 'checkpoint')
-    redis.call('UNLINK', P .. ':fleet:checkpoint:' .. run.id)
-    if run.kind == 'finished' then
-      redis.call('UNLINK', P .. ':fleet:steps:' .. run.id)
-    end
+    redis.call('UNLINK', unpack({P .. ':fleet:checkpoint:' .. run.id, run.kind == 'finished' and run.steps or nil}))
   end
   run.durable = head[9]
   apply(run, key, head[5] and head[5] ~= '')

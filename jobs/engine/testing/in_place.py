@@ -117,8 +117,8 @@ class MemoryCheckpoints(Checkpoints):
         self._kept[self._job_id] = as_text(data)
         return True
 
-    def steps(self) -> Store:
-        """The job's steps."""
+    def steps(self, nonce: str = "") -> Store:
+        """The job's steps; it was never accepted, so it is one job."""
         return MemoryStore(self._steps, self._execution_id)
 
 
@@ -128,13 +128,14 @@ class MemoryStore:
     def __init__(self, steps: Steps, execution_id: str) -> None:
         self._steps, self._execution_id = steps, execution_id
 
-    def begin(self, name: str) -> Said:
+    def begin(self, name: str, mark: str = "") -> Said:
         """Note that this run begins a step."""
-        by, result = self._steps.get(name, (self._execution_id, None))
+        whoever = f"{self._execution_id} {mark}"
+        by, result = self._steps.get(name, (whoever, None))
         if result is not None:
             return Said("done", result)
-        self._steps[name] = self._execution_id, None
-        return Said("new") if by == self._execution_id else Said("again", by)
+        self._steps[name] = whoever, None
+        return Said("new") if by == whoever else Said("again", by)
 
     def end(self, name: str, result: str) -> Said:
         """Note that it is done."""

@@ -7,7 +7,7 @@ import signal
 from datetime import timedelta
 from pathlib import Path
 
-from jobs.engine import Context, Payload, Permanent, Retry, job
+from jobs.engine import CircuitOpen, Context, Payload, Permanent, Retry, job
 from tests.engine.samples.jobs import Told, tell
 
 SOON = Retry(max_retries=3, first=timedelta(0), longest=timedelta(0))
@@ -82,3 +82,45 @@ def fails(payload: Told, context: Context) -> str:
     if not Path(payload.folder, f"{payload.name}.go").exists():
         raise Permanent("not today")
     return "well"
+
+
+billed: list[str] = []
+
+
+class Bill(Payload):
+    """Whom to bill, the error that comes of it the first time, how often a run tries itself, and what to do then."""
+
+    customer: str
+    error: str = ""
+    tries: int = 1
+    then: str = ""
+
+
+ERRORS = {"ConnectionError": ConnectionError, "ConnectionRefusedError": ConnectionRefusedError}
+
+
+@job("stepwise.bills", retry=Retry(max_retries=2, first=timedelta(0), longest=timedelta(0)))
+def bills(payload: Bill, context: Context) -> str:
+    """Bills once; a person looks where nobody knows."""
+
+    def bill() -> str:
+        billed.append(payload.customer)
+        if payload.error == "CircuitOpen" and len(billed) == 1:
+            raise CircuitOpen("not now", timedelta(0))
+        if payload.error and len(billed) == 1:
+            raise ERRORS[payload.error]
+        return f"billed {payload.customer}"
+
+    def ask() -> str:
+        raise Permanent("a person looks")
+
+    step = context.once("bill")
+    for left in reversed(range(payload.tries)):
+        try:
+            told = step.run(bill, in_doubt=ask, not_done=(ConnectionRefusedError,))
+        except ConnectionError:
+            if left == 0:
+                raise
+    if payload.then == "fail":
+        raise Permanent("what follows broke")
+    return step.id if payload.then == "tell" else told
