@@ -24,10 +24,11 @@ def pulse(fleet: Fleet) -> str:
     with translate_errors(), fleet.redis.pipeline(transaction=False) as pipe:
         pipe.get(keys.EVENT_CLOCK)
         pipe.get(keys.STATISTICS_SAMPLED)
+        pipe.get(keys.WORKERS_CHANGED)
         pipe.smembers(keys.PAUSED)
         pipe.zrange(keys.BREAKERS, 0, -1, withscores=True)
         pipe.zrange(keys.WORKERS, 0, MOST_WORKERS - 1)
         for queue in Queue:
             pipe.llen(keys.queue(queue.value))
-        clock, sampled, paused, breakers, workers, *lengths = pipe.execute()
-    return repr((clock, sampled, sorted(paused), breakers, sorted(workers), lengths))
+        clock, sampled, changed, paused, breakers, workers, *lengths = pipe.execute()
+    return repr((clock, sampled, changed, sorted(paused), breakers, sorted(workers), lengths))

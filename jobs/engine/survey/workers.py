@@ -60,6 +60,16 @@ def schedulers(client: redis.Redis, gone_after: float) -> list[Scheduler]:
 def _ours(
     name: str, report: Mapping[str, Any], fields: Mapping[str, str], age: float, is_lost: bool, is_paused: bool
 ) -> Worker:
+    """What is no report of ours counts as none."""
+    try:
+        return _told(name, report, fields, age, is_lost, is_paused)
+    except (ValueError, TypeError, AttributeError):
+        return _told(name, {}, fields, age, is_lost, is_paused)
+
+
+def _told(
+    name: str, report: Mapping[str, Any], fields: Mapping[str, str], age: float, is_lost: bool, is_paused: bool
+) -> Worker:
     runs = _runs(report.get("runs") or ())
     busy = int(report.get("busy", 0))
     state: WorkerState = "busy" if busy or fields["state"] == "busy" else "idle"

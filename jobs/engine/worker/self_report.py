@@ -37,17 +37,28 @@ class SelfReport:
         """Whether the worker takes no more and ends when it runs nothing; set by the loop."""
         self._weighed: list[int] = []
         self._weighed_at = 0.0
+        self._news: list[Any] = []
         self._weight: dict[str, float] = {}
 
     def write(self, client: redis.Redis) -> None:
-        """Say how it is. Raises BrokerUnavailable."""
-        with translate_errors():
-            client.set(self._key, json.dumps(self._told()), ex=KEPT)
+        """Say how it is, and where it runs something else than before that something has changed.
+
+        Raises BrokerUnavailable.
+        """
+        told = self._told()
+        news = [told["draining"], told["lanes"], [run[0] for run in told["runs"]]]
+        with translate_errors(), client.pipeline(transaction=False) as pipe:
+            pipe.set(self._key, json.dumps(told), ex=KEPT)
+            if news != self._news:
+                pipe.incr(keys.WORKERS_CHANGED)
+            pipe.execute()
+        self._news = news
 
     def end(self, client: redis.Redis) -> None:
         """Say no more. Raises BrokerUnavailable."""
         with translate_errors():
             client.delete(self._key)
+            client.incr(keys.WORKERS_CHANGED)
 
     def _told(self) -> Mapping[str, Any]:
         self._weigh([os.getpid(), *self._pool.pids()])
