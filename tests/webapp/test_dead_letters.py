@@ -180,6 +180,9 @@ def test_the_command_line_does_the_same(app: APIFlask, fleet: Fleet, dead: list[
     assert done["done"] == 2
     assert fleet.redis.hget(keys.job(dead[0]), "retried_by") == b"ada"
     assert shell(app, "discard", dead[2]).exit_code == 0
+    discarded, retried = fleet.audit.search().items
+    assert (retried.subject, retried.how, retried.target) == ("ada", "shell", "dead letters: text=disk")
+    assert (discarded.action, discarded.target) == ("dead_letter.discard", dead[2])
     assert fleet.dead_letters.find().items == []
 
 

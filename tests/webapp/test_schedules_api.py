@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -29,7 +30,7 @@ def fleet(app: APIFlask) -> Fleet:
 
         migrate(found.settings)
         with step.step(found.database) as one:
-            periodic.synchronise(one)
+            periodic.synchronise(one, found)
     return found
 
 
@@ -92,3 +93,27 @@ def test_delayed_jobs_are_listed_next_first_and_of_one_tenant_to_its_callers(
         assert client.get(f"{API}/scheduled", query_string=query, headers=everybody).status_code == 422
     theirs = client.get(f"{API}/scheduled?tenant=theirs", headers=bearer_of(app, "viewer", "ours"))
     assert theirs.status_code == 404
+
+
+@BOTH_WAYS
+def test_the_command_line_does_the_same(app: APIFlask, fleet: Fleet) -> None:
+    def shell(*words: str) -> str:
+        answer = app.test_cli_runner().invoke(args=["schedules", *words])
+        assert answer.exit_code == 0, answer.output
+        return str(answer.stdout)
+
+    def state() -> str:
+        return next(line for line in shell("list").splitlines() if line.startswith(NAME)).split()[-1]
+
+    assert state() == "on"
+    assert shell("pause", NAME, "--by", "ada") == f"{NAME} is paused\n"
+    assert state() == "paused"
+    listed = json.loads(shell("list", "--json"))
+    assert [each["type"] for each in listed if each["paused"]] == [NAME]
+    shell("resume", NAME)
+    assert state() == "on"
+    run = json.loads(shell("run", NAME, "--json"))
+    assert fleet.jobs.get(run["id"]).status == "queued"
+    assert [line.subject for line in fleet.audit.search(how="shell", action="schedule.pause").items] == ["ada"]
+    refused = app.test_cli_runner().invoke(args=["schedules", "pause", "no.such"])
+    assert (refused.exit_code, "Traceback" in refused.output) == (1, False)

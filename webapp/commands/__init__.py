@@ -8,7 +8,7 @@ from flask.cli import AppGroup
 
 def groups() -> list[AppGroup]:
     """The groups, in alphabetical order; all that has to be registered."""
-    from webapp.commands import breakers, dead_letters, jobs, lanes, operators, queues, workers
+    from webapp.commands import breakers, dead_letters, jobs, lanes, operators, queues, schedules, workers
 
     return [
         breakers.group,
@@ -17,6 +17,7 @@ def groups() -> list[AppGroup]:
         lanes.group,
         operators.group,
         queues.group,
+        schedules.group,
         workers.group,
     ]
 

@@ -10,7 +10,9 @@ from flask.cli import AppGroup
 from pydantic import BaseModel, ValidationError
 
 from jobs.engine.dead_letters import DeadLetters, Done, Letter, Where
+from jobs.engine.dead_letters.actions import MOST
 from webapp import operators
+from webapp.actions import letters as deeds
 from webapp.commands import shell
 
 letters = AppGroup("dead-letters", help="Jobs that failed for good: list, group, show, run again, discard.")
@@ -107,7 +109,7 @@ def exhausted(as_json: bool) -> None:
 @acting
 def retry(**given: Any) -> None:
     """Run one letter again; or with filters a dry run, whose bound then says what may be run again."""
-    _act(DeadLetters.retry, DeadLetters.retry_one, **given)
+    _act(deeds.retry, deeds.retry_one, **given)
 
 
 @letters.command("discard")
@@ -115,24 +117,24 @@ def retry(**given: Any) -> None:
 @acting
 def discard(**given: Any) -> None:
     """Throw one letter away; or with filters a dry run, whose bound then says what may be thrown away."""
-    _act(DeadLetters.discard, DeadLetters.discard_one, **given)
+    _act(deeds.discard, deeds.discard_one, **given)
 
 
 def _act(
     many: Callable[..., Done], one: Callable[..., Letter], where: Where, job_id: str | None, bound: str | None,
     by: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    who = operators.of_shell(by).subject
+    who = operators.of_shell(by)
     if sum((bool(job_id), bool(bound), where != Where())) > 1:
         raise click.UsageError("give an id, or filters, or --bound")
     if job_id:
-        letter = _asked(lambda desk: one(desk, job_id, by=who))
+        letter = shell.asked(lambda fleet: one(fleet, who, job_id))
         return _print(letter, as_json, [_line(letter)])
     if bound is None:
         plan = _asked(lambda desk: desk.plan(where))
         number = f"{'more than ' if plan.more else ''}{plan.count} letters; nothing is changed yet. To go on:"
         return _print(plan, as_json, [*map(_line, plan.shown), number, f"--bound {plan.bound}"])
-    done = _asked(lambda desk: many(desk, bound, by=who))
+    done = shell.asked(lambda fleet: many(fleet, who, bound, most=MOST))
     left = [f"{refusal.id}: {refusal.reason}" for refusal in done.refusals]
     return _print(done, as_json, [f"{done.done} done, {done.refused} left", *left])
 

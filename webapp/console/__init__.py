@@ -10,16 +10,32 @@ from webapp.console import filters, frame
 
 def blueprints() -> list[Blueprint]:
     """The pages, in alphabetical order; all that has to be registered."""
-    from webapp.console import breakers, bulk, events, lanes, overview, queues, workers
+    from webapp.console import (
+        audit,
+        breakers,
+        bulk,
+        dead_letters,
+        events,
+        lanes,
+        overview,
+        queues,
+        schedules,
+        workers,
+        workflows,
+    )
 
     return [
+        audit.bp,
         breakers.bp,
         bulk.bp,
+        dead_letters.bp,
         events.bp,
         lanes.bp,
         overview.bp,
         queues.bp,
+        schedules.bp,
         workers.bp,
+        workflows.bp,
     ]
 
 

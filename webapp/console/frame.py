@@ -10,7 +10,7 @@ from apiflask import APIBlueprint, APIFlask
 from flask import current_app, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from jobs.engine import BrokerUnavailable, FleetError
+from jobs.engine import BrokerUnavailable, FleetError, NotFound
 from jobs.engine.audit_log import Actor
 from webapp import operators, sessions
 from webapp.services import settings
@@ -87,11 +87,11 @@ def blueprint(family: str, path: str = "") -> APIBlueprint:
 def act(do: Callable[[], str], back: str) -> ResponseReturnValue:
     """Do what a form asks for and go back to the page, which then says what happened: `do` returns that sentence.
 
-    What the engine refuses is said there too; that Redis is away is an error page.
+    What the engine refuses is said there too; what is gone, or another tenant's, and Redis' absence are error pages.
     """
     try:
         flash(do(), "done")
-    except BrokerUnavailable:
+    except (BrokerUnavailable, NotFound):
         raise
     except FleetError as error:
         flash(_sentence(str(error)), "problem")

@@ -158,6 +158,10 @@ class Workflows:
         self._ledger.push(view.id)
         return self.get(view.id)
 
+    def replayable(self, workflow_id: str, node: str, tenant: str | None = None) -> list[str]:
+        """The nodes that `replay` would run again, that one first. Raises NotFound, Conflict, BrokerUnavailable."""
+        return _replayable(self.get(workflow_id, tenant), node)
+
     def replay(self, workflow_id: str, node: str, tenant: str | None = None) -> WorkflowView:
         """Run a node of an ended workflow again, and everything after it, as new jobs; the others keep their results.
 
@@ -165,8 +169,6 @@ class Workflows:
         complete that it needs, when one was compensated, or what was signed is not known any more.
         """
         view = self.get(workflow_id, tenant)
-        if not view.ended:
-            raise Conflict(f"the workflow is {view.status}: it can be replayed once it has ended")
         told = nodes_of(self._signed_again(workflow_id, _replayable(view, node)))
         with translate_errors():
             is_durable = self._fleet.redis.hexists(keys.workflow(workflow_id), "durable")
@@ -205,6 +207,8 @@ def _topics(flow: Workflow, flow_id: str, tenant: str) -> str:
 
 def _replayable(view: WorkflowView, first: str) -> list[str]:
     """The node and all that comes after it. Raises NotFound, Conflict."""
+    if not view.ended:
+        raise Conflict(f"the workflow is {view.status}: it can be replayed once it has ended")
     nodes = {node.name: node for node in view.nodes}
     if first not in nodes:
         raise NotFound(f"the workflow has no node {first}")

@@ -202,4 +202,31 @@ FLEET = {
     "POST console_breakers.close": act(ok=303, **BREAKER),
 }
 
-ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS | JOBS | JOB_PAGES | OWN | FLEET
+PAGES = {
+    "GET console_audit.index": look(role="admin"),
+    "GET console_dead_letters.index": look(),
+    "GET console_dead_letters.letters": look(),
+    "GET console_dead_letters.letter": look("letter"),
+    "GET console_dead_letters.plan_retry": look(role="operator"),
+    "GET console_dead_letters.plan_discard": look(role="admin"),
+    "GET console_dead_letters.more": look(role="operator", values={"verb": "retry"}),
+    "POST console_dead_letters.retry": act("letter", ok=303),
+    "POST console_dead_letters.discard": act("letter", ok=303),
+    "POST console_dead_letters.retry_many": act("bound", ok=303, form={"bound": "{bound}"}),
+    "POST console_dead_letters.discard_many": act("bound", role="admin", ok=303, form={"bound": "{bound}"}),
+    "GET console_schedules.index": look(**WIDE),
+    "GET console_schedules.schedule": look(**SCHEDULE),
+    "POST console_schedules.run_now": act(ok=303, before="nothing_runs", **SCHEDULE),
+    "POST console_schedules.pause": act(ok=303, **SCHEDULE),
+    "POST console_schedules.resume": act(ok=303, **SCHEDULE),
+    "GET console_schedules.delayed": look(),
+    "POST console_schedules.promote": act("delayed", ok=303),
+    "POST console_schedules.cancel": act("delayed", ok=303),
+    "GET console_workflows.index": look(),
+    "GET console_workflows.show": look("workflow"),
+    "GET console_workflows.plan_replay": look("ended workflow", role="operator", query={"node": "first"}),
+    "POST console_workflows.cancel": act("workflow", ok=303),
+    "POST console_workflows.replay": act("ended workflow", ok=303, form={"node": "first"}),
+}
+
+ROWS: dict[str, Row] = USERS | PUBLIC | CONSOLE | LETTERS | JOBS | JOB_PAGES | OWN | FLEET | PAGES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
@@ -12,6 +13,7 @@ from rq.serializers import JSONSerializer
 
 from jobs.engine import Fleet, Workflow, keys, registry
 from jobs.engine.audit_log import Actor
+from jobs.engine.dead_letters import Where
 from jobs.engine.outcome import of_error
 from jobs.engine.policy import Retry
 from jobs.engine.scheduler import FleetScheduler
@@ -71,6 +73,14 @@ class World:
         assert run.job_id == job.id
         settle(leases_of(self.fleet), (run, of_error(OSError(f"disk {marker(tenant)}"), Retry(max_retries=0), 1)))
         return {"job_id": job.id}
+
+    def bound(self, tenant: str) -> Values:
+        """A dry run that found nothing."""
+        return {"bound": self.fleet.dead_letters.plan(Where(tenant=tenant, text="no such words")).bound}
+
+    def delayed(self, tenant: str) -> Values:
+        later = registry.get("samples.later")
+        return {"job_id": later.enqueue_in(timedelta(hours=1), self._payload(tenant), tenant=tenant).id}
 
     def workflow(self, tenant: str) -> Values:
         flow = Workflow(f"flow {marker(tenant)}", tenant=tenant)

@@ -1,0 +1,102 @@
+"""Periodic jobs and delayed ones: when they run next, how they ran last; a run now, pauses, cancelling."""
+
+from __future__ import annotations
+
+from flask import render_template, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp import operators
+from webapp.actions import jobs as steering
+from webapp.actions import schedules as acting
+from webapp.api_answers import checked
+from webapp.blueprints.schedules import DelayedQuery
+from webapp.console.forms import asked, is_filtered
+from webapp.console.frame import act, blueprint
+from webapp.services import fleet
+
+bp = blueprint("schedules")
+
+UPCOMING = 5
+
+
+@bp.get("/schedules")
+@operators.at_least("viewer", fleet_wide=True)
+def index() -> ResponseReturnValue:
+    """Every periodic entry with its next and its last run."""
+    return render_template("console/schedules.html", schedules=fleet().schedules.all())
+
+
+@bp.get("/schedules/<name>")
+@operators.at_least("viewer", fleet_wide=True)
+def schedule(name: str) -> ResponseReturnValue:
+    """One entry: its policies, its next times, the runs that are remembered."""
+    view = fleet().schedules.get(name)
+    times, runs = view.following(UPCOMING), fleet().schedules.runs(name)
+    return render_template("console/schedule.html", schedule=view, times=times, runs=runs)
+
+
+@bp.post("/schedules/<name>/run")
+@operators.at_least("operator", fleet_wide=True)
+def run_now(name: str) -> ResponseReturnValue:
+    """A run besides those that are due."""
+    return act(lambda: f"Run {acting.run_now(fleet(), operators.operator(), name).id} is queued.", _entry(name))
+
+
+@bp.post("/schedules/<name>/pause")
+@operators.at_least("operator", fleet_wide=True)
+def pause(name: str) -> ResponseReturnValue:
+    """No runs until it is resumed."""
+
+    def do() -> str:
+        acting.pause(fleet(), operators.operator(), name)
+        return f"{name} is paused: what is due is left out until it is resumed."
+
+    return act(do, _entry(name))
+
+
+@bp.post("/schedules/<name>/resume")
+@operators.at_least("operator", fleet_wide=True)
+def resume(name: str) -> ResponseReturnValue:
+    """Go on with the next time."""
+
+    def do() -> str:
+        acting.resume(fleet(), operators.operator(), name)
+        return f"{name} goes on with its next time."
+
+    return act(do, _entry(name))
+
+
+@bp.get("/scheduled")
+@operators.at_least("viewer")
+def delayed() -> ResponseReturnValue:
+    """Jobs that wait for their time, those that are due first first."""
+    query = asked(DelayedQuery)
+    tenant = operators.own_tenant()
+    page = checked(lambda: fleet().delayed.find(query.where, limit=query.limit, cursor=query.cursor, tenant=tenant))
+    counts = fleet().delayed.counts() if tenant is None else {}
+    filtered = is_filtered(query)
+    return render_template("console/scheduled.html", page=page, query=query, counts=counts, filtered=filtered)
+
+
+@bp.post("/scheduled/<job_id>/cancel")
+@operators.at_least("operator")
+def cancel(job_id: str) -> ResponseReturnValue:
+    """Cancel a delayed job."""
+    return act(lambda: f"{steering.cancel(fleet(), operators.operator(), job_id).id} is cancelled.", _delayed())
+
+
+@bp.post("/scheduled/<job_id>/run")
+@operators.at_least("operator")
+def promote(job_id: str) -> ResponseReturnValue:
+    """Have a delayed job begin as if it were due."""
+    return act(
+        lambda: f"{steering.promote(fleet(), operators.operator(), job_id, front=False).id} is queued.", _delayed()
+    )
+
+
+def _delayed() -> str:
+    return url_for(".delayed")
+
+
+def _entry(name: str) -> str:
+    return url_for(".schedule", name=name)
