@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Deferred jobs that nobody will ever release: of workflows that are gone, and plain RQ jobs whose parents have ended while
 -- whoever should have looked after them died. Where all parents have finished, RQ's own maintenance enqueues them; where one
--- ended otherwise, or is gone, somebody may run it again within a day, and then they are cancelled.
+-- ended otherwise, or all are gone, somebody may run them again within a day, and then they are cancelled. One that is gone
+-- beside others that finished counts as finished, as RQ itself has it: what fails stays for longer than what finishes.
 -- Looks at AT_ONCE jobs of each queue, drawn at random, so that each is looked at soon. Safe to repeat.
 -- ARGV: prefix, now (RFC 3339). Returns how many were released or cancelled.
 --include lib_events
@@ -9,14 +10,25 @@
 --include lib_gates
 --include lib_workflow
 local P, at, stuck = ARGV[1], clock_of(ARGV[2]), ARGV[1] .. ':fleet:stuck'
-local AT_ONCE, GRACE, KEPT, moved = 100, 86400, 7 * 86400, 0
+local AT_ONCE, GRACE, GONE_FOR, KEPT, moved = 100, 86400, 60, 7 * 86400, 0
 local OVER = {finished = 'well', failed = 'badly', canceled = 'badly', stopped = 'badly'}
 
--- Why a parent does not keep a job waiting any more: it ended well or badly; nil while it may still end.
+-- A finished job's entry in its queue's registry may be there for longer than its hash.
+local function has_finished(id)
+  for _, key in ipairs(redis.call('SMEMBERS', P .. ':queues')) do
+    if redis.call('ZSCORE', P .. ':finished:' .. key:sub(#P + #':queue:' + 1), id) then
+      return true
+    end
+  end
+end
+
+-- Why a parent does not keep a job waiting any more: it ended well or badly, or is gone; nil while it may still end.
 local function end_of_parent(parent, may_fail)
   local head = redis.pcall('HMGET', P .. ':job:' .. parent, 'status', 'quarantined')
-  if head.err or head[2] or not head[1] then
+  if head.err or head[2] then
     return 'badly'
+  elseif not head[1] then
+    return has_finished(parent) and 'well' or 'gone'
   end
   return head[1] == 'failed' and may_fail and 'well' or OVER[head[1]]
 end
@@ -41,24 +53,47 @@ local function cancel_stuck(id, queue, parents)
   redis.call('EXPIRE', P .. ':job::' .. id .. ':dependencies', KEPT)
 end
 
-local function look_at_plain(id, queue)
+-- The set of a job's parents, or what its hash says where that is gone.
+local function parents_of_plain(id, listed, first)
   local parents = redis.call('SMEMBERS', P .. ':job::' .. id .. ':dependencies')
-  local may_fail, all_well = redis.call('HGET', P .. ':job:' .. id, 'allow_dependency_failures') == '1', true
-  if #parents == 0 then
-    return
+  if #parents > 0 then
+    return parents
   end
+  local ok, known = pcall(cjson.decode, listed or '')
+  for _, parent in ipairs(ok and type(known) == 'table' and known or {first or nil}) do
+    parents[#parents + 1] = tostring(parent)
+  end
+  return parents
+end
+
+-- How many parents ended in which way; nil while one may still end.
+local function count_ends(parents, may_fail)
+  local ends = {well = 0, badly = 0, gone = 0}
   for _, parent in ipairs(parents) do
     local word = end_of_parent(parent, may_fail)
     if not word then
-      return redis.call('ZREM', stuck, id)
+      return nil
     end
-    all_well = all_well and word == 'well'
+    ends[word] = ends[word] + 1
   end
-  if all_well then
+  return ends
+end
+
+local function look_at_plain(id, queue)
+  local may_fail, listed, first = unpack(
+    redis.call('HMGET', P .. ':job:' .. id, 'allow_dependency_failures', 'dependency_ids', 'dependency_id'))
+  local parents = parents_of_plain(id, listed, first)
+  local ends = count_ends(parents, may_fail == '1')
+  if not ends then
+    return redis.call('ZREM', stuck, id)
+  end
+  redis.call('ZADD', stuck, 'NX', at.seconds, id)
+  local since = at.seconds - tonumber(redis.call('ZSCORE', stuck, id))
+  if ends.badly == 0 and ends.well > 0 and (ends.gone == 0 or since > GONE_FOR) then
     let_go(id, queue, parents)
     redis.call('HSET', P .. ':job:' .. id, 'status', 'ready_to_enqueue')
     redis.call('ZADD', P .. ':ready:' .. queue, at.seconds, id)
-  elseif redis.call('ZADD', stuck, 'NX', at.seconds, id) == 0 and tonumber(redis.call('ZSCORE', stuck, id)) < at.seconds - GRACE then
+  elseif since > GRACE then
     cancel_stuck(id, queue, parents)
   end
 end

@@ -7,7 +7,7 @@ import time
 import pytest
 from rq import Queue
 from rq.job import Dependency, Job
-from rq.registry import CanceledJobRegistry, DeferredJobRegistry
+from rq.registry import CanceledJobRegistry, DeferredJobRegistry, FinishedJobRegistry
 from rq.serializers import JSONSerializer
 
 from jobs.engine import Fleet, keys
@@ -82,6 +82,54 @@ def test_a_parent_that_is_run_again_in_time_keeps_its_dependents(fleet: Fleet, q
     fleet.redis.hset(parent.key, "status", "finished")
     sweep(fleet)
     assert fetch(fleet, child.id).get_status() == "queued"
+
+
+def test_a_parent_that_finished_and_expired_has_finished(fleet: Fleet, queue: Queue) -> None:
+    parent, child = parent_and_child(queue)
+    FinishedJobRegistry("default", connection=fleet.redis).add(parent, 500)
+    fleet.redis.unlink(parent.key)
+    sweep(fleet)
+    assert fetch(fleet, child.id).get_status() == "queued"
+
+
+def test_a_parent_that_is_gone_beside_one_that_finished_holds_nobody_back(fleet: Fleet, queue: Queue) -> None:
+    parents = [queue.enqueue("os.getcwd") for _ in range(3)]
+    child = queue.enqueue("os.getcwd", depends_on=parents)
+    fleet.redis.unlink(parents[0].key)
+    fleet.redis.hset(parents[1].key, "status", "finished")
+    sweep(fleet, days=1)
+    assert fetch(fleet, child.id).get_status() == "deferred", "the third may still end"
+    fleet.redis.hset(parents[2].key, "status", "finished")
+    sweep(fleet)
+    assert fetch(fleet, child.id).get_status() == "deferred", "a failover may have lost it for a moment"
+    sweep(fleet, days=0.001)
+    assert fetch(fleet, child.id).get_status() == "queued"
+
+
+@pytest.mark.parametrize("known_by", ["dependency_ids", "dependency_id"])
+def test_a_dependent_whose_set_of_parents_is_gone_is_told_by_its_hash(
+    fleet: Fleet, queue: Queue, known_by: str
+) -> None:
+    parent, child = parent_and_child(queue)
+    fleet.redis.unlink(child.dependencies_key)
+    fleet.redis.hdel(child.key, *({"dependency_ids", "dependency_id"} - {known_by}))
+    sweep(fleet, days=2)
+    assert fetch(fleet, child.id).get_status() == "deferred"
+    fleet.redis.hset(parent.key, "status", "finished")
+    sweep(fleet)
+    assert fetch(fleet, child.id).get_status() == "queued"
+
+
+def test_one_that_waits_for_nobody_knows_what_is_cancelled_a_day_later(fleet: Fleet, queue: Queue) -> None:
+    _, child = parent_and_child(queue)
+    fleet.redis.unlink(child.dependencies_key)
+    fleet.redis.hdel(child.key, "dependency_ids", "dependency_id")
+    sweep(fleet)
+    sweep(fleet, days=0.9)
+    assert fetch(fleet, child.id).get_status() == "deferred"
+    sweep(fleet, days=0.2)
+    assert fetch(fleet, child.id).get_status() == "canceled"
+    assert not fleet.redis.exists(keys.STUCK)
 
 
 def test_entries_of_jobs_that_are_gone_are_forgotten(fleet: Fleet, queue: Queue) -> None:
