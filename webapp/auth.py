@@ -39,7 +39,7 @@ def requires(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             if not current_user().may(*scopes):
                 raise Problem(403, "Your sign-in does not allow this; it needs: " + " ".join(scopes))
-            _refuse_strange_ids()
+            refuse_strange_ids()
             return view(*args, **kwargs)
 
         guarded.required_scopes = scopes  # type: ignore[attr-defined]
@@ -92,7 +92,7 @@ def _authenticated() -> Principal:
     return principal
 
 
-def _refuse_strange_ids() -> None:
+def refuse_strange_ids() -> None:
     """What can be no id of ours never gets near a query or a key in Redis; it reads like an unknown one."""
     for name, value in (request.view_args or {}).items():
         if name in PATH_PATTERNS and not re.fullmatch(PATH_PATTERNS[name], value):

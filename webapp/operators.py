@@ -39,8 +39,10 @@ def at_least(role: Role, *, fleet_wide: bool = False) -> Callable[[Callable[P, R
     def decorate(view: Callable[P, R]) -> Callable[P, R | Response]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R | Response:
-            answer = admit(role, fleet_wide=fleet_wide)
-            return view(*args, **kwargs) if answer is None else answer
+            if (answer := admit(role, fleet_wide=fleet_wide)) is not None:
+                return answer
+            auth.refuse_strange_ids()
+            return view(*args, **kwargs)
 
         guarded.least_role, guarded.fleet_wide = role, fleet_wide  # type: ignore[attr-defined]
         return guarded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from apiflask import APIBlueprint, APIFlask
 from flask import current_app, flash, redirect, request, url_for
@@ -65,8 +66,9 @@ class Frame:
 
     def here(self, **changed: Any) -> str:
         """The address of this page with some of its query changed; what is None goes."""
-        values: Mapping[str, Any] = {**request.args.to_dict(), **(request.view_args or {}), **changed}
-        return url_for(str(request.endpoint), **{name: value for name, value in values.items() if value is not None})
+        values: Mapping[str, Any] = {**request.args.to_dict(), **changed}
+        query = urlencode({name: str(value) for name, value in values.items() if value is not None})
+        return quote(request.path) + (f"?{query}" if query else "")
 
 
 def init_app(app: APIFlask) -> None:
