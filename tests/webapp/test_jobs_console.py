@@ -66,6 +66,7 @@ def test_jobs_are_searched_and_paged(client: FlaskClient, fleet: Fleet, viewer: 
     failed, later, waits = dead(fleet, tenant="ours"), delayed(), queued(7, tenant="theirs")
     assert found(client, viewer) == [waits, later, failed]
     assert found(client, viewer, state="failed", type="samples.double", error="DISK", tenant="ours") == [failed]
+    assert "the disk is full" in client.get(API, headers=viewer).json["texts"][failed]
     assert found(client, viewer, field="value", value="7") == found(client, viewer, text=waits) == [waits]
     assert found(client, viewer, queue="low") == found(client, viewer, lane="chat") == []
     assert found(client, viewer, since="2020-01-01T00:00:00Z", until="2021-01-01") == []

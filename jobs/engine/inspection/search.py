@@ -37,11 +37,14 @@ log = structlog.get_logger("inspection")
 class Page(BaseModel):
     """Some jobs, newest first as far as was looked; `next_cursor` is None at the end.
 
+    `texts` has the exception of those that failed for good, in one line for operators, by their ids.
+
     A page may be short, or empty, before the end: `looked` is at how many entries it looked. `away` names what could
     not be asked: "redis" or "ledger".
     """
 
     items: Sequence[JobView]
+    texts: dict[str, str] = {}
     looked: int = 0
     away: list[str] = []
     next_cursor: str | None = None
@@ -91,8 +94,9 @@ def page(fleet: Fleet, where: Where, limit: int, cursor: str | None) -> Page:
     found = list(_merged(turns, limit, {view.id for view in named}))
     rest = {turn.walk.name: turn.rest for turn in turns}
     more = any(place is not None for place in rest.values())
-    shown = [view for view in _views(fleet, found, away) if where.state in (None, view.status)]
-    return Page(items=named + shown, looked=looked, away=away, next_cursor=cursor_of(rest) if more else None)
+    shown = named + [view for view in _views(fleet, found, away) if where.state in (None, view.status)]
+    texts = _texts(fleet, shown, away)
+    return Page(items=shown, texts=texts, looked=looked, away=away, next_cursor=cursor_of(rest) if more else None)
 
 
 def walks(fleet: Fleet, where: Where, states: Sequence[State], away: list[str], *, latest: str = "") -> list[Walk]:
@@ -175,6 +179,18 @@ def _views(fleet: Fleet, found: Sequence[Found], away: Sequence[str]) -> list[Jo
         live = heads_of(fleet, [each.id for each in found])
     pairs = zip(live, found, strict=True)
     return [view for now, each in pairs if (view := now or each.view) is not None]
+
+
+def _texts(fleet: Fleet, shown: Sequence[JobView], away: Sequence[str]) -> dict[str, str]:
+    """What the failed ones raised."""
+    failed = [view.id for view in shown if view.status == "failed"]
+    if not failed or not fleet.has_broker or "redis" in away:
+        return {}
+    with translate_errors(), fleet.redis.pipeline(transaction=False) as pipe:
+        for job_id in failed:
+            pipe.hget(keys.job(job_id), "error_text")
+        texts = zip(failed, pipe.execute(raise_on_error=False), strict=True)
+        return {job_id: text.decode("utf-8", "replace") for job_id, text in texts if isinstance(text, bytes)}
 
 
 def heads_of(fleet: Fleet, job_ids: Sequence[str]) -> list[JobView | None]:
