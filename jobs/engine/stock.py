@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from rq import get_current_job
@@ -85,7 +86,8 @@ def _failed(job: Job, ended: Outcome, ours: Fleet, sealed: Envelope, attempt: in
     else:
         _ended(ours, sealed)
         ours.redis.expire(keys.steps(job.id), ours.policy(registry.get(sealed.name)).retention.failed)
-        script("bury")(ours.redis, keys.PREFIX, job.id, sealed.name, json.dumps(ended.letter(attempt)))
+        letter = json.dumps(ended.letter(attempt))
+        script("bury")(ours.redis, keys.PREFIX, job.id, sealed.name, letter, uuid4().hex, "")
         _tell(ours, sealed, "job:failed", attempt, error=ended.error, final=True)
 
 

@@ -14,6 +14,8 @@ from jobs.engine.dead_letters.letters import error_of, number_of
 from jobs.engine.views import JobError, LogLine
 
 OUTCOMES = {b"1": "completed", b"2": "failed", b"3": "cancelled", b"4": "retried", b"5": "failed"}
+LOST = ("WorkerLost", "LeaseLost")
+"""What ended runs that could not say so themselves."""
 LARGEST_TRACEBACK = 1024 * 1024
 SLACK = timedelta(seconds=1)
 
@@ -32,7 +34,11 @@ class Lines(BaseModel):
 
 
 class Attempt(BaseModel):
-    """One run and how it ended; `number` begins anew when the job is run again by hand. Times are its worker's."""
+    """One run and how it ended; `number` begins anew when the job is run again by hand. Times are its worker's.
+
+    The outcome is "completed", "failed", "retried", "cancelled", or "lost" when it died with its process or its worker:
+    then the end is when that was noticed, and the run after it has the same number.
+    """
 
     number: int
     outcome: str
@@ -56,14 +62,15 @@ def of_results(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]], lines: Se
 
 
 def _attempt(fields: Mapping[bytes, bytes], number: int) -> Attempt:
+    error = error_of(fields.get(b"error", b""))
     return Attempt(
         number=number_of(fields.get(b"attempt", b"")) or number,
-        outcome=OUTCOMES.get(fields.get(b"type", b""), "unknown"),
+        outcome="lost" if error and error.type in LOST else OUTCOMES.get(fields.get(b"type", b""), "unknown"),
         worker=_text(fields, b"worker_name"),
         execution=_text(fields, b"execution_id"),
         began_at=_time(fields.get(b"execution_started_at")),
         ended_at=_time(fields.get(b"execution_ended_at")),
-        error=error_of(fields.get(b"error", b"")),
+        error=error,
         text=_text(fields, b"text"),
         fingerprint=_text(fields, b"fingerprint"),
         traceback=_traceback(fields.get(b"exc_string", b"")),

@@ -50,6 +50,7 @@ local function quarantine(P, id, queue, reason, seconds)
   if redis.call('TYPE', key).ok == 'hash' then
     redis.call('HSET', key, 'quarantined', reason)
     redis.call('EXPIRE', key, QUARANTINE_KEPT)
+    redis.call('EXPIRE', P .. ':results:' .. id, QUARANTINE_KEPT)
     local limit, durable, job_type, attempts, worker, started, workflow = unpack(
       redis.call('HMGET', key, 'rate_limit_key', 'ledger', 'type', 'attempts', 'worker_name', 'started_at', 'workflow'))
     local followed = (limit or '') ~= '' or workflow

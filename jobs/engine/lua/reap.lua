@@ -6,6 +6,7 @@
 --include lib_events
 --include lib_execution
 --include lib_gates
+--include lib_lost
 local P, now, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -29,7 +30,7 @@ end
 -- `queue` is known of a batch's run, of which there are no records to end.
 local function reap(id, execution, queue)
   local key = P .. ':job:' .. id
-  local head = redis.pcall('HMGET', key, 'status', 'execution', 'topics', 'type', 'attempts', 'origin', 'worker_name', 'alone')
+  local head = redis.pcall('HMGET', key, 'status', 'execution', 'topics', 'type', 'attempts', 'origin', 'worker_name', 'alone', 'started_at')
   local worker = not head.err and head[7] or ''
   queue = queue or end_abandoned(P, worker, id, execution) or (not head.err and head[6]) or 'default'
   if head.err or head[1] ~= 'started' or head[2] ~= execution then
@@ -38,7 +39,9 @@ local function reap(id, execution, queue)
   -- A worker that dies takes all its runs with it: any may be to blame, so after two such deaths the job
   -- runs alone, and as workers are killed for many reasons, only the fifth is held against it.
   local about = {type = head[4] or '', attempt = tonumber(head[5] or '1'), reason = 'its worker was lost'}
-  if add(key, 'worker_deaths', 1) >= POISON_DEATHS and head[8] == '1' then
+  local final = add(key, 'worker_deaths', 1) >= POISON_DEATHS and head[8] == '1'
+  record_lost(P, id, execution, worker or '', head[5] or '1', head[9], seconds .. '', final)
+  if final then
     quarantine(P, id, queue, DIED, seconds)
     about.error, about.final = {type = 'WorkerLost', message = DIED}, true
     job_event(P, id, head[3], 'job:failed', about)

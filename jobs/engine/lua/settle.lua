@@ -22,7 +22,7 @@ local PER_RUN, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT, WORKFLOW_KEP
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'stopped'}
 local REGISTRY = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'failed'}
-local RESULT = {finished = '1', failed = '2', cancelled = '3', retry = '4', stopped = '2', exceeded = '5'}
+local RESULT = {finished = '1', failed = '2', cancelled = '3', retry = '4', lost = '4', stopped = '2', exceeded = '5'}
 local leases = P .. ':fleet:leases'
 local followed, kept_counts = 0, {}
 -- Redis writes numbers out slowly: what is sent with each run is a text.
@@ -145,11 +145,11 @@ end
 
 -- The child died under the job: no charge, but the third such death quarantines it.
 local function lost(run, key)
+  record_result(run)
   redis.call('HSET', key, 'settled', run.execution)
   if add(key, 'deaths', 1) >= POISON_DEATHS then
     quarantine(P, run.id, run.queue, run.reason, seconds)
-    run.is_told = true
-    run.event, run.data = 'job:failed', run.data:sub(1, -2) .. ',"final":true}'
+    run.is_told, run.event, run.data = true, 'job:failed', run.data:sub(1, -2) .. ',"final":true}'
   else
     give_back(P, run.id, run.queue, now)
     run.event = 'job:queued'

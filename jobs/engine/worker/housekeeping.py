@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from jobs.engine import broker, letter_bounds
+from jobs.engine import broker, letter_bounds, letter_finding
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
 from jobs.engine.statistics import Tally, sample
@@ -64,6 +64,7 @@ class Housekeeping(threading.Thread):
         self._leases.sweep()
         self._leases.sweep_workflows()
         self._leases.sweep_deferred()
+        letter_finding.find(self._client, self._settings)
         letter_bounds.keep_within(self._client, self._settings)
         upkeep.run(self._client, self._queues)
 

@@ -160,7 +160,7 @@ class Running:
             "exc_b64": base64.b64encode(packed).decode(),
             "data": self._event_data(ended, wait),
         }
-        if ended.kind in ("failed", "retry"):
+        if ended.kind in ("failed", "retry", "lost"):
             told["letter"] = ended.letter(self.attempt)
         return told
 

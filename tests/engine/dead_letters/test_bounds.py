@@ -174,7 +174,8 @@ def test_jobs_that_fail_while_their_workers_are_killed_are_one_letter_each(
     (group,) = fleet.dead_letters.groups().items
     assert (group.count, group.seen) == (150, 150)
     for job in jobs[::10]:
-        assert [attempt.number for attempt in fleet.dead_letters.get(job.id).history] == [1, 2, 3]
+        history = fleet.dead_letters.get(job.id).history
+        assert [attempt.number for attempt in history if attempt.outcome != "lost"] == [1, 2, 3]
 
 
 def test_an_override_that_makes_no_sense_is_refused_by_its_name(environ: dict[str, str]) -> None:
