@@ -40,7 +40,7 @@ def fleet(app: APIFlask) -> Fleet:
 def values(fleet: Fleet) -> dict[str, Any]:
     """What routes are asked for, once everything that others can write holds markup."""
     FleetScheduler(fleet).run(burst=True)
-    made = {"job_id": letter(fleet), "workflow_id": workflow(fleet), "verb": "pause"}
+    made = {"job_id": letter(fleet), "workflow_id": workflow(fleet)}
     worker(fleet)
     fleet.breakers.open("chat", "openai", timedelta(minutes=5), EVIL)
     by = Actor(EVIL, "admin", EVIL, "shell")
@@ -99,7 +99,8 @@ def pages(app: APIFlask, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for method, _, rule in routes(app):
         if rule.rule.startswith("/admin/queues"):
             taken = "maintenance.forget_requests" if "schedule" in rule.endpoint else EVIL.replace("/", "")
-            yield method, address(rule, {name: values.get(name, taken) for name in rule.arguments})
+            choices = {name: sorted(each.items)[0] for name, each in rule._converters.items() if hasattr(each, "items")}
+            yield method, address(rule, {name: (choices | values).get(name, taken) for name in rule.arguments})
 
 
 QUERIES: list[dict[str, str]] = [
@@ -118,7 +119,8 @@ def test_markup_is_shown_and_leads_nowhere(app: APIFlask, values: dict[str, Any]
             continue
         for query in QUERIES[: 2 if "/api/" in place else None]:
             answer = admin.get(place, query_string=query, headers=PAGE)
-            assert answer.status_code in (200, 404, 422), (place, query, answer.status_code, answer.text[:300])
+            assert answer.status_code in (200, 303, 404, 422), (place, query, answer.status_code, answer.text[:300])
+            assert answer.status_code != 303 or answer.location.startswith("/admin/queues/")
             if answer.mimetype == "text/html":
                 seen += 1
                 assert Looked(answer.text).wrong == [], (place, query)
@@ -157,6 +159,15 @@ def test_an_action_leads_back_into_the_console_whatever_the_request_says(app: AP
                 assert answer.location.startswith("/admin/queues"), place
                 assert Looked(admin.get(answer.location, headers=PAGE).text).wrong == []
     assert seen > 5
+
+
+def test_a_link_to_go_on_with_an_action_says_on_what(app: APIFlask, values: dict[str, Any]) -> None:
+    """Somebody else may have made it, with a bound of their own."""
+    admin, where = enter(app, "admin"), {"type": "mortal.orders"}
+    plan = admin.post("/admin/queues/api/dead-letters/discard", json={"where": where}, headers=csrf_of(admin)).json
+    place = "/admin/queues/dead-letters/more/discard"
+    assert "type=mortal.orders" in admin.get(place, query_string={"bound": plan["bound"]}, headers=PAGE).text
+    assert admin.get(place, query_string={"bound": "e30="}, headers=PAGE).status_code == 422
 
 
 def test_a_name_with_line_ends_makes_no_header(app: APIFlask, values: dict[str, Any]) -> None:

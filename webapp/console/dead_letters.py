@@ -7,7 +7,7 @@ import json
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from jobs.engine.dead_letters import Done
+from jobs.engine.dead_letters import Done, where_of
 from webapp import operators
 from webapp.actions import letters as acting
 from webapp.api_answers import checked
@@ -140,7 +140,8 @@ def _carry_out(verb: str) -> ResponseReturnValue:
 def more(verb: str) -> ResponseReturnValue:
     """Where an action has stopped after a thousand letters: whether to go on."""
     given = {name: request.args.get(name, "") for name in ("bound", "cursor")}
-    return render_template("console/letters_more.html", verb=verb, given=given)
+    words = acting.words_of(checked(lambda: where_of(given["bound"])))
+    return render_template("console/letters_more.html", verb=verb, given=given, words=words)
 
 
 def _sentence(verb: str, done: Done) -> str:

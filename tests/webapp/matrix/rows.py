@@ -209,7 +209,7 @@ PAGES = {
     "GET console_dead_letters.letter": look("letter"),
     "GET console_dead_letters.plan_retry": look(role="operator"),
     "GET console_dead_letters.plan_discard": look(role="admin"),
-    "GET console_dead_letters.more": look(role="operator", values={"verb": "retry"}),
+    "GET console_dead_letters.more": look(role="operator", values={"verb": "retry"}, ok=422),  # without a bound
     "POST console_dead_letters.retry": act("letter", ok=303),
     "POST console_dead_letters.discard": act("letter", ok=303),
     "POST console_dead_letters.retry_many": act("bound", ok=303, form={"bound": "{bound}"}),
