@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import redis
 
+from jobs.engine import keys
 from jobs.engine.broker import translate_errors
-from jobs.engine.statistics.scopes import Scope, step_key
+from jobs.engine.scripts import script
 from jobs.engine.statistics.values import LAST_BUCKET, LEVELS, Values, of_fields
 
 ENDS = ("finished", "failed", "retry")
 WHATS = (*LEVELS, *ENDS, *(f"{letter}{n}" for letter in "rw" for n in range(LAST_BUCKET + 1)))
 SETTLED_AFTER = 30
 """Seconds after its end from which on a step does not change any more: workers have told by then."""
-AT_ONCE = 200
-"""Steps that are asked for in one round trip."""
+AT_ONCE = 60
+"""Points that are asked for in one round trip."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class History:
 
     def __init__(self, client: Callable[[], redis.Redis], queues: Sequence[str]) -> None:
         self._client, self._queues = client, tuple(queues)
-        self._fields = [Scope("queue", name).field(what) for name in queues for what in WHATS]
+        self._what = (json.dumps(list(queues)), json.dumps(WHATS), len(LEVELS))
         self._lock = threading.Lock()
         self._known: dict[str, dict[int, Moment]] = {}
 
@@ -79,26 +82,22 @@ class History:
 
     def _moments(self, client: redis.Redis, wanted: Range, points: Sequence[int], now: int) -> dict[int, Moment]:
         step = _seconds(wanted.step)
-        steps = [(at, at + n * step) for at in points for n in range(wanted.together) if at + n * step <= now]
-        parts: dict[int, list[Sequence[bytes | None]]] = {at: [] for at in points}
-        for start in range(0, len(steps), AT_ONCE):
-            with client.pipeline(transaction=False) as pipe:
-                for _, begins in steps[start : start + AT_ONCE]:
-                    pipe.hmget(step_key(wanted.step, begins), self._fields)
-                for (at, _), reply in zip(steps[start : start + AT_ONCE], pipe.execute(), strict=True):
-                    parts[at].append(reply)
-        return {at: Moment(datetime.fromtimestamp(at, UTC), self._together(replies)) for at, replies in parts.items()}
+        steps = {at: min(wanted.together, (now - at) // step + 1) for at in points}
+        calls = [(keys.PREFIX, step, at, number, *self._what) for at, number in steps.items()]
+        replies: list[Any] = []
+        for start in range(0, len(calls), AT_ONCE):
+            replies += script("history").many(client, calls[start : start + AT_ONCE])
+        return {
+            at: Moment(datetime.fromtimestamp(at, UTC), self._values(reply))
+            for at, reply in zip(points, replies, strict=True)
+        }
 
-    def _together(self, replies: Sequence[Sequence[bytes | None]]) -> dict[str, Values]:
-        """Several steps as one: levels as in the last one that has some, all else added."""
-        columns = [[int(number) for number in column if number is not None] for column in zip(*replies, strict=True)]
-        found = {}
-        for n, name in enumerate(self._queues):
-            mine = zip(WHATS, columns[n * len(WHATS) : (n + 1) * len(WHATS)], strict=True)
-            fields = {what: each[-1] if what in LEVELS else sum(each) for what, each in mine if each}
-            if fields:
-                found[name] = of_fields(fields)
-        return found
+    def _values(self, reply: Sequence[Sequence[int]]) -> dict[str, Values]:
+        return {
+            name: of_fields({what: number for what, number in zip(WHATS, numbers, strict=True) if number >= 0})
+            for name, numbers in zip(self._queues, reply, strict=True)
+            if numbers
+        }
 
 
 def _seconds(duration: timedelta) -> int:
