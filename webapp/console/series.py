@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,8 +10,9 @@ from pydantic import BaseModel
 
 from jobs.engine import Fleet
 from jobs.engine.statistics.history import RANGES, Moment, Range
-from jobs.engine.statistics.values import Histogram
+from jobs.engine.statistics.values import Histogram, Values
 
+FINISHED, FAILED = ("finished",), ("failed", "retry")
 SETTLED = timedelta(seconds=30)
 """A point that began less long ago is left out: workers have not told yet what they counted."""
 
@@ -54,17 +54,16 @@ def _point(moment: Moment, covers: timedelta) -> Point:
     if not queues:
         return Point(at=moment.at)
     minutes = covers / timedelta(minutes=1)
-    ends = sum((Counter(each.ends) for each in queues.values()), Counter[str]())
-    failed = ends["failed"] + ends["retry"]
+    finished, failed = (sum(_ended(each, ends) for each in queues.values()) for ends in (FINISHED, FAILED))
     run, wait = _together([each.run for each in queues.values()]), _together([each.wait for each in queues.values()])
     return Point(
         at=moment.at,
         waiting=_levels(queues, "waiting"),
         oldest=_levels(queues, "oldest"),
         active=sum(_levels(queues, "active").values()),
-        finished_per_minute=ends["finished"] / minutes,
+        finished_per_minute=finished / minutes,
         failed_per_minute=failed / minutes,
-        failure_rate=failed / (failed + ends["finished"]) if failed + ends["finished"] else None,
+        failure_rate=failed / (failed + finished) if failed + finished else None,
         wait_p50=wait.quantile(0.5),
         wait_p95=wait.quantile(0.95),
         run_p50=run.quantile(0.5),
@@ -76,5 +75,14 @@ def _levels(queues: Any, level: str) -> dict[str, int]:
     return {name: each.levels[level] for name, each in queues.items() if level in each.levels}
 
 
+def _ended(values: Values, ends: Sequence[str]) -> int:
+    return sum(values.ends.get(end, 0) for end in ends)
+
+
 def _together(durations: Sequence[Histogram]) -> Histogram:
-    return Histogram(sum((Counter(each.buckets) for each in durations), Counter[int]()))
+    """Plain additions: a Counter's take twenty times as long, for each point of each chart at each refresh."""
+    buckets: dict[int, int] = {}
+    for each in durations:
+        for bucket, number in each.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + number
+    return Histogram(buckets)
