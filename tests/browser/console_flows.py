@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from jobs.engine import Fleet, Workflow, registry
 from jobs.engine.audit_log import Actor
+from jobs.engine.outcome import Outcome
 from tests.engine.dead_letters.conftest import failure, let_die
 from tests.engine.samples.flows import Step, step, undo
 
@@ -17,9 +19,21 @@ def letters(fleet: Fleet) -> list[str]:
     """Four letters with two errors, the oldest first."""
     payloads = [{"folder": f"/data/{number}", "api_key": "very-secret"} for number in range(4)]
     jobs = [fleet.enqueue("mortal.orders", payload, tenant=TENANT) for payload in payloads]
-    paper, ink = failure("out of paper"), failure("out of ink")
+    paper, ink = (failed(f"out of {what}") for what in ("paper", "ink"))
     let_die(fleet, jobs, paper, ink, ink, ink)
     return [job.id for job in jobs]
+
+
+def failed(words: str) -> Outcome:
+    """How a run ended whose retries are used up, with a traceback that is the same on every host."""
+    told = f"""Traceback (most recent call last):
+  File "/srv/shop/orders/receipts.py", line 41, in print_receipt
+    printer.feed(receipt)
+  File "/srv/shop/printers/office.py", line 97, in feed
+    raise LookupError(f"out of {{supply.name}}")
+LookupError: {words}
+"""
+    return replace(failure(words), traceback=told)
 
 
 def report(fleet: Fleet, *, ends: str = "well") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from jobs.engine.scheduler import FleetScheduler
 from tests.browser import console_flows as scene
 from tests.browser.console_flows import PERIODIC
 from tests.browser.test_accessibility import check
+from tests.conftest import ROOT
 from tests.engine.dead_letters.conftest import ids
 from tests.engine.workflows.conftest import run, turn
 
@@ -43,6 +45,13 @@ def console(page: Page, site: str, sign_in: SignIn, fleet: Fleet) -> str:
     return f"{site}/admin/queues"
 
 
+def keep_picture(page: Page, name: str) -> None:
+    """With SAVE_PICTURES=docs/images the pictures of docs/console.md are made anew."""
+    if folder := os.environ.get("SAVE_PICTURES"):
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.screenshot(path=ROOT / folder / f"console-{name}.png")
+
+
 def flash(page: Page, text: str) -> None:
     """Wait for what the page says that happened."""
     expect(page.locator("#flashes")).to_contain_text(text)
@@ -53,6 +62,7 @@ def test_dead_letters_from_the_error_to_one_attempt(page: Page, console: str, fl
     page.goto(f"{console}/dead-letters")
     expect(page.locator("#exhausted")).to_contain_text("held today")
     expect(page.locator("#errors tbody tr")).to_have_count(2)
+    keep_picture(page, "dead-letters")
     check(page)
     page.get_by_label("Text in the error").fill("PAPER")
     page.keyboard.press("Enter")
@@ -60,9 +70,10 @@ def test_dead_letters_from_the_error_to_one_attempt(page: Page, console: str, fl
     expect(page.locator("#letters tbody tr")).to_have_count(1)
     page.get_by_role("link", name=first).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("mortal.orders")
-    expect(page.get_by_role("region", name="Traceback of attempt 1")).to_contain_text("LookupError: out of paper")
+    expect(page.get_by_role("region", name="Traceback of run 1")).to_contain_text("LookupError: out of paper")
     expect(page.get_by_role("region", name="Payload as JSON")).to_contain_text("/data/0")
     assert "very-secret" not in page.content()
+    keep_picture(page, "letter")
     check(page)
 
 
@@ -109,6 +120,7 @@ def test_many_letters_are_acted_on_by_filter_after_a_dry_run(page: Page, console
 def test_periodic_jobs_are_run_paused_and_resumed(page: Page, console: str, fleet: Fleet) -> None:
     page.goto(f"{console}/schedules")
     row = page.get_by_role("row", name=re.compile(PERIODIC))
+    keep_picture(page, "schedules")
     check(page)
     row.get_by_role("button", name="Pause").click()
     flash(page, f"{PERIODIC} is paused")
@@ -166,6 +178,7 @@ def test_a_failed_workflow_says_why_and_runs_again_from_a_node(page: Page, conso
     expect(page.locator("#graph").get_by_role("link", name="store: completed, undone")).to_be_visible()
     expect(page.locator("#node-announce")).to_contain_text("skipped")
     expect(page.locator("#node-publish")).to_contain_text("job broke")
+    keep_picture(page, "workflow")
     check(page)
     page.get_by_role("link", name="Run again from here publish").click()
     flash(page, "Store was compensated: replay from there or before.")
@@ -190,6 +203,7 @@ def test_the_audit_log_is_read_and_filtered(page: Page, console: str, fleet: Fle
     page.goto(f"{console}/audit")
     expect(page.locator("#lines tbody tr")).to_have_count(4)
     expect(page.locator("#lines tbody tr").first).to_contain_text("status: cancelled")
+    keep_picture(page, "audit")
     check(page)
     page.get_by_label("Who").fill("bob")
     page.get_by_role("button", name="Filter").click()

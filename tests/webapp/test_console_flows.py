@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from jobs.engine import Fleet, JobView, Workflow, registry
 from jobs.engine.scheduler import FleetScheduler
 from tests.engine.dead_letters.conftest import failure, let_die
 from tests.engine.samples.flows import Step, step
-from tests.webapp.operators import PAGE, Header, accounts, enter
+from tests.webapp.operators import PAGE, Header, accounts, csrf_of, enter
 
 HOME = "/admin/queues"
 HOSTILE = "<script>alert('canary')</script>"
@@ -74,3 +75,53 @@ def test_a_viewer_sees_every_page_and_no_button(app: APIFlask, fleet: Fleet, let
         assert text.count('method="post"') == 1, "signing out alone"
     page(viewer, "/audit", 403)
     page(viewer, "/dead-letters/bulk/retry", 403)
+
+
+def test_an_action_on_more_than_a_thousand_letters_asks_whether_to_go_on(app: APIFlask, fleet: Fleet) -> None:
+    later = registry.get("mortal.orders")
+    jobs = list(later.enqueue_many([{"folder": "a"}] * 1001, tenant="a"))
+    let_die(fleet, jobs, failure("out of paper"))
+    admin = enter(app, "admin-a")
+    bound = hidden(page(admin, "/dead-letters/bulk/discard"), "bound")
+    step = post(admin, "/dead-letters/bulk/discard", bound=bound)
+    assert "1000 letters thrown away." in step and "There is more" in step
+    rest = post(admin, "/dead-letters/bulk/discard", bound=bound, cursor=hidden(step, "cursor"))
+    assert "1 letter thrown away." in rest
+    assert fleet.dead_letters.count() == 0
+    assert sorted(line.after["done"] for line in fleet.audit.search(action="dead_letter.discard").items) == [1, 1000]
+
+
+def test_strange_filters_are_refused_and_empty_ones_are_none(app: APIFlask, fleet: Fleet, flow: str) -> None:
+    viewer = enter(app, "viewer")
+    for path in (
+        "/dead-letters?since=yesterday",
+        "/dead-letters/all?cursor=x",
+        "/scheduled?cursor=x",
+        "/workflows?state=x",
+    ):
+        page(viewer, path, 422)
+    page(enter(app, "admin"), "/audit?cursor=x", 422)
+    assert flow in page(viewer, "/workflows?text=&tenant=&cursor=&unknown=1")
+
+
+def test_what_the_engine_refuses_is_said_on_the_page(app: APIFlask, fleet: Fleet, flow: str) -> None:
+    operator = enter(app, "operator")
+    assert "can be replayed once it has ended" in post(operator, f"/workflows/{flow}/replay", node="first")
+    fleet.schedules.run_now(PERIODIC)
+    assert "is under way." in post(operator, f"/schedules/{PERIODIC}/run")
+    page(operator, "/schedules/no.such", 404)
+    page(operator, f"/workflows/{flow}/replay?node=no-such", 303)
+
+
+def hidden(text: str, name: str) -> str:
+    """The value of a form's hidden field."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', text)
+    assert found is not None, text
+    return found[1]
+
+
+def post(client: FlaskClient, path: str, **form: str) -> str:
+    """What the page says on which a form ends."""
+    answer = client.post(HOME + path, data=form, headers=PAGE | csrf_of(client), follow_redirects=True)
+    assert answer.status_code == 200, answer.text
+    return answer.text

@@ -16,6 +16,8 @@ MOST_APART = 60
 """Nodes that are drawn one by one; of more, those of a type that stand side by side are one box."""
 MOST_BOXES = 300
 """Of more boxes there is no picture, but the table."""
+MOST_LINES = 2000
+"""Likewise of more lines."""
 LONGEST = 22
 """Characters of a name that a box has room for."""
 BOX_WIDTH, BOX_HEIGHT = layers.BOX_WIDTH, layers.BOX_HEIGHT
@@ -65,6 +67,8 @@ def picture_of(view: WorkflowView, *, apart: bool = False) -> Picture | None:
     if len(groups) > MOST_BOXES:
         return None
     home = {node.name: key for key, nodes in groups.items() for node in nodes}
+    if len(view.edges) > MOST_LINES and len(groups) == len(view.nodes):
+        return None
     edges = {(home[edge.parent], home[edge.child]): edge.policy for edge in view.edges}
     drawing = layers.draw(list(groups), list(edges))
     return Picture(

@@ -16,6 +16,9 @@ from jobs.engine.dead_letters.letters import Letter, Where, error_of, number_of
 from jobs.engine.places import Place, cursor_of, place_of
 from jobs.engine.views import JobError
 
+MOST_COUNTED = 1_000
+"""Letters of one page of groups that are counted on the spot."""
+
 
 class Group(BaseModel):
     """Letters with one fingerprint: how many there are now, how many there have been (`seen`) since the first."""
@@ -57,7 +60,7 @@ def page(client: redis.Redis, limit: int, cursor: str | None) -> GroupPage:
 
 
 def page_of(client: redis.Redis, where: Where, limit: int, cursor: str | None) -> GroupPage:
-    """The groups of the letters that `where` says, counted on the spot: as many as 5,000 entries hold, from a place on.
+    """The groups of the letters that `where` says, counted on the spot: of the next 1,000, within 5,000 entries.
 
     A group that goes on after that is told again, with the rest, on the next page. Raises ValueError for a cursor that
     is none, BrokerUnavailable.
@@ -69,7 +72,7 @@ def page_of(client: redis.Redis, where: Where, limit: int, cursor: str | None) -
         found, place = found + step.found, step.place
         if step.is_end:
             return GroupPage(items=_counted(found))
-        if len({letter.fingerprint for letter in found}) >= limit:
+        if len(found) >= MOST_COUNTED or len({letter.fingerprint for letter in found}) >= limit:
             break
     return GroupPage(items=_counted(found), next_cursor=cursor_of(place))
 

@@ -17,7 +17,7 @@ from jobs.engine.workflows.views import WorkflowStatus, number_of, status_of, ti
 State = Literal["running", "ended"]
 INDEX: Mapping[State, str] = {"running": keys.WORKFLOWS_RUNNING, "ended": keys.WORKFLOWS_ENDED}
 FIELDS = ("status", "cancelled_at", "name", "tenant", "round", "total", "done", "bad", "created_at", "ended_at")
-MOST_LOOKED_AT = 5_000
+MOST_LOOKED_AT = 2_000
 """Workflows that one page looks at; with a filter it may therefore be short before the end."""
 
 
@@ -56,12 +56,12 @@ def page(
     found: list[WorkflowSummary] = []
     last, looked = Place(), 0
     for entries in entries_after(client, INDEX[state], place_of(cursor), newest_first=True):
-        for (flow_id, score), view in zip(entries, _summaries(client, INDEX[state], entries), strict=True):
+        for (flow_id, score), head in zip(entries, _heads(client, INDEX[state], entries), strict=True):
             if len(found) == limit:
                 return WorkflowPage(items=found, next_cursor=cursor_of(last))
             last = Place(repr(score), flow_id)
-            if view is not None and _fits(view, tenant, text):
-                found.append(view)
+            if head and _fits(flow_id, head, tenant, text):
+                found.append(_summary(flow_id, head))
         looked += len(entries)
         if looked >= MOST_LOOKED_AT:
             return WorkflowPage(items=found, next_cursor=cursor_of(last))
@@ -76,25 +76,27 @@ def counts(client: redis.Redis) -> dict[State, int]:
         return dict(zip(INDEX, pipe.execute(), strict=True))
 
 
-def _summaries(client: redis.Redis, index: str, entries: Sequence[tuple[str, float]]) -> list[WorkflowSummary | None]:
-    """The workflows of these entries; entries of those whose time has passed are removed."""
+def _heads(client: redis.Redis, index: str, entries: Sequence[tuple[str, float]]) -> list[dict[str, str]]:
+    """What their hashes say of these workflows; entries of those whose time has passed are removed."""
     with translate_errors():
         with client.pipeline(transaction=False) as pipe:
             for flow_id, _ in entries:
                 pipe.hmget(keys.workflow(flow_id), FIELDS)
-            replies = pipe.execute(raise_on_error=False)
-        views = [_summary(flow_id, values) for (flow_id, _), values in zip(entries, replies, strict=True)]
-        gone = [flow_id for (flow_id, _), view in zip(entries, views, strict=True) if view is None]
+            heads = [_head(values) for values in pipe.execute(raise_on_error=False)]
+        gone = [flow_id for (flow_id, _), head in zip(entries, heads, strict=True) if not head]
         if gone:
             client.zrem(index, *gone)
-    return views
+    return heads
 
 
-def _summary(flow_id: str, values: Any) -> WorkflowSummary | None:
+def _head(values: Any) -> dict[str, str]:
     if not isinstance(values, list) or values[0] is None:
-        return None
+        return {}
     pairs = zip(FIELDS, values, strict=True)
-    head = {name: value.decode("utf-8", "replace") for name, value in pairs if value is not None}
+    return {name: value.decode("utf-8", "replace") for name, value in pairs if value is not None}
+
+
+def _summary(flow_id: str, head: Mapping[str, str]) -> WorkflowSummary:
     total, done = number_of(head, "total"), number_of(head, "done")
     return WorkflowSummary(
         id=flow_id,
@@ -111,6 +113,6 @@ def _summary(flow_id: str, values: Any) -> WorkflowSummary | None:
     )
 
 
-def _fits(view: WorkflowSummary, tenant: str | None, text: str) -> bool:
-    is_theirs = tenant is None or view.tenant == tenant
-    return is_theirs and (not text or text.lower() in view.name.lower() or text == view.id)
+def _fits(flow_id: str, head: Mapping[str, str], tenant: str | None, text: str) -> bool:
+    is_theirs = tenant is None or head.get("tenant", "") == tenant
+    return is_theirs and (not text or text.lower() in head.get("name", "").lower() or text == flow_id)
