@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jobs.engine.delayed import Delayed
     from jobs.engine.inspection import Inspection
     from jobs.engine.ledger.book import Ledger
+    from jobs.engine.set_aside import SetAside
     from jobs.engine.survey import Survey
 
 LOOK_AGAIN = timedelta(seconds=0.5)
@@ -116,6 +117,13 @@ class Fleet:
         from jobs.engine.delayed import Delayed
 
         return Delayed(self)
+
+    @cached_property
+    def set_aside(self) -> SetAside:
+        """What was taken out of schedules because nobody can read it; loaded where it is used first."""
+        from jobs.engine.set_aside import SetAside
+
+        return SetAside(self)
 
     @cached_property
     def inspection(self) -> Inspection:

@@ -42,6 +42,8 @@ AUDIT_LATER = f"{FLEET}:audit-later"
 PERIODIC = f"{PREFIX}:scheduler:scheduled_jobs"
 SCHEDULES = f"{FLEET}:schedules"
 SCHEDULERS = f"{FLEET}:schedulers"
+BROKEN = f"{FLEET}:scheduler:broken"
+BROKEN_REASONS = f"{BROKEN}:reasons"
 
 
 def job(job_id: str) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.engine import Fleet
+from jobs.engine import Fleet, keys
 from jobs.engine.dead_letters import Where
 from jobs.engine.outcome import of_error
 from jobs.engine.policy import Retry
+from jobs.engine.scheduler.aside import set_aside
 from tests.conftest import ROOT
 from tests.engine.leases import lease, leases_of, settle
 
@@ -41,8 +42,8 @@ def dead(fleet: Fleet) -> list[str]:
 def test_dead_letters(fleet: Fleet, environ: dict[str, str], tmp_path: Path, dead: list[str]) -> None:
     page = (ROOT / "docs/runbooks/dead-letters.md").read_text(encoding="utf-8")
     fingerprint = fleet.dead_letters.get(dead[0]).fingerprint
-    env = os.environ | environ | {"FINGERPRINT": fingerprint, "JOB": dead[0], "USER": "ada"}
-    what, one, trial, rest, away, aside = BLOCK.findall(page)
+    env = os.environ | environ | {"FINGERPRINT": fingerprint, "JOB": dead[0], "USER": "ada", "BROKEN": "spoiled"}
+    what, one, trial, rest, away, aside, broken, gone = BLOCK.findall(page)
     shown = run(what, env, tmp_path)
     assert f"{fingerprint}       4" in shown and "    5  {'mortal.orders': 5}" in shown
     shown = run(one, env, tmp_path)
@@ -58,6 +59,10 @@ def test_dead_letters(fleet: Fleet, environ: dict[str, str], tmp_path: Path, dea
     assert "1 done, 0 left" in run(away, env | {"FINGERPRINT": last.fingerprint}, tmp_path)
     assert fleet.dead_letters.find().items == []
     assert run(aside, env, tmp_path).strip() == ""
+    set_aside(fleet.redis, keys.registry("scheduled", "default"), "spoiled", "it has no hash")
+    assert re.search(r"spoiled +scheduled:default +it has no hash", run(broken, env, tmp_path))
+    assert "1 discarded" in run(gone, env, tmp_path)
+    assert fleet.set_aside.count() == 0
 
 
 def run(block: str, env: dict[str, str], folder: Path) -> str:

@@ -25,6 +25,7 @@ def blueprints_of(settings: Settings) -> list[Blueprint]:
         page,
         queues,
         schedules,
+        set_aside,
         sources,
         workflows,
         workflows_console,
@@ -34,7 +35,7 @@ def blueprints_of(settings: Settings) -> list[Blueprint]:
     blueprints: list[Blueprint] = [health.bp, workspaces.bp, documents.bp, sources.bp, jobs.bp, live.bp, live.socket_bp]
     blueprints.append(workflows.bp)
     blueprints += [page.bp, admin.bp, dead_letters.bp, metrics.bp, *console.blueprints()]
-    blueprints += [audit.bp, jobs_console.bp, queues.bp, schedules.bp, workflows_console.bp]
+    blueprints += [audit.bp, jobs_console.bp, queues.bp, schedules.bp, set_aside.bp, workflows_console.bp]
     blueprints.append(dashboard.blueprint() if settings.use_job_queue else no_dashboard.bp)
     if settings.environment in ("development", "test"):
         blueprints.append(development.bp)

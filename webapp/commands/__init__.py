@@ -8,7 +8,7 @@ from flask.cli import AppGroup
 
 def groups() -> list[AppGroup]:
     """The groups, in alphabetical order; all that has to be registered."""
-    from webapp.commands import breakers, dead_letters, jobs, lanes, operators, queues, schedules, workers
+    from webapp.commands import breakers, dead_letters, jobs, lanes, operators, queues, schedules, set_aside, workers
 
     return [
         breakers.group,
@@ -18,6 +18,7 @@ def groups() -> list[AppGroup]:
         operators.group,
         queues.group,
         schedules.group,
+        set_aside.group,
         workers.group,
     ]
 

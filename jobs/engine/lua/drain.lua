@@ -6,6 +6,7 @@
 --include lib_events
 --include lib_execution
 --include lib_gates
+--include lib_set_aside
 local P, token, queue, limit, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local registry, list = P .. ':scheduled:' .. queue, P .. ':queue:' .. queue
 local time = redis.call('TIME')
@@ -14,8 +15,7 @@ local until_then = tonumber(ARGV[6]) < tonumber(seconds) and ARGV[6] or seconds
 local ms, moved, limited, unreadable = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), 0, {}, {}
 
 local function set_aside(id)
-  redis.call('ZADD', P .. ':fleet:scheduler:broken', seconds, id)
-  redis.call('EXPIRE', P .. ':fleet:scheduler:broken', 30 * 86400)
+  put_aside(P, id, 'scheduled:' .. queue, 'its key holds no hash', seconds)
   unreadable[#unreadable + 1] = id
 end
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import cast
 
 import redis
@@ -10,10 +9,10 @@ import structlog
 from rq.exceptions import DeserializationError, NoSuchJobError
 
 from jobs.engine import keys
-from jobs.engine.scheduler import names
 from jobs.engine.scheduler.json_bound import JsonJob
+from jobs.engine.scripts import script
 
-KEPT = timedelta(days=30)
+LONGEST_REASON = 500
 log = structlog.get_logger(__name__)
 
 
@@ -37,10 +36,7 @@ def read(connection: redis.Redis, job_id: str) -> JsonJob:
 def set_aside(connection: redis.Redis, schedule: str, job_id: str | bytes, reason: object) -> None:
     """Move an id from the sorted set `schedule` to the broken ones; its hash stays as it is."""
     member = job_id.encode() if isinstance(job_id, str) else job_id
-    with connection.pipeline() as pipe:
-        pipe.zrem(schedule, member)
-        pipe.zadd(names.BROKEN, {member: connection.time()[0]})
-        pipe.expire(names.BROKEN, KEPT)
-        pipe.execute()
+    place = schedule.removeprefix(f"{keys.PREFIX}:")
+    script("set_aside")(connection, keys.PREFIX, place, member, str(reason)[:LONGEST_REASON])
     name = member.decode(errors="replace")
     log.warning("scheduled job set aside: it can't be read", job_id=name, schedule=schedule, reason=str(reason))

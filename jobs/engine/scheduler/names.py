@@ -19,7 +19,7 @@ SCHEDULERS = keys.SCHEDULERS
 DECLARED = f"{keys.FLEET}:scheduler:declared"
 """Our sorted set of digests of declarations by the Redis time at which a scheduler first had them."""
 
-BROKEN = f"{keys.FLEET}:scheduler:broken"
+BROKEN = keys.BROKEN
 """Our sorted set of ids that were taken out of a schedule because nobody can read them, by time."""
 
 QUEUES = f"{keys.PREFIX}:queues"

@@ -177,6 +177,8 @@ FLEET = {
     "POST schedules_api.run_now": act(ok=202, before="nothing_runs", **SCHEDULE),
     "POST schedules_api.pause": act(**SCHEDULE),
     "POST schedules_api.resume": act(**SCHEDULE),
+    "GET set_aside.find": look(**WIDE),
+    "POST set_aside.discard": act(json={"ids": ["unknown"]}, **WIDE),
     "GET console_queues_api.queues": look(**WIDE),
     "GET console_queues_api.lanes": look(**WIDE),
     "GET console_queues_api.workers": look(**WIDE),
