@@ -30,12 +30,12 @@ from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConn
 from jobs.engine.broker_address import Address, parse
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.presence import Presence
+from jobs.engine.sentinels import ONE_ANSWERS_WITHIN, Sentinels
 from jobs.settings import InvalidSettings, Settings
 
 ANSWER_WITHIN = timedelta(seconds=0.8)
 LONGEST_BLOCK = timedelta(seconds=5)
 CONNECT_WITHIN = timedelta(seconds=0.6)
-SENTINEL_ANSWERS_WITHIN = timedelta(seconds=0.3)
 HEALTH_CHECK_EVERY = timedelta(seconds=20)
 CONNECTIONS = 100
 RETRY_AFTER = timedelta(seconds=1)
@@ -64,7 +64,7 @@ def connect(
     Nothing is sent yet, and nothing is ever sent twice: scripts are idempotent and their callers retry them. `purpose`
     shows in CLIENT LIST. `blocking` is for BLMOVE and the like that wait up to LONGEST_BLOCK inside Redis: reads then
     wait that much longer; `socket_timeout=None` waits for ever. `presence` is told of silence and asked
-    before each use (not with Sentinels). Raises InvalidSettings that names REDIS_URL.
+    before each use. Raises InvalidSettings that names REDIS_URL.
     """
     address = parse(settings.redis_url)
     timeout = None if socket_timeout is None else socket_timeout.total_seconds()
@@ -77,7 +77,7 @@ def connect(
         "timeout": ANSWER_WITHIN.total_seconds(),
     }
     pool = _pool(address, options)
-    if presence is not None and isinstance(pool, _QuickPool):
+    if presence is not None:
         pool.watch(presence)
     return redis.Redis.from_pool(pool)
 
@@ -103,20 +103,23 @@ def unavailable(error: redis.RedisError) -> BrokerUnavailable | None:
     return None
 
 
-class _QuickPool(BlockingConnectionPool):
+class _Watchable:
+    presence: Presence | None = None
+    connection_class: Any
+
+    def watch(self, presence: Presence) -> None:
+        """Ask this before each use, and tell it of silence."""
+        self.presence = presence
+        self.connection_class = type("_Watched", (_Watched, self.connection_class), {"presence": presence})
+
+
+class _QuickPool(_Watchable, BlockingConnectionPool):
     """Keeps the connection that came back last at hand: the way through the pool takes longer than a short script."""
 
     def reset(self) -> None:
         """Begin anew, in a new process too."""
         self._at_hand: deque[Connection] = deque()
         super().reset()  # type: ignore[no-untyped-call]
-
-    presence: Presence | None = None
-
-    def watch(self, presence: Presence) -> None:
-        """Ask this before each use, and tell it of silence."""
-        self.presence = presence
-        self.connection_class = type("_Watched", (_Watched, self.connection_class), {"presence": presence})
 
     def get_connection(self, command_name: str | None = None, *keys: Any, **options: Any) -> Any:
         """The connection at hand if it is as good as new, or one of the pool."""
@@ -190,15 +193,21 @@ class _Tls(_LeavesReplicas, SSLConnection):
     pass
 
 
-class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+class _SentinelPool(_Watchable, SentinelConnectionPool, BlockingConnectionPool):
     """Asks the Sentinels for the primary and makes greenlets wait for a free connection."""
+
+    def get_connection(self, command_name: str | None = None, *keys: Any, **options: Any) -> Any:
+        """A connection to the primary."""
+        if self.presence is not None:
+            self.presence.check()
+        return super().get_connection()  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         super().close()
         self.sentinel_manager.close()
 
 
-def _pool(address: Address, options: dict[str, Any]) -> redis.ConnectionPool:
+def _pool(address: Address, options: dict[str, Any]) -> _QuickPool | _SentinelPool:
     if address.master is not None:
         connection = SentinelManagedSSLConnection if address.tls else SentinelManagedConnection
         return _SentinelPool(  # type: ignore[no-untyped-call]
@@ -214,9 +223,9 @@ def _pool(address: Address, options: dict[str, Any]) -> redis.ConnectionPool:
 
 
 def _sentinels(address: Address, options: dict[str, Any]) -> Sentinel:
-    seconds = SENTINEL_ANSWERS_WITHIN.total_seconds()
+    seconds = ONE_ANSWERS_WITHIN.total_seconds()
     shared = {name: value for name, value in options.items() if name.startswith("ssl_")}
-    return Sentinel(  # type: ignore[no-untyped-call]
+    return Sentinels(  # type: ignore[no-untyped-call]
         address.hosts,
         sentinel_kwargs=shared
         | {

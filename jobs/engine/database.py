@@ -61,12 +61,13 @@ class Database:
     def begin(self, *, durable: bool = True) -> Iterator[Session]:
         """A write transaction, committed at the end of the block and rolled back when it raises.
 
-        SQLite has one writer at a time: do no I/O inside. Waits up to 30 s for its turn. What is written with
-        `durable=False` does not wait for the disk: it is lost when the machine fails within moments, in order.
+        SQLite has one writer at a time, from the first statement on, whatever that is: do no I/O after it. It waits up
+        to 30 s for its turn. What is written with `durable=False` does not wait for the disk: it is lost when the
+        machine fails within moments, in order.
         """
         writer = self._durable if durable else self._lazy
         afterwards: list[Callable[[], None]] = []
-        with self._writing(), Session(writer, expire_on_commit=False) as session, session.begin():
+        with self._writing() as take_turn, _Writing(writer, take_turn) as session, session.begin():
             session.info[AFTERWARDS] = afterwards
             if not (durable or self.is_sqlite):
                 session.connection().exec_driver_sql("SET LOCAL synchronous_commit = off")
@@ -96,18 +97,36 @@ class Database:
         self._turn = threading.Lock()
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Let the threads of this process write one after the other, so that SQLite has one waiter a process."""
-        if not self.is_sqlite:
-            yield
-            return
-        turn = self._turn
-        ours = turn.acquire(timeout=BUSY.total_seconds())
+    def _writing(self) -> Iterator[Callable[[], None]]:
+        """Let the threads of this process write one after the other, so that SQLite has one waiter a process.
+
+        Yields what takes the turn, as often as it is called; it is given up at the end.
+        """
+        turn, asked, ours = self._turn, not self.is_sqlite, False
+
+        def take() -> None:
+            nonlocal asked, ours
+            if not asked:
+                asked, ours = True, turn.acquire(timeout=BUSY.total_seconds())
+
         try:
-            yield
+            yield take
         finally:
             if ours:
                 turn.release()
+
+
+class _Writing(Session):
+    """Takes the turn when it first needs its connection: until then it is in nobody's way."""
+
+    def __init__(self, writer: Engine, take_turn: Callable[[], None]) -> None:
+        super().__init__(writer, expire_on_commit=False)
+        self._take_turn = take_turn
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        """The engine, asked for by each statement before it gets its connection."""
+        self._take_turn()
+        return super().get_bind(*args, **kwargs)
 
 
 def _sqlite(url: URL, pool_size: int) -> Engine:
@@ -117,7 +136,11 @@ def _sqlite(url: URL, pool_size: int) -> Engine:
         )
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
-        url, pool_size=pool_size, max_overflow=pool_size * 4, connect_args={"timeout": BUSY.total_seconds()}
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size * 4,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY.total_seconds()},
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -179,6 +202,7 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size * 2,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={"connect_timeout": 10, "application_name": "rq-fleet"},
     )
 

@@ -155,6 +155,20 @@ def test_writers_that_read_first_lose_no_update(database: Database, document: Do
         assert session.get_one(Document, document.id).size == 101
 
 
+def test_a_block_that_has_not_begun_to_read_or_write_is_in_nobodys_way(database: Database) -> None:
+    with database.begin() as outer:
+        with database.begin() as inner:
+            inner.add(Workspace(tenant="ours", slug="inner", name="A"))
+        outer.add(Workspace(tenant="ours", slug="outer", name="A"))
+        assert len(outer.scalars(select(Workspace)).all()) == 2, "it sees what was written before its first statement"
+
+
+def test_what_was_to_be_written_is_not_in_the_text_of_an_error(database: Database) -> None:
+    with pytest.raises(DBAPIError) as raised, database.begin() as session:
+        session.execute(text("INSERT INTO nowhere VALUES (:secret)"), {"secret": "canary-4711"})
+    assert "canary-4711" not in str(raised.value)
+
+
 def test_a_forked_child_gets_connections_of_its_own(database: Database) -> None:
     with database.begin() as session:
         session.execute(text("CREATE TEMPORARY TABLE only_of_this_connection (x integer)"))

@@ -17,6 +17,9 @@ from jobs.settings import Settings
 from tests.conftest import wait_until
 from tests.postgres import postgres_server as postgres_server
 
+HANGS = {True: "SELECT 1", False: "LOCK TABLE ledger_jobs IN ACCESS EXCLUSIVE MODE"}
+"""What keeps others from writing for as long as its transaction lasts, on SQLite and on PostgreSQL."""
+
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:

@@ -18,6 +18,7 @@ from jobs.engine.schedules import Every
 from jobs.engine.schedules.periodic import run_id
 from tests.conftest import wait_until
 from tests.engine.scheduler.conftest import declare, entries, make_due, waiting
+from tests.ledger.conftest import HANGS
 
 HOUR = timedelta(hours=1)
 ENTRY = "periodic-reports-durable"
@@ -38,8 +39,7 @@ def leader(fleet: Fleet, durable: JobType[Any]) -> FleetScheduler:
 @contextmanager
 def hanging_ledger(fleet: Fleet) -> Iterator[None]:
     with fleet.database.begin() as session:
-        if not fleet.database.is_sqlite:
-            session.execute(text("LOCK TABLE ledger_jobs IN ACCESS EXCLUSIVE MODE"))
+        session.execute(text(HANGS[fleet.database.is_sqlite]))
         yield
 
 

@@ -17,7 +17,7 @@ from jobs.engine.schedules import Every
 from jobs.engine.schedules.periodic import run_id
 from tests.conftest import wait_until
 from tests.engine.scheduler.conftest import declare, entries, make_due, waiting
-from tests.ledger.conftest import row_of, until
+from tests.ledger.conftest import HANGS, row_of, until
 
 HOUR = timedelta(hours=1)
 ENTRY = "periodic-reports-durable"
@@ -180,8 +180,7 @@ def test_a_database_that_hangs_delays_nobody_else(scheduler: Make, durable: JobT
     for entry in entries(fleet.redis):
         make_due(fleet.redis, entry)
     with fleet.database.begin() as session:
-        if not fleet.database.is_sqlite:
-            session.execute(text("LOCK TABLE ledger_jobs IN ACCESS EXCLUSIVE MODE"))
+        session.execute(text(HANGS[fleet.database.is_sqlite]))
         due = declare("greetings.send").enqueue_in(timedelta(0), {}, priority="low")
         for _ in range(3):
             leader.tick()
@@ -197,8 +196,7 @@ def test_times_that_pass_while_the_database_hangs_are_run_when_it_is_back(schedu
     until_ticked(leader, lambda: len(rows(fleet)) >= 1)
     hangs_until = fleet.redis.time()[0] + 3
     with fleet.database.begin() as session:
-        if not fleet.database.is_sqlite:
-            session.execute(text("LOCK TABLE ledger_jobs IN ACCESS EXCLUSIVE MODE"))
+        session.execute(text(HANGS[fleet.database.is_sqlite]))
         until_ticked(leader, lambda: fleet.redis.time()[0] >= hangs_until)
     until_ticked(leader, lambda: len(rows(fleet)) >= 5)
     stamps = [datetime.strptime(run.rpartition("-")[2], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for run in rows(fleet)]

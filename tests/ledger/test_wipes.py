@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from jobs.engine import Fleet, keys
 from jobs.engine.ledger.table import JOBS
@@ -110,6 +111,25 @@ def test_an_empty_redis_is_told_of_jobs_in_their_order_but_not_of_those_that_hav
     wait_until(lambda: fleet.redis.lrange(keys.queue("default"), 0, -1) == left)
     epochs = {row_of(fleet, job_id.decode())["epoch"] for job_id in left}
     assert epochs == {fleet.redis.get(keys.LEDGER_EPOCH).decode()}
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_a_server_that_forgot_the_last_moments_is_told_of_the_youngest_jobs_first(
+    fleet: Fleet, folder: Path, own_redis: RedisServer
+) -> None:
+    """As after a fail-over: the life of Redis is the same, and what came last is gone."""
+    old = [each.id for each in durable.tell.enqueue_many([{"folder": str(folder)}] * 600)]
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: fleet.redis.exists(keys.LEDGER_LEAD))
+        fleet.redis.save()
+        lost = durable.tell.enqueue({"folder": str(folder)})
+        until(fleet, lost.id, lambda row: row["step"] == "pushed")
+        own_redis.stop(signal.SIGKILL)
+        with fleet.database.begin() as session:
+            session.execute(update(JOBS).values(step_at=datetime.now(UTC) + timedelta(seconds=9)))
+        own_redis.start()
+        assert not fleet.redis.exists(keys.job(lost.id)) and fleet.redis.exists(*map(keys.job, old)) == len(old)
+        wait_until(lambda: fleet.redis.exists(keys.job(lost.id)), timeout=15)
 
 
 @pytest.mark.slow

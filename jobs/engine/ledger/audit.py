@@ -27,32 +27,41 @@ row = JOBS.c
 
 
 class Audit:
-    """Goes through the unfinished rows in their order, and from the beginning again."""
+    """Goes through the unfinished rows in their order, and from the beginning again; once from the end, if asked to."""
 
     def __init__(self, fleet: Fleet, client: redis.Redis) -> None:
         self._fleet, self._client = fleet, client
-        self._after, self.hurries = 0, False
+        self._from = 0
+        self._descends = self.hurries = False
 
-    def begin_anew(self) -> None:
-        """Redis may have been wiped: go through all rows at once."""
-        self._after, self.hurries = 0, True
+    def begin_anew(self, *, youngest_first: bool = False) -> None:
+        """Redis may have been wiped, or have forgotten its youngest jobs: go through all rows at once."""
+        self._from, self.hurries, self._descends = 0, True, youngest_first
 
     def look(self, epoch: str) -> list[RowMapping]:
         """Look at some rows; those that have to be pushed again, their step taken. Raises BrokerUnavailable."""
-        seen = self._next()
-        self._after = seen[-1]["number"] if len(seen) == AT_ONCE else 0
-        self.hurries = self.hurries and len(seen) == AT_ONCE
+        seen, now = self._next(), datetime.now(UTC)
         wiped = [each["id"] for each in seen if each["epoch"] != epoch]
-        now = datetime.now(UTC)
-        lost = self._compare([each["id"] for each in seen if each["epoch"] == epoch and _has_settled(each, now)])
+        same = [each for each in seen if each["epoch"] == epoch and (self._descends or _has_settled(each, now))]
+        self._go_on(seen)
+        lost = self._compare([each["id"] for each in same])
         return steps.claim_lost(self._fleet.database, epoch, wiped + lost) if wiped or lost else []
 
     def _next(self) -> Sequence[RowMapping]:
-        query = select(row.number, row.id, row.epoch, row.step_at).where(
-            OPEN, row.step == PUSHED, row.number > self._after
-        )
+        query = select(row.number, row.id, row.epoch, row.step_at).where(OPEN, row.step == PUSHED)
+        if self._descends:
+            query = query.where(row.number < self._from) if self._from else query
+            query = query.order_by(row.number.desc())
+        else:
+            query = query.where(row.number > self._from).order_by(row.number)
         with self._fleet.database.read() as session:
-            return session.execute(query.order_by(row.number).limit(AT_ONCE)).mappings().all()
+            return session.execute(query.limit(AT_ONCE)).mappings().all()
+
+    def _go_on(self, seen: Sequence[RowMapping]) -> None:
+        """From there the next time; after the last row from the first again, without haste."""
+        more = len(seen) == AT_ONCE
+        self._from = seen[-1]["number"] if more else 0
+        self.hurries, self._descends = self.hurries and more, self._descends and more
 
     def _compare(self, job_ids: Sequence[str]) -> list[str]:
         """The ids that Redis does not know; the ends that it knows are told to the ledger's stream once more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Unpack
 
 import structlog
@@ -21,7 +22,7 @@ from jobs.engine.ledger.keeper import Keeper
 from jobs.engine.ledger.outbox import Accepted
 from jobs.engine.ledger.search import Found, Wanted, search
 from jobs.engine.ledger.table import JOBS, PENDING, PUSHING
-from jobs.engine.ledger.writing import Writer
+from jobs.engine.ledger.writing import Asked, Writer, ask_first
 from jobs.engine.new_jobs import NewJob
 from jobs.engine.views import JobView
 
@@ -52,15 +53,12 @@ class Ledger:
         the database raises; never because Redis is away.
         """
         if session is None:
+            asked = self._ask_first(new)
             with self._fleet.database.begin() as own:
-                return self.accept(new, own)
+                return self._in_session(new, own, asked)
         if isinstance(session, Connection):
             return self._in_connection(new, session)
-        fence = self._courier.fences.at_hand() if not self.redis_is_away and outbox.is_plain(session) else None
-        known = self._write(new, session.connection(), PENDING if fence is None else PUSHING)
-        written = Accepted(new, known, fence)
-        outbox.outbox_of(session, self._push_committed).add(written)
-        return written
+        return self._in_session(new, session, {})
 
     def fence(self) -> Fence:
         """What has to be made before rows are claimed for `push`. Raises BrokerUnavailable."""
@@ -99,6 +97,13 @@ class Ledger:
         self.keeper = Keeper(self._fleet, place)
         return self.keeper
 
+    def _in_session(self, new: Sequence[NewJob], session: Session, asked: Asked) -> Sequence[JobView]:
+        fence = self._courier.fences.at_hand() if not self.redis_is_away and outbox.is_plain(session) else None
+        known = self._write(new, session.connection(), PENDING if fence is None else PUSHING, asked)
+        written = Accepted(new, known, fence)
+        outbox.outbox_of(session, self._push_committed).add(written)
+        return written
+
     def _in_connection(self, new: Sequence[NewJob], connection: Connection) -> Sequence[JobView]:
         """A Connection does not tell of its commits, only that one begins: the keeper looks from then on."""
         known = self._write(new, connection, PENDING)
@@ -107,9 +112,17 @@ class Ledger:
             event.listen(connection, "commit", lambda _: keeper.nudge(), once=True)
         return Accepted(new, known, None)
 
-    def _write(self, new: Sequence[NewJob], connection: Connection, step: str) -> dict[int, JobView]:
-        asks = not self.redis_is_away
-        return Writer(self._fleet, connection, asks_redis=asks).write(new, step)
+    def _write(
+        self, new: Sequence[NewJob], connection: Connection, step: str, asked: Asked = MappingProxyType({})
+    ) -> dict[int, JobView]:
+        return Writer(connection, asked, redis_is_away=self.redis_is_away).write(new, step)
+
+    def _ask_first(self, new: Sequence[NewJob]) -> Asked:
+        try:
+            return {} if self.redis_is_away else ask_first(self._fleet, new)
+        except BrokerUnavailable:
+            self._courier.note_away()
+            return {}
 
     def _push_committed(self, written: Sequence[Accepted]) -> None:
         """Never raises: what is committed happens, and whoever committed it must not hear of Redis."""

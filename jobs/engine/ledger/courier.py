@@ -78,6 +78,8 @@ class Courier:
         self._note(new, pushed, first)
         taken = {each.id for at, each in enumerate(new) if at not in pushed.refused}
         steps.confirm(self._fleet.database, sorted(taken), fence.epoch)
+        if others := [each.id for each in new if each.id in taken and not each.head.durable]:
+            steps.forget(self._fleet.database, others)
         if pushed.late:
             taken |= self._push_anew([new[at] for at in sorted(pushed.late)], first, tries)
         return taken

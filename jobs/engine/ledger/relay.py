@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 from sqlalchemy import RowMapping
 
 from jobs.engine import registry
+from jobs.engine.broker import translate_errors
 from jobs.engine.ledger import rows, steps
 from jobs.engine.ledger.audit import Audit
 from jobs.engine.ledger.fences import Fence
 from jobs.engine.ledger.following import Follower
+from jobs.engine.local.orphans import Orphans
 from jobs.engine.workflows.keeping import WorkflowKeeper
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ class Relay:
     def __init__(self, fleet: Fleet, client: redis.Redis) -> None:
         self._fleet, self._client = fleet, client
         self._follower, self._audit = Follower(fleet, client), Audit(fleet, client)
-        self._workflows = WorkflowKeeper(fleet)
-        self._epoch = ""
+        self._workflows, self._orphans = WorkflowKeeper(fleet), Orphans(fleet, AUDIT_EVERY)
+        self._epoch, self._server = "", ""
         self._relay_at = self._audit_at = self._workflows_at = 0.0
 
     def turn(self, epoch: str) -> bool:
@@ -46,8 +48,7 @@ class Relay:
             self._relay_at = now if relayed else now + RELAY_EVERY.total_seconds()
             busy = busy or relayed
         if now >= self._audit_at or self._audit.hurries:
-            fence = self._fence(epoch)
-            self._push(self._audit.look(epoch), fence, first=False)
+            self._look_for_lost(epoch)
             self._audit_at = now + AUDIT_EVERY.total_seconds()
             busy = busy or self._audit.hurries
         if now >= self._workflows_at:
@@ -65,6 +66,22 @@ class Relay:
         """Push what is due, for a process that does not lead."""
         fence = self._fleet.ledger.fence()
         self._push(steps.claim_new(self._fleet.database, _known_types()), fence, first=True)
+
+    def _look_for_lost(self, epoch: str) -> None:
+        server = self._server_name()
+        if server != self._server:
+            self._server, is_another = server, bool(self._server)
+            if is_another:
+                self._audit.begin_anew(youngest_first=True)
+        fence = self._fence(epoch)
+        self._push(self._audit.look(epoch), fence, first=False)
+        self._orphans.look()
+
+    def _server_name(self) -> str:
+        """The run of a server that answers: another one may have been a replica, or have read a file of a while ago."""
+        with translate_errors():
+            about: Any = self._client.info("server")
+        return str(about.get("run_id", ""))
 
     def _relay(self, epoch: str) -> bool:
         fence = self._fence(epoch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,16 +30,10 @@ def reopen(fleet: Fleet, job_id: str) -> bool:
         found = session.execute(select(row.options).where(*ended)).first()
         if found is None:
             return False
-        anew["options"] = _without_deadline(found.options)
+        anew["options"] = rows.without_deadline(found.options)
         session.execute(update(JOBS).where(*ended).values(anew))
     fence = fleet.ledger.fence()
     taken = steps.claim_of(fleet.database, [job_id])
     if taken:
         fleet.ledger.push([rows.new_job_of(each, fleet.client.heads) for each in taken], fence, first=True)
     return True
-
-
-def _without_deadline(options: str | None) -> str | None:
-    said = json.loads(options) if options else {}
-    said.pop("deadline", None)
-    return json.dumps(said) if said else None

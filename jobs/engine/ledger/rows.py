@@ -121,6 +121,13 @@ def view_of(row: RowMapping) -> JobView:
     )
 
 
+def without_deadline(options: str | None) -> str | None:
+    """What a row's call wanted, but for when it was to begin at the latest."""
+    said = json.loads(options) if options else {}
+    said.pop("deadline", None)
+    return json.dumps(said) if said else None
+
+
 def storable(text: str) -> str:
     """Text that every database takes, and no more of it than a page shows."""
     return text[:LONGEST_TEXT].replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, case, delete, or_, select, update
 
 from jobs.engine.columns import Instant
 from jobs.engine.database import Database
-from jobs.engine.ledger.table import CANCELLED, JOBS, OPEN, PENDING, PUSHED, PUSHING, QUEUED, SCHEDULED
+from jobs.engine.ledger.table import CANCELLED, JOBS, OPEN, PENDING, PUSHED, PUSHING, QUEUED, SCHEDULED, VALUES
 
 AT_ONCE = 500
 STALE = timedelta(seconds=1)
@@ -84,6 +84,14 @@ def confirm(database: Database, job_ids: Sequence[str], epoch: str) -> None:
     for ids in _parts(job_ids):
         with database.begin(durable=False) as session:
             session.connection().execute(_CONFIRM, {"ids": ids, "life": epoch, "now": datetime.now(UTC)})
+
+
+def forget(database: Database, job_ids: Sequence[str]) -> None:
+    """Delete rows of jobs that the ledger has handed over and that are none of its own."""
+    for ids in _parts(job_ids):
+        with database.begin(durable=False) as session:
+            session.execute(delete(VALUES).where(VALUES.c.job_id.in_(ids)))
+            session.execute(delete(JOBS).where(row.id.in_(ids), row.step == PUSHED))
 
 
 def cancel(database: Database, job_id: str, *, lost: bool = False) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from sqlalchemy import Connection, RowMapping, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.engine.control import in_redis
-from jobs.engine.errors import BrokerUnavailable, IdempotencyConflict
+from jobs.engine.errors import IdempotencyConflict
+from jobs.engine.ledger import turns
 from jobs.engine.ledger.rows import row_of, unique_key, view_of
 from jobs.engine.ledger.table import JOBS, LOCAL, OPEN, PENDING, VALUES
 from jobs.engine.new_jobs import NewJob
@@ -25,11 +26,31 @@ row = JOBS.c
 _INSERT = insert(JOBS)
 
 
+Asked = Mapping[str, JobView | None]
+"""What Redis said of jobs, by id, before a transaction began."""
+
+
+def ask_first(fleet: Fleet, new: Sequence[NewJob]) -> Asked:
+    """What Redis knows of jobs that may be the same as new ones: no transaction is open while it is asked.
+
+    Raises BrokerUnavailable.
+    """
+    ids = [each.id for each in new if each.chosen]
+    uniques = sorted({key for each in new if (key := unique_key(each)) is not None})
+    if not (ids or uniques):
+        return {}
+    with fleet.database.read() as session:
+        connection = session.connection()
+        rows = [*_rows(connection, row.id, ids), *_rows(connection, row.unique_key, uniques, OPEN)]
+    pushed = sorted({each["id"] for each in rows if each["step"] not in (PENDING, LOCAL)})
+    return dict(zip(pushed, in_redis(fleet.redis, pushed), strict=True)) if pushed else {}
+
+
 class Writer:
     """Writes the jobs of one call."""
 
-    def __init__(self, fleet: Fleet, connection: Connection, *, asks_redis: bool) -> None:
-        self._fleet, self._connection, self._asks_redis = fleet, connection, asks_redis
+    def __init__(self, connection: Connection, asked: Asked, *, redis_is_away: bool) -> None:
+        self._connection, self._asked, self._redis_is_away = connection, asked, redis_is_away
 
     def write(self, new: Sequence[NewJob], step: str) -> dict[int, JobView]:
         """Write a row for each job; the views, by place, of those that were there already and got none.
@@ -62,7 +83,8 @@ class Writer:
         )
         if done.rowcount == len(rows):
             return {}
-        stored = {each["id"]: each["data"] for each in self._rows(row.id, [each.id for _, each in fresh])}
+        written = _rows(self._connection, row.id, [each.id for _, each in fresh])
+        stored = {each["id"]: each["data"] for each in written}
         others = [(at, each) for at, each in fresh if stored.get(each.id) != each.data]
         return self._views_of(others)
 
@@ -70,7 +92,7 @@ class Writer:
         return self._views_of([(at, each) for at, each in enumerate(new) if each.chosen])
 
     def _views_of(self, wanted: Sequence[tuple[int, NewJob]]) -> dict[int, JobView]:
-        found = {each["id"]: each for each in self._rows(row.id, [each.id for _, each in wanted])}
+        found = {each["id"]: each for each in _rows(self._connection, row.id, [each.id for _, each in wanted])}
         known = {at: found[each.id] for at, each in wanted if each.id in found}
         for at, stored in known.items():
             _check(next(each for place, each in wanted if place == at), stored)
@@ -80,14 +102,17 @@ class Writer:
     def _same_keys(self, wanted: Sequence[tuple[int, NewJob]]) -> dict[int, JobView]:
         """What is absorbed by an unfinished job of the same unique key: one of the ledger, or of this very call.
 
-        Where it is in doubt whether that has ended, the new one is written: it waits for the lock before it is pushed.
+        The row is believed, unless Redis was asked and knew better. While Redis is away it is in doubt whether a job
+        that was pushed has ended: then the new one is written, and waits for the lock before it is pushed.
         """
         keys = {at: key for at, each in wanted if (key := unique_key(each)) is not None}
         if not keys:
             return {}
-        rows = self._rows(row.unique_key, sorted(set(keys.values())), OPEN)
+        uniques = sorted(set(keys.values()))
+        turns.take(self._connection, uniques)
+        rows = _rows(self._connection, row.unique_key, uniques, OPEN)
         views = self._looked_at(rows)
-        holders = {each["unique_key"]: views[each["id"]] for each in rows if self._is_live(each, views[each["id"]])}
+        holders = {each["unique_key"]: views[each["id"]] for each in rows if self._is_live(each)}
         known = {}
         for at, each in wanted:
             if (key := keys.get(at)) is None:
@@ -98,28 +123,22 @@ class Writer:
                 holders[key] = each.view.model_copy(update={"queued": "ledger"})
         return known
 
-    def _is_live(self, stored: RowMapping, view: JobView) -> bool:
-        return not view.ended if self._asks_redis else stored["step"] in (PENDING, LOCAL)
+    def _is_live(self, stored: RowMapping) -> bool:
+        if (view := self._asked.get(stored["id"])) is not None:
+            return not view.ended
+        return stored["step"] in (PENDING, LOCAL) or not self._redis_is_away
 
     def _looked_at(self, rows: Iterable[RowMapping]) -> dict[str, JobView]:
-        """The views of rows: Redis knows more of those that are there, if it can be asked."""
-        views = {each["id"]: view_of(each) for each in rows}
-        pushed = [each["id"] for each in rows if each["step"] not in (PENDING, LOCAL)]
-        if not (pushed and self._asks_redis):
-            return views
-        try:
-            found = in_redis(self._fleet.redis, pushed)
-        except BrokerUnavailable:
-            self._asks_redis = False
-            return views
-        return views | {each.id: each for each in found if each is not None}
+        """The views of rows; where Redis was asked, it knows more of those that are there."""
+        return {each["id"]: self._asked.get(each["id"]) or view_of(each) for each in rows}
 
-    def _rows(self, column: Any, values: Sequence[str], *conditions: Any) -> list[RowMapping]:
-        found: list[RowMapping] = []
-        for at in range(0, len(values), AT_ONCE):
-            query = select(JOBS).where(column.in_(values[at : at + AT_ONCE]), *conditions)
-            found += self._connection.execute(query).mappings()
-        return found
+
+def _rows(connection: Connection, column: Any, values: Sequence[str], *conditions: Any) -> list[RowMapping]:
+    found: list[RowMapping] = []
+    for at in range(0, len(values), AT_ONCE):
+        query = select(JOBS).where(column.in_(values[at : at + AT_ONCE]), *conditions)
+        found += connection.execute(query).mappings()
+    return found
 
 
 def _check(new: NewJob, stored: RowMapping) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -50,7 +51,7 @@ class Desk:
         self._fleet, self.name, self._slots = fleet, name, slots
         self.every: timedelta = fleet.settings.lease / 3
         self._watch = pools.Watch(fleet.settings.lease)
-        self._beats = 0
+        self._beats, self._has_more = 0, False
 
     def join(self, name: str) -> None:
         """Begin to work under a name that was never used."""
@@ -70,10 +71,10 @@ class Desk:
             if found := self._watch.look(step, self.every, self._policy):
                 log.warning("pools found dead", pools=found)
             self._beats += 1
-            if self._beats % SWEEP_EVERY == 0:
-                retention.sweep(step)
-                if self._alone:
-                    periodic.put_right(step)
+            if self._alone and self._beats % SWEEP_EVERY == 0:
+                periodic.put_right(step)
+        if self._has_more or self._beats % SWEEP_EVERY == 0:
+            self._sweep()
         return Beat(lost, cancelled)
 
     def cancelled(self) -> frozenset[str]:
@@ -116,6 +117,13 @@ class Desk:
         """Say that this pool is gone; what it still held goes back."""
         with steps.step(self._fleet.database) as step:
             pools.leave(step, self.name, self._policy)
+
+    def _sweep(self) -> None:
+        """In steps so short that others come in between, and the rest after the next beat, which must not be missed."""
+        until, self._has_more = time.monotonic() + self.every.total_seconds() / 2, True
+        while self._has_more and time.monotonic() < until:
+            with steps.step(self._fleet.database, durable=False) as step:
+                self._has_more = retention.sweep(step)
 
     def _look(self, types: Sequence[str]) -> tuple[bool, float | None, float]:
         """Whether a claim may find something, when else it may, and the time."""

@@ -120,6 +120,7 @@ class Fallback(threading.Thread):
         self._stopping = threading.Event()
         self._pool: LocalPool | None = None
         self._needed_at = 0.0
+        self._silent_since: float | None = None
 
     @property
     def patience(self) -> timedelta:
@@ -163,12 +164,13 @@ class Fallback(threading.Thread):
                 log.info("redis is back: jobs that had not begun are handed back", jobs=count)
 
     def _is_away(self) -> bool:
-        presence = self._fleet.presence
+        asked_at = time.monotonic()
         try:
             self._fleet.ping()
         except BrokerUnavailable:
-            away = presence.away_for if presence else None
-            return away is not None and away >= AFTER
+            self._silent_since = asked_at if self._silent_since is None else self._silent_since
+            return time.monotonic() - self._silent_since >= AFTER.total_seconds()
+        self._silent_since = None
         return False
 
     def _work(self, is_away: bool) -> None:

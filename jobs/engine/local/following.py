@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, select, update
 
 from jobs.engine import registry
 from jobs.engine.errors import UnknownJob
-from jobs.engine.ledger.rows import STATUS, row_of, storable
+from jobs.engine.ledger.rows import STATUS, row_of, storable, without_deadline
 from jobs.engine.ledger.table import JOBS, LOCAL, QUEUED, VALUES
 from jobs.engine.local.moments import moment
 from jobs.engine.local.step import Step
@@ -42,6 +42,13 @@ def follow(step: Step, row: Any, **changed: Any) -> None:
         "ended_at": moment(now["ended"]),
     }
     step.execute(update(JOBS).where(JOBS.c.id == row.id, JOBS.c.step == LOCAL).values(**values))
+
+
+def forget_deadline(step: Step, job_id: str) -> None:
+    """A job is run again, however late that is: also where it is pushed to Redis in the end."""
+    mine = JOBS.c.id == job_id, JOBS.c.step == LOCAL
+    options = step.execute(select(JOBS.c.options).where(*mine)).scalar()
+    step.execute(update(JOBS).where(*mine).values(options=without_deadline(options)))
 
 
 def forget(step: Step, rows: Sequence[Any]) -> None:

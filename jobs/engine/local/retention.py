@@ -36,16 +36,18 @@ def keep(step: Step, row: Any, status: str, values: dict[str, Any], retention: R
         forget(step, surplus)
 
 
-def sweep(step: Step) -> None:
-    """Remove what has expired: jobs, events of quiet topics, notes."""
+def sweep(step: Step) -> bool:
+    """Remove what has expired: jobs, events of quiet topics, notes; whether there may be more."""
     table, topics, events, notes = tables.jobs, tables.topics, tables.events, tables.notes
     expired = select(table.c.id, table.c.type, table.c.topics).where(table.c.expires <= step.now).limit(AT_ONCE)
-    forget(step, step.execute(expired).all())
+    gone = step.execute(expired).all()
+    forget(step, gone)
     quiet = step.execute(select(topics.c.topic).where(topics.c.expires <= step.now).limit(AT_ONCE)).scalars().all()
     if quiet:
         step.execute(delete(events).where(events.c.topic.in_(quiet)))
         step.execute(delete(topics).where(topics.c.topic.in_(quiet)))
     step.execute(delete(notes).where(notes.c.expires <= step.now))
+    return AT_ONCE in (len(gone), len(quiet))
 
 
 def forget(step: Step, rows: Sequence[Any]) -> None:

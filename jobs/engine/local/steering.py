@@ -11,6 +11,7 @@ from jobs.engine import views
 from jobs.engine.control import Jobs, line_id, policy_of
 from jobs.engine.errors import Conflict, NotFound
 from jobs.engine.event_format import position
+from jobs.engine.ledger.table import JOBS
 from jobs.engine.local import accepting, following, gates, settling, tables, waits
 from jobs.engine.local import step as steps
 from jobs.engine.local.showing import view_of
@@ -71,14 +72,14 @@ class LocalJobs(Jobs):
             row = _row(step, job_id)
             if row.status not in ("failed", "cancelled", "quarantined"):
                 raise Conflict(f"the job is {row.status}; only an ended one can be run again")
-            holder = accepting.holder(step, row.unique_key) if row.unique_key else None
-            if holder is not None:
+            if (holder := _holder(step, row)) is not None:
                 raise Conflict(f"job {holder} is doing the same already")
             table = tables.jobs
             values = {**_ANEW, "status": "queued", "place": step.next_place(), "queued": step.now}
             values["max_retries"] = policy_of(self._fleet, row.type).retry.max_retries
             step.execute(update(table).where(table.c.id == job_id).values(**values))
             following.follow(step, row, **values)
+            following.forget_deadline(step, job_id)
             step.job_event(_row(step, job_id), "job:queued")
             gates.arrive(step, row.id, row.gates)
         return self.get(job_id, tenant)
@@ -105,6 +106,17 @@ _ANEW: dict[str, Any] = dict.fromkeys(
     ("due", "filed", "execution", "pool", "progress", "error", "traceback", "deadline", "started", "ended", "expires")
 )
 _ANEW |= {"attempts": 0, "deaths": 0, "worker_deaths": 0, "cancel_requested": 0}
+
+
+def _holder(step: Step, row: Any) -> str | None:
+    """The unfinished job that has this one's uniqueness, here or on its way to Redis or there."""
+    if not row.unique_key:
+        return None
+    ledger, mine = JOBS.c, JOBS.alias().c
+    same = select(mine.unique_key).where(mine.id == row.id).scalar_subquery()
+    there = select(ledger.id).where(ledger.unique_key == same, ledger.id != row.id, ledger.ended_at.is_(None))
+    found: str | None = step.execute(there.limit(1)).scalar()
+    return accepting.holder(step, row.unique_key) or found
 
 
 def _row(step: Step, job_id: str) -> Any:

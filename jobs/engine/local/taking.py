@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select, update
 
 from jobs.engine.fleet import Fleet
 from jobs.engine.ledger import rows, steps
-from jobs.engine.ledger.table import JOBS, LOCAL, OPEN, PENDING, PUSHED, PUSHING
-from jobs.engine.local import accepting, client, tables
+from jobs.engine.ledger.table import JOBS, LOCAL, OPEN, PENDING, PUSHED, PUSHING, QUEUED
+from jobs.engine.local import accepting, client, gates, tables
 from jobs.engine.local.step import Step
 
 AGAIN = timedelta(seconds=1)
@@ -45,13 +46,27 @@ def take(step: Step, fleet: Fleet, types: Sequence[str], most: int) -> None:
 
 def hand_back(step: Step) -> int:
     """Give the ledger's relay what has not begun here; how many jobs."""
+    table = tables.jobs.c
+    return _give(step, and_(table.status.in_(("queued", "scheduled")), table.attempts == 0, table.execution.is_(None)))
+
+
+def hand_over(step: Step) -> int:
+    """Give the relay all that waits here, also for another attempt: it begins anew. How many jobs."""
+    return _give(step, tables.jobs.c.status.in_(("queued", "scheduled")))
+
+
+def _give(step: Step, which: ColumnElement[bool]) -> int:
     table = tables.jobs
-    untouched = table.c.status.in_(("queued", "scheduled")), table.c.attempts == 0, table.c.execution.is_(None)
-    ids = step.execute(select(table.c.id).where(*untouched).limit(AT_ONCE)).scalars().all()
+    given = step.execute(select(table.c.id, table.c.gates).where(which).limit(AT_ONCE)).all()
+    ids = [each.id for each in given]
     if not ids:
         return 0
-    step.execute(delete(table).where(table.c.id.in_(ids), *untouched))
-    pending = {"step": PENDING, "step_at": step.moment, "epoch": ""}
+    step.execute(delete(table).where(table.c.id.in_(ids)))
+    step.execute(delete(tables.lines).where(tables.lines.c.job_id.in_(ids)))
+    for each in given:
+        gates.leave(step, each.id, each.gates)
+    pending: dict[str, Any] = {"step": PENDING, "step_at": step.moment, "epoch": "", "followed": 0}
+    pending |= {"state": QUEUED, "attempts": 0, "worker": "", "started_at": None}
     step.execute(update(JOBS).where(row.id.in_(ids), row.step == LOCAL, OPEN).values(**pending))
     return len(ids)
 

@@ -93,11 +93,18 @@ def ran_once_each(log: Path, fails: dict[str, int]) -> None:
         assert all(before.ended is not None and before.ended <= after.began for before, after in pairwise(found))
 
 
+@pytest.mark.parametrize("instead", [{}, {"REDIS_URL": "redis://127.0.0.1:1,127.0.0.1:2/0?master=main"}])
 def test_the_lane_runs_beside_an_absent_redis_and_others_wait(
-    fleet: FallbackFleet, spawn: Spawn, send: Callable[..., JobView], own_redis: RedisServer, log: Path
+    fleet: FallbackFleet,
+    spawn: Spawn,
+    send: Callable[..., JobView],
+    own_redis: RedisServer,
+    log: Path,
+    instead: dict[str, str],
 ) -> None:
+    """Also behind Sentinels."""
     own_redis.stop(signal.SIGKILL)
-    spawn("-m", "tests.engine.local.fallback_process")
+    spawn("-m", "tests.engine.local.fallback_process", **instead)
     sent = [send(fails=2), send()]
     waiting = send(job_type=falling_back.other)
     assert {job.queued for job in (*sent, waiting)} == {"ledger"}

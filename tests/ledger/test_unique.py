@@ -1,0 +1,89 @@
+"""Unique durable jobs of transactions that overlap, and what a transaction does not wait for."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from jobs.engine import Fleet
+from tests.conftest import RedisServer, wait_until
+from tests.ledger.conftest import row_of
+from tests.ledger.samples import durable
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that may be stopped."""
+    (tmp_path / "own").mkdir()
+    server = RedisServer(tmp_path / "own")
+    yield server
+    if server.process is not None:
+        server.process.send_signal(signal.SIGCONT)
+    server.stop()
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
+    if "own_redis" in request.fixturenames:
+        return {**environ, "REDIS_URL": request.getfixturevalue("own_redis").url}
+    return environ
+
+
+def commands(fleet: Fleet) -> int:
+    return int(fleet.redis.info("stats")["total_commands_processed"])
+
+
+def test_two_transactions_at_once_write_one_row_of_a_key(fleet: Fleet, folder: Path, database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite has one transaction at a time")
+    payload = {"folder": str(folder)}
+    waiting, found = threading.Event(), []
+
+    def notice(_c: object, _u: object, statement: str, *_: object) -> None:
+        if threading.current_thread() is other and "advisory" in statement:
+            waiting.set()
+
+    def enqueue() -> None:
+        with fleet.database.begin() as session:
+            found.append(durable.only_one.enqueue(payload, session=session).id)
+            waiting.set()
+
+    event.listen(fleet.database.engine, "before_cursor_execute", notice)
+    other = threading.Thread(target=enqueue)
+    with fleet.database.begin() as session:
+        first = durable.only_one.enqueue(payload, session=session)
+        other.start()
+        assert waiting.wait(30)
+    other.join(30)
+    assert found == [first.id]
+
+
+def test_redis_is_asked_nothing_inside_a_transaction_of_the_callers(fleet: Fleet, folder: Path) -> None:
+    payload = {"folder": str(folder)}
+    first = durable.only_one.enqueue(payload, idempotency_key="k")
+    with fleet.database.begin() as session:
+        before = commands(fleet)
+        assert durable.only_one.enqueue(payload, session=session).id == first.id
+        assert durable.only_one.enqueue(payload, session=session, idempotency_key="k").id == first.id
+        assert commands(fleet) == before + 1, "but for this question itself"
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_who_has_found_redis_silent_does_not_wait_for_it_again(
+    fleet: Fleet, folder: Path, own_redis: RedisServer
+) -> None:
+    payload = {"folder": str(folder)}
+    first = durable.only_one.enqueue(payload)
+    assert own_redis.process is not None
+    own_redis.process.send_signal(signal.SIGSTOP)
+    second = durable.only_one.enqueue(payload)
+    assert second.id != first.id, "nobody can tell whether the first has ended"
+    assert row_of(fleet, second.id)["step"] == "pending", "it was not even tried to push it"
+    own_redis.process.send_signal(signal.SIGCONT)
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: row_of(fleet, first.id)["step"] == "pushed")
