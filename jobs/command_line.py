@@ -19,6 +19,7 @@ def main(settings: Settings, about: str | None = None, arguments: Sequence[str] 
 
         return checkup.run(settings)
     if options.pause or options.resume:
+        logs.configure(settings, "shell")
         return pauses.command(connect(settings), options.pause or [], options.resume or [])
     if not settings.use_job_queue:
         parser.error("USE_JOB_QUEUE=false: jobs run in the web processes, and there is nothing to do here")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -12,7 +11,7 @@ from apiflask import APIFlask
 from flask import current_app, g, redirect, request
 from werkzeug.wrappers import Response
 
-from jobs.engine import BrokerUnavailable
+from jobs.engine import BrokerUnavailable, audit_log
 from jobs.engine.audit_log import Actor
 from jobs.settings import Role
 from webapp import auth, sessions
@@ -124,7 +123,7 @@ def home(actor: Actor | None) -> str:
 
 def of_shell(by: str | None = None) -> Actor:
     """Who acts from a shell: whoever can start one with the fleet's settings may everything."""
-    return Actor(by or f"shell:{getpass.getuser()}", "admin", None, "shell")
+    return audit_log.of_shell(by)
 
 
 def init_app(app: APIFlask) -> None:

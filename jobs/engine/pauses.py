@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.engine import keys, lanes
@@ -64,11 +64,26 @@ def _one_checked(what: str) -> str:
 
 def command(fleet: Fleet, pause: Iterable[str], resume: Iterable[str]) -> int:
     """What a command line asks for; prints what is paused then. Returns the exit code."""
+    resume, pause = list(resume), list(pause)
     try:
+        before = set(fleet.pauses.all())
         fleet.pauses.resume(*resume)
         paused = fleet.pauses.pause(*pause)
     except FleetError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    _write_down(fleet, before, {**dict.fromkeys(resume, False), **dict.fromkeys(pause, True)})
     sys.stdout.write("".join(f"paused: {what}\n" for what in paused) or "nothing is paused\n")
     return 0
+
+
+def _write_down(fleet: Fleet, before: Container[str], asked: Mapping[str, bool]) -> None:
+    """A line of the audit log for each; it is not loaded by workers."""
+    from jobs.engine.audit_log import of_shell
+
+    by = of_shell()
+    for what, is_pause in asked.items():
+        kind, _, name = what.partition(":")
+        action = f"{kind}.{'pause' if is_pause else 'resume'}"
+        was, now = {"paused": what in before}, {"paused": is_pause}
+        fleet.audit.record(action=action, target=name, by=by, before=was, after=now)

@@ -67,7 +67,7 @@ def test_the_sign_in_page(page: Page, site: str) -> None:
 
 def test_the_administrators_login(page: Page, site: str, app: APIFlask) -> None:
     page.goto(f"{site}/admin/login")
-    expect(page.get_by_role("heading")).to_have_text("Administrators")
+    expect(page.get_by_role("heading")).to_have_text("Operators")
     check(page)
 
 

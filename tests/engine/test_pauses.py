@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.adapters.database import migrate
 from jobs.engine import Fleet, NotFound, Queue, keys
 from jobs.engine.worker import lease_clock, page
 from jobs.engine.worker.batch import Child
@@ -150,7 +151,13 @@ def test_the_command_line_pauses_and_resumes(fleet: Fleet, environ: dict[str, st
         )
         return done.returncode, done.stdout + done.stderr
 
+    migrate(fleet.settings)
     assert run("--pause", "queue:low", "lane:chat") == (0, "paused: lane:chat\npaused: queue:low\n")
+    lines = fleet.audit.search(how="shell").items
+    assert [(line.action, line.target, line.after) for line in lines] == [
+        ("lane.pause", "chat", {"paused": True}),
+        ("queue.pause", "low", {"paused": True}),
+    ]
     assert run("--resume", "queue:low", "lane:chat") == (0, "nothing is paused\n")
     code, text = run("--pause", "lane:chatt")
     assert (code, "no lane 'chatt'" in text) == (1, True)

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from jobs.engine import Fleet, InvalidPayload, connect, keys
 from jobs.engine.audit_log import Actor, later
-from jobs.engine.audit_log.lines import LONGEST_STATE
+from jobs.engine.audit_log.lines import LONGEST_STATE, line_of, values_of
 from jobs.engine.audit_log.table import LINES
 from jobs.settings import Settings
 
@@ -76,6 +76,20 @@ def test_a_search_takes_what_all_of_it_holds_for(fleet: Fleet) -> None:
     assert found(fleet, role="operator") == ["job-1"]
     assert found(fleet, subject="ben", action="queue.") == found(fleet, target="%") == []
     assert found(fleet, since=datetime.now(UTC)) == found(fleet, until=datetime.now(UTC) - timedelta(hours=1)) == []
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_a_search_for_parts_of_texts_goes_on_where_a_page_stopped_looking(fleet: Fleet) -> None:
+    with fleet.database.begin() as session:
+        lines = [
+            values_of(line_of("job.cancel", f"job-{number:05}", ADA, None, None, None)) for number in range(30_000)
+        ]
+        session.execute(insert(LINES), lines)
+    first = fleet.audit.search(target="job-000")
+    assert first.items == [] and first.next_cursor is not None
+    second = fleet.audit.search(target="job-000", cursor=first.next_cursor, limit=1000)
+    assert (len(second.items), second.next_cursor) == (100, None)
+    assert found(fleet, target="job-29999") == ["job-29999"]
 
 
 def test_a_tenants_line_is_whose_thing_it_was(fleet: Fleet) -> None:

@@ -26,3 +26,8 @@ def behind(cursor: str) -> ColumnElement[bool]:
         raise InvalidPayload("begin without a cursor and follow next_cursor", [{"field": "cursor", "message": cursor}])
     moment = EPOCH + timedelta(microseconds=int(found[1]))
     return or_(LINES.c.at < moment, and_(LINES.c.at == moment, LINES.c.number < int(found[2])))
+
+
+def until(row: RowMapping) -> ColumnElement[bool]:
+    """What is not older than a row."""
+    return or_(LINES.c.at > row["at"], and_(LINES.c.at == row["at"], LINES.c.number >= row["number"]))

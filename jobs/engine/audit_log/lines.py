@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +34,11 @@ class Actor:
     role: str
     tenant: str | None
     how: How
+
+
+def of_shell(by: str | None = None) -> Actor:
+    """Who acts from a shell: whoever can start one with the fleet's settings may everything."""
+    return Actor(by or f"shell:{_user()}", "admin", None, "shell")
 
 
 class AuditLine(BaseModel):
@@ -90,6 +97,14 @@ def line_of_row(row: RowMapping) -> AuditLine:
     """The line that a row holds."""
     states = {name: None if row[name] is None else json.loads(row[name]) for name in ("before", "after")}
     return AuditLine(**{name: row[name] for name in AuditLine.model_fields} | states)
+
+
+def _user() -> str:
+    """The name of the process' user, or its number where it has none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _text(value: str, longest: int) -> str:
