@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -33,17 +34,23 @@ def ingested(world: World) -> Document:
 
 
 def folder_of_files(world: World) -> dict[str, Any]:
-    """A source with two files, one of which was ingested before and has changed since."""
-    from io import BytesIO
+    """A source of three files, one of which is new, one has changed and one is gone since it was synchronised."""
 
-    for name in ("one.md", "two.md"):
-        world.storage.write(f"sources/ours/{name}", BytesIO(f"# {name}\n\nRivers of {name}.".encode()))
+    def write(name: str, text: str) -> None:
+        world.storage.write(f"sources/ours/{name}", BytesIO(f"# {name}\n\n{text}".encode()))
+
+    write("one.md", "Rivers of old.")
+    write("gone.md", "Nothing flows here.")
     with world.database.begin() as session:
-        source = Source(
-            tenant="ours", workspace_id=world.workspace.id, kind="prefix", location="sources/ours/", state={}
-        )
+        source = Source(tenant="ours", workspace_id=world.workspace.id, kind="prefix", location="", state={})
         session.add(source)
-    return {"tenant_id": "ours", "workspace_id": world.workspace.id, "source_id": source.id}
+    payload = {"tenant_id": "ours", "workspace_id": world.workspace.id, "source_id": source.id}
+    assert world.run("documents.sync", payload)["added"] == 2
+    world.forget_jobs()
+    write("one.md", "Rivers of today.")
+    write("two.md", "Other rivers.")
+    world.storage.delete("sources/ours/gone.md")
+    return payload
 
 
 def outdated(world: World) -> dict[str, Any]:

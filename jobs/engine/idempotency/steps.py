@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,98}")
 KEPT, LONGER = timedelta(days=90), timedelta(days=30)
 """Since the last step, or so much longer than rows of ended jobs are kept. A job that finishes takes its steps along;
 one that ended otherwise keeps them for as long as it can be run again."""
+PATIENCE, ASK_AGAIN = timedelta(seconds=10), timedelta(seconds=0.2)
+"""How long, and how often, a store that is away is told that a step is done."""
 MOST_STEPS = 1000
 LARGEST = 64 * 1024
 """Bytes of JSON that a step may return."""
@@ -105,8 +108,19 @@ class Step:
                 with suppress(BrokerUnavailable):
                     self._store.drop(self._name)
             raise
-        self._allowed(self._store.end(self._name, as_json(result)))
+        self._allowed(self._end(as_json(result)))
         return result
+
+    def _end(self, result: str) -> Said:
+        """Note the result. It is done, so a store that is away is told for some time before that is a doubt."""
+        give_up = time.monotonic() + PATIENCE.total_seconds()
+        while True:
+            try:
+                return self._store.end(self._name, result)
+            except BrokerUnavailable:
+                if time.monotonic() > give_up:
+                    raise
+            time.sleep(ASK_AGAIN.total_seconds())
 
     def _allowed(self, said: Said) -> Said:
         if said.word in ("stale", "missing"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,10 @@ SOON = Retry(max_retries=3, first=timedelta(0), longest=timedelta(0))
 
 
 class Dying(Payload):
-    """Where to tell, and where to die for the first time: before, inside or after the step, or not at all."""
+    """Where to tell, and where to die for the first time: before, inside or after the step, or not at all.
+
+    Or it `waits` inside for the file `go`.
+    """
 
     folder: str
     where: str = ""
@@ -36,6 +40,8 @@ def charges(payload: Dying, context: Context) -> list[str]:
     def take_money() -> str:
         tell(Told(folder=payload.folder), f"charged {charge.id.removeprefix(context.job_id)}")
         _die_once(payload, "inside")
+        while payload.where == "waits" and not Path(payload.folder, "go").exists():
+            time.sleep(0.01)
         return "receipt 7"
 
     def ask() -> str:

@@ -35,6 +35,23 @@ def tell(payload: Told, context: Context) -> str:
     return payload.name
 
 
+@job("durable.book", durable=True, retry=SOON)
+def book(payload: Told, context: Context) -> list[str]:
+    """Two steps that are done once, in our database and beside the job; then it waits."""
+    from jobs.engine import current_fleet
+    from jobs.engine.idempotency.in_sql import once
+
+    def tell_of(name: str) -> str:
+        _tell(Told(folder=payload.folder, name=name), context.execution_id)
+        return context.execution_id
+
+    with current_fleet().database.begin() as session:
+        written = once(session, context, "book", lambda: tell_of("sql"))
+    called = context.once("call").run(lambda: tell_of("call"), in_doubt=lambda: "asked")
+    tell(payload, context)
+    return [written, called]
+
+
 @job("durable.brief", durable=True, retry=SOON, retention=Retention(finished=timedelta(0)))
 def brief(payload: Told, context: Context) -> None:
     """The same, and Redis is to forget it at once."""
