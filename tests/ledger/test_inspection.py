@@ -11,6 +11,9 @@ from sqlalchemy import text
 
 from jobs.engine import BrokerUnavailable, Conflict, Fleet, connect, keys
 from jobs.engine.inspection import Where
+from jobs.engine.inspection.history import HistoryWalk
+from jobs.engine.inspection.places import START
+from jobs.engine.ledger.table import JOBS
 from jobs.engine.outcome import Outcome, of_error
 from jobs.engine.policy import Retry
 from jobs.settings import Settings
@@ -103,13 +106,17 @@ def test_the_state_shown_is_that_of_now(fleet: Fleet) -> None:
     assert ids(fleet, Where(state="queued")) == []
 
 
-def test_many_rows_are_gone_through_a_part_at_a_time(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.engine.inspection import history
-
-    monkeypatch.setattr(history, "WINDOW", 3)
+def test_many_rows_are_gone_through_a_part_at_a_time(fleet: Fleet) -> None:
+    """Where no index says which of them are meant."""
     jobs = [owned(f"d{n}") for n in range(20)]
-    assert ids(fleet, Where(state="queued"), limit=2) == jobs[::-1]
-    assert ids(fleet, Where(state="failed"), limit=2) == []
+    for wanted, condition in ((jobs[::-1], JOBS.c.state == "queued"), ([], JOBS.c.state == "failed")):
+        walk = HistoryWalk(fleet, Where(state="queued"), "ledger", [condition], window=3)
+        found, place, looks = list[str](), START, 0
+        while place is not None:
+            step = walk.look(place, 2, 500)
+            assert step.looked <= 3
+            found, place, looks = found + [each.id for each in step.found], step.place, looks + 1
+        assert found == wanted and looks >= 7
 
 
 def test_a_delayed_durable_job_is_due_in_its_row_too(fleet: Fleet) -> None:

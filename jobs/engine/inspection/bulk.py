@@ -109,7 +109,8 @@ def carry_out(fleet: Fleet, bound: Bound, by: str, most: int, cursor: str | None
     states, places = states_of(bound.verb, bound.where), places_of(cursor)
     before = _touched(places.pop(TOUCHED, None))
     walks = search.walks(fleet, bound.where, states, [], latest=bound.until)
-    course, done = Course(walks, places, most := max(0, min(most, bound.jobs - before))), Done()
+    most = max(0, min(most, bound.jobs - before))
+    course, done = Course(walks, places, most), Done()
     for step in course.steps():
         acting.act(fleet, bound.verb, meant(fleet, step, states, bound.until), by, done)
         course.left = most - done.done - done.refused

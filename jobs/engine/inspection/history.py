@@ -62,8 +62,9 @@ class HistoryWalk:
         *,
         reads: bool = False,
         indexed: bool = False,
+        window: int = WINDOW,
     ) -> None:
-        self.name = name
+        self.name, self._window = name, window
         self._fleet, self._where, self._conditions, self._reads = fleet, where, conditions, reads
         self._is_narrow = not indexed and _needs_a_window(where)
 
@@ -71,7 +72,7 @@ class HistoryWalk:
         """See Walk.look. Raises BrokerUnavailable while the database is away."""
         with unavailable(), self._fleet.database.read() as session:
             begin = int(place.mark) if place.mark else session.execute(select(func.max(row.number))).scalar() or 0
-            lowest = begin - WINDOW if self._is_narrow else 0
+            lowest = begin - self._window if self._is_narrow else 0
             several = look_at if self._reads else most
             query = select(*_columns(self._reads)).where(*self._conditions, row.number <= begin, row.number > lowest)
             rows = session.execute(query.order_by(row.number.desc()).limit(several + 1)).mappings().all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from jobs.engine.inspection.where import Where
 
 LONGEST = 8_000
-MOST_WALKS, LONGEST_PART = 200, 400
+MOST_WALKS, LONGEST_PART, MOST_BYTES = 200, 400, 65_536
 _MARK = re.compile(r"(\d{1,16}(\.\d{1,18})?(e\+\d{1,2})?|inf)?")
 """Redis writes some scores as 1.7953457503532479e+9, and that of what is kept for ever as inf."""
 
@@ -43,14 +44,14 @@ Places = Mapping[str, Place | None]
 
 def cursor_of(places: Places) -> str:
     """The text of these places."""
-    return _encoded({name: list(place) if place else 0 for name, place in places.items()})
+    return _encoded({name: _short(place) for name, place in places.items()}, smaller=True)
 
 
 def places_of(cursor: str | None) -> dict[str, Place | None]:
     """The places that a cursor names. Raises ValueError for one that is none of ours."""
     if not cursor:
         return {}
-    values = _decoded(cursor)
+    values = _decoded(cursor, smaller=True)
     if not isinstance(values, dict) or len(values) > MOST_WALKS:
         raise ValueError("this is no cursor; begin without one")
     return {str(name): place_of(value) if value != 0 else None for name, value in values.items()}
@@ -58,7 +59,7 @@ def places_of(cursor: str | None) -> dict[str, Place | None]:
 
 def place_of(value: Any) -> Place:
     """The place of its JSON. Raises ValueError."""
-    if not (isinstance(value, list) and len(value) == 3 and all(isinstance(part, str) for part in value)):
+    if not (isinstance(value, list) and 2 <= len(value) <= 3 and all(isinstance(part, str) for part in value)):
         raise ValueError("this is no cursor; begin without one")
     place = Place(*value)
     if not _MARK.fullmatch(place.mark) or max(map(len, place)) > LONGEST_PART or not all(map(_is_writable, place)):
@@ -90,14 +91,20 @@ def _is_writable(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _encoded(values: Any) -> str:
-    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode()
+def _short(place: Place | None) -> Any:
+    return 0 if place is None else list(place if place.key else place[:2])
 
 
-def _decoded(text: str) -> Any:
+def _encoded(values: Any, *, smaller: bool = False) -> str:
+    text = json.dumps(values, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(zlib.compress(text) if smaller else text).decode()
+
+
+def _decoded(text: str, *, smaller: bool = False) -> Any:
     if len(text) > LONGEST:
         raise ValueError("this is too long")
     try:
-        return json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
-    except (ValueError, RecursionError):
+        data = base64.urlsafe_b64decode(text.encode("ascii"))
+        return json.loads(zlib.decompressobj().decompress(data, MOST_BYTES) if smaller else data)
+    except (ValueError, RecursionError, zlib.error):
         raise ValueError("this was not written by us") from None

@@ -14,7 +14,7 @@ from jobs.engine import keys, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.inspection import history, registries
-from jobs.engine.inspection.places import START, Place, cursor_of, places_of
+from jobs.engine.inspection.places import END, START, Place, cursor_of, places_of
 from jobs.engine.inspection.walks import Found, Looker, Walk
 from jobs.engine.inspection.where import JOB_ID, State, Where
 from jobs.engine.views import JobView
@@ -87,16 +87,16 @@ def page(fleet: Fleet, where: Where, limit: int, cursor: str | None) -> Page:
     places = places_of(cursor)
     named = [] if cursor else _named(fleet, where)
     away: list[str] = []
-    turns = [Turn(walk, places.get(walk.name, START)) for walk in walks(fleet, where, where.states, away)]
+    begin = END if cursor else START
+    turns = [Turn(walk, places.get(walk.name, begin)) for walk in walks(fleet, where, where.states, away)]
     looked = _look(turns, limit, away)
     if {"redis", "ledger"} <= set(away):
         raise BrokerUnavailable("neither Redis nor the database can be asked for jobs")
     found = list(_merged(turns, limit, {view.id for view in named}))
-    rest = {turn.walk.name: turn.rest for turn in turns}
-    more = any(place is not None for place in rest.values())
+    rest = {turn.walk.name: place for turn in turns if (place := turn.rest) is not None}
     shown = named + [view for view in _views(fleet, found, away) if where.state in (None, view.status)]
     texts = _texts(fleet, shown, away)
-    return Page(items=shown, texts=texts, looked=looked, away=away, next_cursor=cursor_of(rest) if more else None)
+    return Page(items=shown, texts=texts, looked=looked, away=away, next_cursor=cursor_of(rest) if rest else None)
 
 
 def walks(fleet: Fleet, where: Where, states: Sequence[State], away: list[str], *, latest: str = "") -> list[Walk]:

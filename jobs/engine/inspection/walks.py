@@ -70,8 +70,8 @@ class Looker:
             mark, entry, looked, rows = script("look")(
                 self._client, PREFIX, kind, key, place.mark, place.id, json.dumps(wanted), *counts, *ids
             )
-        found = [_found(row, key) for row in rows if self._where.field is None or self._has_value(row[5])]
-        return Look(found, looked, Place(mark.decode(), _text(entry), key) if entry else END)
+        found = [_found(row) for row in rows if self._where.field is None or self._has_value(row[5])]
+        return Look(found, looked, Place(mark.decode(), _text(entry)) if entry else END)
 
     def _has_value(self, data: bytes) -> bool:
         return self._where.has_value(shown_payload(data))
@@ -108,10 +108,10 @@ class ChainWalk:
                 return Look(found, looked, Place(key=key))
             begin = place if key == place.key else START
             step = self._looker.look(kind, key, self._statuses, begin, (most - len(found), look_at - looked))
-            found += step.found
+            found += [each._replace(place=each.place._replace(key=key)) for each in step.found]
             looked += step.looked
             if step.place is not None:
-                return Look(found, looked, step.place)
+                return Look(found, looked, step.place._replace(key=key))
         return Look(found, looked, END)
 
 
@@ -129,9 +129,9 @@ class IdsWalk:
         return self._looker.look("ids", "", self._statuses, START, (most, look_at), part) if part else Look([], 0, END)
 
 
-def _found(row: Sequence[Any], key: str) -> Found:
+def _found(row: Sequence[Any]) -> Found:
     job_id, mark, status, latest, settled, _ = row
-    place = Place(mark.decode(), _text(job_id), key)
+    place = Place(mark.decode(), _text(job_id))
     return Found(place.id, place, _text(status), _text(latest), _text(settled))
 
 

@@ -7,7 +7,7 @@
 -- time, settled execution, data}. A mark is the distance from a list's end, or a score.
 local P, kind, key, mark, first = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local wanted, most, look_at = cjson.decode(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local NEAR, FAR, MOST_BYTES, IS_TEXT = 200, 100000, 1048576, ('['):byte()
+local NEAR, FAR, FARTHEST, MOST_BYTES, IS_TEXT = 200, 100000, 1000000000, 1048576, ('['):byte()
 local statuses = {}
 for _, status in ipairs(wanted.statuses) do
   statuses[status] = true
@@ -28,7 +28,7 @@ end
 
 -- The entries as {id, mark} in turn, one more than are looked at.
 local function read_list()
-  local start = first ~= '' and distance_of(first, tonumber(mark)) or 0
+  local start = first ~= '' and distance_of(first, math.min(math.floor(tonumber(mark) or 0), FARTHEST)) or 0
   local ids = redis.call('LRANGE', key, -(start + look_at + 1), -(start + 1))
   local entries = {}
   for n = #ids, 1, -1 do
@@ -40,7 +40,7 @@ end
 
 local function read_zset(up)
   local start = 0
-  if first ~= '' then
+  if first ~= '' and mark ~= '' then
     start = redis.call(up and 'ZRANK' or 'ZREVRANK', key, first)
       or redis.call('ZCOUNT', key, up and '-inf' or '(' .. mark, up and '(' .. mark or '+inf')
   end

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -217,6 +220,31 @@ def test_what_makes_no_sense_is_refused(where: dict[str, Any]) -> None:
 def test_a_cursor_that_is_none_of_ours_is_refused(fleet: Fleet, cursor: str) -> None:
     with pytest.raises(ValueError, match=r"cursor|written|long"):
         fleet.inspection.find(cursor=cursor)
+
+
+@pytest.mark.parametrize(
+    "place", [["inf", "x"], ["1.5", "x"], ["", "x"], ["9999999999999999", "x"], ["1e+99", "x", "k"]]
+)
+def test_a_made_up_place_finds_something_or_is_refused(
+    fleet: Fleet, every_state: dict[str, str], place: list[str]
+) -> None:
+    names = ["aside", "started", "filed", "queue default", "scheduled default", "failed default", "ledger"]
+    for name in names:
+        cursor = base64.urlsafe_b64encode(zlib.compress(json.dumps({name: place}).encode())).decode()
+        try:
+            assert {view.id for view in fleet.inspection.find(cursor=cursor).items} <= set(every_state.values())
+        except ValueError:
+            assert name == "ledger"
+
+
+def test_a_cursor_over_many_queues_is_short_enough_for_an_address(fleet: Fleet) -> None:
+    for n in range(30):
+        queue = Queue(f"queue-with-a-long-name-{n}", connection=fleet.redis, serializer=JSONSerializer)
+        for _ in range(3):
+            queue.enqueue("os.getcwd")
+    page = fleet.inspection.find(limit=5)
+    assert page.next_cursor is not None and len(page.next_cursor) < 2500
+    assert len(ids(fleet, limit=10)) == 27 * 3, "thirty queues in all, ours among them"
 
 
 def end(fleet: Fleet, job_ids: list[str]) -> list[str]:
