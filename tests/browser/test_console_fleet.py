@@ -12,11 +12,12 @@ from apiflask import APIFlask
 from playwright.sync_api import Page, expect
 
 from jobs.engine import Fleet
-from tests.browser.conftest import SpawnProcess
+from tests.browser.conftest import GUARD, SpawnProcess
 from tests.browser.console_scene import busy_day
 from tests.browser.test_accessibility import check, violations
 from tests.conftest import ROOT
 from tests.engine.test_draining import name_of_the_worker
+from webapp.live.connections import connections
 
 pytestmark = pytest.mark.browser
 
@@ -73,6 +74,18 @@ def test_the_charts_tell_their_numbers_in_words_and_in_a_table(page: Page, conso
     numbers = page.get_by_role("table", name="The numbers of the charts")
     expect(numbers.get_by_role("row").nth(2)).to_contain_text(re.compile(r"\d+ s|\d+ min"))
     assert violations(page) == []
+
+
+def test_who_points_at_a_chart_reads_the_values_there(page: Page, console: str, fleet: Fleet) -> None:
+    busy_day(fleet)
+    page.goto(f"{console}?range=7d")
+    chart = page.locator("#chart-depth")
+    drawing, now = chart.get_by_role("img"), chart.locator(".legend b").all_text_contents()
+    drawing.hover(position={"x": 3, "y": 20})
+    expect(chart.locator(".at")).to_have_text(re.compile(r"\d\d \w{3} \d\d:\d\d"))
+    assert chart.locator(".legend b").all_text_contents() != now
+    page.mouse.move(0, 0)
+    expect(chart.locator(".at")).to_have_text("")
 
 
 @pytest.mark.parametrize(("name", "what"), [("low", "queue:low"), ("chat", "lane:chat")])
@@ -149,6 +162,9 @@ def test_the_page_follows_what_others_do_and_rests_while_nobody_looks(page: Page
     expect(row(page, "audit")).to_contain_text("paused")
     expect(row(page, "chat").get_by_role("button")).to_be_focused()
     expect(button).to_have_text(re.compile("Pause"))
+    connections.drop_all()
+    fleet.pauses.resume("lane:audit")
+    expect(row(page, "audit")).to_contain_text("ready", timeout=GUARD)
     look_away(page, True)
     expect(page.locator("#connection")).to_have_text("Paused")
     fleet.pauses.resume("queue:low")

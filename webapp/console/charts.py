@@ -87,6 +87,16 @@ class Chart:
         """A line's highest value."""
         return self.said(max((value for value in line.values if value is not None), default=None))
 
+    def words(self, line: Line) -> str:
+        """A line's values in words, for who points at one."""
+        return "|".join(self.said(value) for value in line.values)
+
+    @property
+    def moments(self) -> str:
+        """The times of the values, as the page's script shows them."""
+        pattern = "%d %b %H:%M" if self.at and self.at[-1] - self.at[0] > timedelta(hours=2) else "%H:%M:%S"
+        return "|".join(moment.strftime(pattern) for moment in self.at)
+
     def path(self, line: Line) -> str:
         """The line's `d`: stretches between gaps; a value alone is a short stroke."""
         return " ".join(_strokes(line.values, self.top))
