@@ -78,10 +78,10 @@ def init_app(app: APIFlask) -> None:
 
 
 def _page_of(status: int, detail: str | None) -> Response | None:
-    """The error as a page where a person in a browser is looking: any in the console, elsewhere what is not there."""
+    """The error as a page where a person in a browser is looking: any below /admin, elsewhere what is not there."""
     if not has_request_context() or not _asks_for_a_page():
         return None
-    if request.path.startswith(CONSOLE):
+    if request.path.startswith("/admin/"):
         known = {"status": status, "title": _title(status), "detail": detail or _title(status)}
         text = render_template("console/error.html", **known, correlation_id=correlation_id())
     elif status == HTTPStatus.NOT_FOUND and request.method == "GET":

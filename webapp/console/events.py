@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from flask import Response, current_app
 
-from webapp import operators, sessions
+from webapp import operators
 from webapp.console.frame import blueprint
 from webapp.live.answers import stream
 from webapp.live.changes import follow_changes
@@ -15,6 +15,9 @@ from webapp.services import fleet
 
 bp = blueprint("events")
 
+AT_MOST = timedelta(minutes=5)
+"""Then the browser connects again, and is asked again who it is: a role that was taken away ends."""
+
 
 @bp.get("/api/events")
 @operators.at_least("viewer")
@@ -22,5 +25,6 @@ def events() -> Response:
     """Server-sent events that say that something has changed; the page then fetches itself anew."""
     principal = operators.principal()
     connections.check(principal.tenant)
-    until = principal.until or datetime.now(UTC) + sessions.LIFETIME
+    soon = datetime.now(UTC) + AT_MOST
+    until = min(principal.until or soon, soon)
     return stream(follow_changes(fleet(), principal, until, current_app.config["LIVE_KEEP_ALIVE"]))
