@@ -10,7 +10,7 @@ from redis.client import Pipeline
 
 from jobs.engine import keys, new_jobs, schedule_runs
 from jobs.engine.broker import translate_errors
-from jobs.engine.errors import Conflict
+from jobs.engine.errors import Conflict, NotFound
 from jobs.engine.job_types import JobType
 from jobs.engine.new_jobs import NewJob
 from jobs.engine.schedules import Periodic
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
     from jobs.engine.fleet import Fleet
 
+LOCKED = "another job is doing the same already, and has the lock that the run needs"
+
 
 def run_now(fleet: Fleet, job_type: JobType[Any], schedule: Periodic) -> JobView:
     """Enqueue a run, remembered as one of the entry's; that of a durable type is in the ledger then.
 
-    Raises Conflict where runs must not overlap and one is under way, BrokerUnavailable, and what the ledger raises.
+    Raises Conflict where runs must not overlap and one is under way, or another job of the type has the unique lock that
+    the run needs; BrokerUnavailable, and what the ledger raises.
     """
     entry, client = entry_id(job_type.name), fleet.redis
     run = fleet.client.prepare(job_type, [{}], options={"job_id": f"{entry}-now-{uuid4().hex[:12]}"})[0]
@@ -47,7 +50,14 @@ def run_now(fleet: Fleet, job_type: JobType[Any], schedule: Periodic) -> JobView
 
     with translate_errors():
         client.transaction(write, keys.schedule(entry), keys.schedule_runs(entry))
-    return _accept(fleet, job_type, entry, run, must_be_alone) if job_type.durable else fleet.jobs.get(run.id)
+    if job_type.durable:
+        return _accept(fleet, job_type, entry, run, must_be_alone)
+    try:
+        return fleet.jobs.get(run.id)
+    except NotFound:
+        with translate_errors():
+            client.zrem(keys.schedule_runs(entry), run.id)
+        raise Conflict(LOCKED) from None
 
 
 def _enqueue(pipe: Pipeline, entry: str, run: NewJob) -> None:

@@ -101,7 +101,8 @@ class Schedules:
 
         That of a durable type is in the ledger then.
 
-        Raises NotFound, Conflict where runs must not overlap and one is under way, BrokerUnavailable.
+        Raises NotFound, BrokerUnavailable; Conflict where runs must not overlap and one is under way, or a job of the
+        type has the unique lock that the run needs.
         """
         return run_now(self._fleet, *periodic_type(name))
 

@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from jobs.engine import Fleet, keys
 from jobs.engine.scheduler import FleetScheduler
+from jobs.engine.scheduler.aside import set_aside
 from tests.browser import console_flows as scene
 from tests.browser.console_flows import PERIODIC
 from tests.browser.test_accessibility import check
@@ -149,6 +150,18 @@ def test_delayed_jobs_are_run_now_and_cancelled(page: Page, console: str, fleet:
     flash(page, f"{later} is cancelled.")
     expect(page.get_by_text("No delayed jobs")).to_be_visible()
     assert [fleet.jobs.get(each).status for each in (soon, later)] == ["queued", "cancelled"]
+
+
+def test_what_a_scheduler_set_aside_is_listed_and_thrown_away(page: Page, console: str, fleet: Fleet) -> None:
+    set_aside(fleet.redis, keys.PERIODIC, "strange-entry", "it has no hash")
+    page.goto(f"{console}/schedules")
+    page.get_by_role("link", name="Set aside").click()
+    expect(page.locator("#aside tbody tr")).to_contain_text("it has no hash")
+    check(page)
+    page.get_by_role("button", name="Throw away strange-entry").click()
+    page.get_by_role("dialog").get_by_role("button", name="Throw away").click()
+    flash(page, "strange-entry is thrown away.")
+    expect(page.get_by_text("Nothing is set aside")).to_be_visible()
 
 
 def test_a_workflow_is_drawn_followed_and_cancelled(page: Page, console: str, fleet: Fleet) -> None:

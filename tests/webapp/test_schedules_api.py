@@ -51,6 +51,14 @@ def test_schedules_are_listed_with_their_next_times_and_their_runs(
 
 
 @BOTH_WAYS
+def test_a_run_whose_lock_another_job_has_is_refused(client: FlaskClient, app: APIFlask, fleet: Fleet) -> None:
+    registry.get(NAME).enqueue_in(timedelta(hours=1), {})
+    answer = client.post(f"{API}/schedules/{NAME}/run", headers=bearer_of(app, "operator"))
+    assert (answer.status_code, "has the lock" in answer.json["detail"]) == (409, True)
+    assert fleet.schedules.get(NAME).last is None
+
+
+@BOTH_WAYS
 def test_a_schedule_is_paused_and_resumed_and_that_is_written_down(
     client: FlaskClient, app: APIFlask, fleet: Fleet
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from flask import render_template, url_for
+from flask import render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp import operators
 from webapp.actions import jobs as steering
 from webapp.actions import schedules as acting
+from webapp.actions import set_aside as setting_aside
 from webapp.api_answers import checked
 from webapp.blueprints.schedules import DelayedQuery
+from webapp.blueprints.set_aside import AsideQuery
 from webapp.console.forms import asked, is_filtered
 from webapp.console.frame import act, blueprint
 from webapp.services import fleet
@@ -64,6 +66,28 @@ def resume(name: str) -> ResponseReturnValue:
         return f"{name} goes on with its next time."
 
     return act(do, _entry(name))
+
+
+@bp.get("/set-aside")
+@operators.at_least("viewer", fleet_wide=True)
+def set_aside() -> ResponseReturnValue:
+    """What a scheduler took out of a schedule since nobody can read it, the latest first."""
+    query = asked(AsideQuery)
+    page = checked(lambda: fleet().set_aside.find(limit=query.limit, cursor=query.cursor))
+    return render_template("console/set_aside.html", page=page)
+
+
+@bp.post("/set-aside/discard")
+@operators.at_least("operator", fleet_wide=True)
+def discard() -> ResponseReturnValue:
+    """Throw one of these away."""
+    name = request.form.get("id", "")
+
+    def do() -> str:
+        done = setting_aside.discard(fleet(), operators.operator(), [name])
+        return f"{name} is thrown away." if done.ids else f"{name} is not there any more."
+
+    return act(do, url_for(".set_aside"))
 
 
 @bp.get("/scheduled")

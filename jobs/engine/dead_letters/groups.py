@@ -16,7 +16,7 @@ from jobs.engine.dead_letters.letters import Letter, Where, error_of, number_of
 from jobs.engine.places import Place, cursor_of, place_of
 from jobs.engine.views import JobError
 
-MOST_COUNTED = 1_000
+MOST_COUNTED = 500
 """Letters of one page of groups that are counted on the spot."""
 
 
@@ -60,7 +60,7 @@ def page(client: redis.Redis, limit: int, cursor: str | None) -> GroupPage:
 
 
 def page_of(client: redis.Redis, where: Where, limit: int, cursor: str | None) -> GroupPage:
-    """The groups of the letters that `where` says, counted on the spot: of the next 1,000, within 5,000 entries.
+    """The groups of the letters that `where` says, counted on the spot: of the next 500, within 5,000 entries.
 
     A group that goes on after that is told again, with the rest, on the next page. Raises ValueError for a cursor that
     is none, BrokerUnavailable.

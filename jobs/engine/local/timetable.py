@@ -11,6 +11,7 @@ from jobs.engine.errors import Conflict, InvalidJob
 from jobs.engine.local import periodic, tables
 from jobs.engine.local import step as steps
 from jobs.engine.local.moments import moment
+from jobs.engine.run_now import LOCKED
 from jobs.engine.schedules import Cron, Every
 from jobs.engine.schedules.periodic import entry_id, of_text
 from jobs.engine.timetable import RunView, Schedules, ScheduleView, periodic_type
@@ -51,6 +52,8 @@ class LocalSchedules(Schedules):
             if schedule.overlap == "skip" and (running := periodic.under_way(step, job_type)):
                 raise Conflict(f"run {running} is under way")
             periodic.run_now(step, self._local, job_type, run)
+            if step.execute(select(tables.jobs.c.id).where(tables.jobs.c.id == run)).first() is None:
+                raise Conflict(LOCKED)
         return self._local.jobs.get(run)
 
 

@@ -222,6 +222,8 @@ PAGES = {
     "POST console_schedules.pause": act(ok=303, **SCHEDULE),
     "POST console_schedules.resume": act(ok=303, **SCHEDULE),
     "GET console_schedules.delayed": look(),
+    "GET console_schedules.set_aside": look(**WIDE),
+    "POST console_schedules.discard": act(ok=303, form={"id": "nothing"}, **WIDE),
     "POST console_schedules.promote": act("delayed", ok=303),
     "POST console_schedules.cancel": act("delayed", ok=303),
     "GET console_workflows.index": look(),
