@@ -29,8 +29,8 @@ LOCKED = "another job is doing the same already, and has the lock that the run n
 def run_now(fleet: Fleet, job_type: JobType[Any], schedule: Periodic) -> JobView:
     """Enqueue a run, remembered as one of the entry's; that of a durable type is in the ledger then.
 
-    Raises Conflict where runs must not overlap and one is under way, or another job of the type has the unique lock that
-    the run needs; BrokerUnavailable, and what the ledger raises.
+    Raises Conflict where runs must not overlap and one is under way, or another job of the type has the lock that the
+    run needs; BrokerUnavailable, and what the ledger raises.
     """
     entry, client = entry_id(job_type.name), fleet.redis
     run = fleet.client.prepare(job_type, [{}], options={"job_id": f"{entry}-now-{uuid4().hex[:12]}"})[0]
