@@ -20,13 +20,15 @@ class SteppedRedis(RedisServer):
     """A Redis of our own with a clock of its own. Skips where there is no C compiler; in CI that fails."""
 
     def __init__(self, folder: Path) -> None:
-        self._step = folder / "step"
+        self._step, self._library = folder / "step", _library(folder)
         self.put_off(timedelta(0))
-        library = _library(folder)
+        super().__init__(folder)
+
+    def start(self) -> None:
         with pytest.MonkeyPatch.context() as environ:
-            environ.setenv("LD_PRELOAD", str(library))
+            environ.setenv("LD_PRELOAD", str(self._library))
             environ.setenv("CLOCK_STEP", str(self._step))
-            super().__init__(folder)
+            super().start()
 
     def put_off(self, by: timedelta) -> None:
         """From now on its clock shows this much more than that of the host."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -91,6 +92,24 @@ def test_a_leader_that_dies_when_the_clock_goes_back_is_followed_soon(
     start_scheduler("reports.often=1", REDIS_URL=server.url)
     wait_until(lambda: stepped.redis.get(names.LEAD) not in (None, dead.name.encode()))
     assert stepped.redis.pttl(names.LEAD) <= 3000
+
+
+@pytest.mark.parametrize("seconds", [120, pytest.param(-120, marks=pytest.mark.slow)])
+def test_a_redis_that_comes_back_empty_and_with_another_clock_has_no_time_run_twice_and_none_falls_silent(
+    server: SteppedRedis, stepped: Fleet, start_scheduler: Callable[..., subprocess.Popen[bytes]], seconds: int
+) -> None:
+    processes = [start_scheduler("reports.often=1", REDIS_URL=server.url) for _ in range(2)]
+    wait_until(lambda: len(waiting(stepped.redis)) >= 2)
+    server.stop(signal.SIGKILL)
+    server.put_off(timedelta(seconds=seconds))
+    server.start()
+    wait_until(lambda: len(waiting(stepped.redis)) >= 2)
+    server.put_off(timedelta(0))
+    there = set(labels(stepped.redis))
+    wait_until(lambda: len(set(labels(stepped.redis)) - there) >= 2)
+    made = labels(stepped.redis)
+    assert len(set(made)) == len(made)
+    assert [process.poll() for process in processes] == [None, None]
 
 
 @pytest.mark.parametrize("ahead", ["due", "reached"])

@@ -15,9 +15,11 @@ import redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from jobs.engine import Fleet, connect, keys
+from jobs.engine import Fleet, Queue, connect, keys
 from jobs.engine.scheduler import FleetScheduler, names
+from jobs.engine.scheduler.fleet_scheduler import INTERVAL
 from jobs.engine.scheduler.json_bound import JsonQueue
+from jobs.engine.scheduler.leadership import LIFE
 from jobs.settings import Settings
 from tests.conftest import ROOT, RedisServer, wait_until
 from tests.engine.lossy_proxy import LossyProxy
@@ -62,6 +64,28 @@ def until_runs(client: redis.Redis, more: int) -> None:
 
 def each_second_once(found: list[datetime]) -> bool:
     return {later - earlier for earlier, later in pairwise(found)} == {SECOND}
+
+
+def test_the_other_leads_once_the_lock_of_a_killed_leader_is_out_and_goes_on_with_the_next_run(
+    start_scheduler: Start, fleet: Fleet
+) -> None:
+    first = start_scheduler("reports.often=1")
+    wait_until(lambda: leads(fleet.redis, first) and len(waiting(fleet.redis)) >= 1)
+    second = start_scheduler("reports.often=1")
+    wait_until(lambda: fleet.redis.zcard(names.SCHEDULERS) == 2)
+    first.kill()
+    first.wait(10)
+    locks = [names.LEAD, *(f"{keys.PREFIX}:scheduler-lock:{queue}" for queue in Queue)]
+    owner = fleet.redis.get(names.LEAD)
+    assert max(fleet.redis.pttl(lock) for lock in locks) <= LIFE / timedelta(milliseconds=1)
+    assert timedelta(seconds=5) >= LIFE + INTERVAL, "the promise: what a lock lives and how long the other rests"
+    made = len(waiting(fleet.redis))
+    until_runs(fleet.redis, 2)
+    assert leads(fleet.redis, second)
+    assert fleet.redis.get(names.LEAD) != owner
+    assert len(waiting(fleet.redis)) >= made + 2
+    assert each_second_once(times(fleet.redis))
+    assert fleet.redis.hget(keys.schedule(ENTRY), "missed") is None
 
 
 @pytest.mark.slow
