@@ -51,15 +51,21 @@ def test_an_idle_worker_ends_at_once(fleet: Fleet, spawn_worker: Spawn) -> None:
     assert process.wait(30) == 0
 
 
-def test_a_signal_ends_a_draining_worker_after_its_grace(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
-    process = spawn_worker(SHUTDOWN_GRACE="0.2")
+@pytest.mark.parametrize(("grace", "status"), [("0.2", "queued"), ("60", "completed")])
+def test_a_signal_ends_a_draining_worker_after_its_grace(
+    fleet: Fleet, spawn_worker: Spawn, folder: Path, grace: str, status: str
+) -> None:
+    process = spawn_worker(SHUTDOWN_GRACE=grace)
     running = samples.audited.enqueue({"folder": str(folder)})
     until_told(folder)
     drain(fleet, name_of_the_worker(fleet))
     wait_until(lambda: [each.state for each in fleet.survey.workers()] == ["draining"])
     process.send_signal(signal.SIGTERM)
+    wait_until(lambda: [each.state for each in fleet.survey.workers()] != ["draining"])
+    if status == "completed":
+        (folder / "job.go").touch()
     assert process.wait(30) == 0
-    assert fleet.jobs.get(running.id).status == "queued"
+    assert fleet.jobs.get(running.id).status == status
 
 
 def test_a_worker_that_does_not_live_or_listen_can_not_be_drained(fleet: Fleet) -> None:

@@ -11,12 +11,14 @@ import pytest
 from rq import Queue as RQQueue
 from rq.serializers import JSONSerializer
 
-from jobs.engine import Fleet
+from jobs.engine import Fleet, keys
+from jobs.engine.draining import drain
 from jobs.engine.pulse import pulse
 from jobs.engine.statistics import sample
 from tests.conftest import wait_until
 from tests.engine.leases import leases_of
 from tests.engine.samples import jobs as samples
+from tests.engine.test_draining import name_of_the_worker
 from tests.engine.test_gates import lease
 
 HAPPENINGS: dict[str, Callable[[Fleet], object]] = {
@@ -27,6 +29,7 @@ HAPPENINGS: dict[str, Callable[[Fleet], object]] = {
     "a job begins": lambda fleet: lease(leases_of(fleet), 1),
     "something is paused": lambda fleet: fleet.pauses.pause("lane:chat"),
     "a breaker opens": lambda fleet: fleet.breakers.open("chat", "openai", timedelta(minutes=1)),
+    "a worker runs something else": lambda fleet: fleet.redis.incr(keys.WORKERS_CHANGED),
     "levels are noted": lambda fleet: sample(fleet.redis, ["default"]),
 }
 
@@ -40,12 +43,15 @@ def test_the_pulse_changes_when(fleet: Fleet, what: str) -> None:
     assert pulse(fleet) != before
 
 
-def test_the_pulse_changes_with_what_workers_run(
+def test_a_worker_says_when_it_runs_something_else_or_is_drained(
     fleet: Fleet, spawn_worker: Callable[..., subprocess.Popen[bytes]], folder: Path
 ) -> None:
-    before = pulse(fleet)
     spawn_worker()
-    began = wait_until(lambda: now if (now := pulse(fleet)) != before else None)
+    name = name_of_the_worker(fleet)
+    idle = fleet.redis.get(keys.WORKERS_CHANGED)
     samples.audited.enqueue({"folder": str(folder)})
     wait_until(lambda: fleet.survey.workers()[0].running)
-    assert pulse(fleet) != began
+    busy = fleet.redis.get(keys.WORKERS_CHANGED)
+    drain(fleet, name)
+    wait_until(lambda: fleet.survey.workers()[0].state == "draining")
+    assert int(idle or 0) < int(busy or 0) < int(fleet.redis.get(keys.WORKERS_CHANGED) or 0)
