@@ -7,6 +7,7 @@ from datetime import timedelta
 from flask import render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from jobs.engine import Conflict, NotFound
 from jobs.engine.lanes import CONCURRENCY
 from webapp import operators, steering
 from webapp.console.frame import act, blueprint
@@ -30,7 +31,14 @@ def open_one() -> ResponseReturnValue:
     lane, provider = request.form.get("lane", ""), request.form.get("provider", "").strip()
     reason, span = request.form.get("reason", "").strip() or "opened by hand", _minutes()
     by = operators.operator()
-    return act(lambda: steering.open_breaker(fleet(), lane, provider, span, reason, by).sentence, _back())
+
+    def open_it() -> str:
+        try:
+            return steering.open_breaker(fleet(), lane, provider, span, reason, by).sentence
+        except NotFound as error:  # what was typed is wrong, and is said beside the form
+            raise Conflict(str(error)) from None
+
+    return act(open_it, _back())
 
 
 @bp.post("/<lane>/<provider>/close")
