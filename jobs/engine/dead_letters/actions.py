@@ -51,18 +51,16 @@ class Done(BaseModel):
 
 def plan(client: redis.Redis, where: Where) -> Plan:
     """Count, up to 10,000, and change nothing. Raises BrokerUnavailable."""
-    found: list[Letter] = []
-    until, more = "0", False
-    for step in walk(client, where, ""):
-        rest = MOST - len(found)
-        found += step.found[:rest]
-        more = len(step.found) > rest or (len(found) == MOST and not step.is_end)
-        if found:
-            until = found[-1].score
-        if len(found) == MOST:
+    shown: list[Letter] = []
+    count, until, more = 0, "0", False
+    for step in walk(client, where, "", told=SHOWN):
+        shown += step.found[: SHOWN - len(shown)]
+        times = step.times[: MOST - count]
+        count, until = count + len(times), times[-1] if times else until
+        more = len(step.times) > len(times) or (count == MOST and not step.is_end)
+        if count == MOST:
             break
-    bound = text_of(Bound(where, until, len(found)))
-    return Plan(count=len(found), more=more, shown=found[:SHOWN], bound=bound)
+    return Plan(count=count, more=more, shown=shown, bound=text_of(Bound(where, until, count)))
 
 
 def carry_out(client: redis.Redis, bound: Bound, act: Act, good: str, most: int, cursor: str | None) -> Done:

@@ -22,11 +22,13 @@ CALLS_A_PAGE = 10
 
 
 class Step(NamedTuple):
-    """What one look found, where it ended, and whether that is the end."""
+    """What one look found, where it ended, and whether that is the end; `times` are those of death of all it found,
+    as Redis writes them, of which `found` may have the first only."""
 
     found: list[Letter]
     place: Place
     is_end: bool
+    times: list[str]
 
 
 def page(client: redis.Redis, where: Where, limit: int, cursor: str | None) -> Page:
@@ -46,10 +48,12 @@ def page(client: redis.Redis, where: Where, limit: int, cursor: str | None) -> P
     return Page(items=found, next_cursor=cursor_of(place))
 
 
-def walk(client: redis.Redis, where: Where, until: str, place: Place = START) -> Iterator[Step]:
-    """All letters that died `until` then (as Redis writes it), the oldest first, so many at a time."""
+def walk(
+    client: redis.Redis, where: Where, until: str, place: Place = START, *, told: int | None = None
+) -> Iterator[Step]:
+    """All letters that died `until` then (as Redis writes it), the oldest first, so many at a time; see `look`."""
     while True:
-        step = look(client, where, place, LOOK_AT, oldest_first=True, until=until)
+        step = look(client, where, place, LOOK_AT, oldest_first=True, until=until, told=told)
         yield step
         if step.is_end:
             return
@@ -57,18 +61,28 @@ def walk(client: redis.Redis, where: Where, until: str, place: Place = START) ->
 
 
 def look(
-    client: redis.Redis, where: Where, place: Place, most: int, *, oldest_first: bool = False, until: str = ""
+    client: redis.Redis,
+    where: Where,
+    place: Place,
+    most: int,
+    *,
+    oldest_first: bool = False,
+    until: str = "",
+    told: int | None = None,
 ) -> Step:
-    """One look at `LOOK_AT` entries for up to `most` letters. Raises BrokerUnavailable."""
+    """One look at `LOOK_AT` entries for up to `most` letters, of which so many are told. Raises BrokerUnavailable."""
     limits = [_seconds(where.since), until or _seconds(where.until)]
     if until and where.until is not None:
         limits[1] = min(until, _seconds(where.until), key=float)
     with translate_errors():
         is_end, time, last, found = script("dead_letters")(
-            client, PREFIX, _source(where), "1" if oldest_first else "", *place, *limits, where.wanted(), most, LOOK_AT
+            client,
+            *(PREFIX, _source(where), "1" if oldest_first else "", *place, *limits),
+            *(where.wanted(), most, LOOK_AT, "" if told is None else told),
         )
-    rows = [letters.of_row(row, where.state) for row in found]
-    return Step(rows, Place(time.decode(), last.decode("utf-8", "replace")), bool(is_end))
+    rows = [letters.of_row(row, where.state) for row in found[:told]]
+    times = [row[1].decode() for row in found]
+    return Step(rows, Place(time.decode(), last.decode("utf-8", "replace")), bool(is_end), times)
 
 
 def _source(where: Where) -> str:

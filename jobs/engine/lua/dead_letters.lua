@@ -2,13 +2,14 @@
 -- is no letter any more are dropped on the way.
 -- ARGV: prefix, source (`all`, `of:FINGERPRINT`, `type:TYPE` or `quarantine`), 1 for the oldest first or '', place from which to
 --       go on (time of death, id) or two '', since and until (times of death) or '', what is looked for (JSON: type, tenant,
---       lane, queue, fingerprint, text, spent), how many to find, at how many to look.
+--       lane, queue, fingerprint, text, spent), how many to find, at how many to look, of how many to tell all or '' for
+--       each: of the others id and time are told.
 -- Returns {1 when there is no more, time and id of the last entry that was looked at, found}, each {id, time, fingerprint,
 --          reason, fields in FIELDS' order}.
 --include lib_dead_letters
 local P, source, oldest_first = ARGV[1], ARGV[2], ARGV[3] == '1'
 local since, before, wanted = tonumber(ARGV[6]), ARGV[7], cjson.decode(ARGV[8])
-local most, look_at = tonumber(ARGV[9]), tonumber(ARGV[10])
+local most, look_at, told = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local FIELDS = {'status', 'type', 'tenant', 'lane', 'origin', 'error', 'error_text', 'spent', 'attempts', 'max_retries',
   'ended_at', 'correlation_id', 'settled', 'retried', 'retried_by', 'created_at', 'description', 'quarantined'}
 -- What is read of each, and compared: only of what fits the other fields are read.
@@ -126,7 +127,7 @@ for n = 1, #entries, 2 do
       is_end = false
       break
     end
-    found[#found + 1] = row_of(id, time)
+    found[#found + 1] = (not told or #found < told) and row_of(id, time) or {id, time}
   end
   last_time, last_id = time, id
 end
