@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
 LOOK_AGAIN = timedelta(seconds=5)
+REMEMBERED = 1000
 SEEN = timedelta(minutes=1)
 """How long a cancelled job is kept at least, so that who cancelled it can see it."""
 
@@ -36,6 +38,7 @@ class Jobs:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self._ends: deque[str] = deque(maxlen=REMEMBERED)
 
     def get(self, job_id: str, tenant: str | None = None) -> JobView:
         """One job. Raises NotFound, BrokerUnavailable."""
@@ -57,7 +60,12 @@ class Jobs:
             if None in views:
                 raise
             return views
+        self._ends.extend(view.id for view in views if view is not None and view.ended)
         return self._in_ledger(job_ids, views) if None in views else views
+
+    def was_seen_ended(self, job_id: str) -> bool:
+        """Whether this process has lately found in Redis that the job had ended; nothing is asked."""
+        return job_id in self._ends
 
     def cancel(self, job_id: str, tenant: str | None = None, *, cascade: bool = False) -> JobView:
         """Cancel a job: at once while it waits or is delayed, by asking its worker (then killing) while it runs.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from jobs.engine import Fleet
+from jobs.engine import Fleet, keys
 from tests.conftest import RedisServer, wait_until
 from tests.ledger.conftest import row_of
 from tests.ledger.samples import durable
@@ -71,6 +71,16 @@ def test_redis_is_asked_nothing_inside_a_transaction_of_the_callers(fleet: Fleet
         assert durable.only_one.enqueue(payload, session=session).id == first.id
         assert durable.only_one.enqueue(payload, session=session, idempotency_key="k").id == first.id
         assert commands(fleet) == before + 1, "but for this question itself"
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_a_job_that_was_seen_ended_absorbs_nothing_though_its_row_does_not_know(fleet: Fleet, folder: Path) -> None:
+    payload = {"folder": str(folder)}
+    first = durable.only_one.enqueue(payload)
+    fleet.redis.hset(keys.job(first.id), "status", "finished")
+    assert fleet.jobs.get(first.id).ended
+    with fleet.database.begin() as session:
+        assert durable.only_one.enqueue(payload, session=session).id != first.id
 
 
 @pytest.mark.usefixtures("whatever_database")

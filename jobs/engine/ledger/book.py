@@ -115,7 +115,7 @@ class Ledger:
     def _write(
         self, new: Sequence[NewJob], connection: Connection, step: str, asked: Asked = MappingProxyType({})
     ) -> dict[int, JobView]:
-        return Writer(connection, asked, redis_is_away=self.redis_is_away).write(new, step)
+        return Writer(self._fleet, connection, asked, redis_is_away=self.redis_is_away).write(new, step)
 
     def _ask_first(self, new: Sequence[NewJob]) -> Asked:
         try:

@@ -49,8 +49,9 @@ def ask_first(fleet: Fleet, new: Sequence[NewJob]) -> Asked:
 class Writer:
     """Writes the jobs of one call."""
 
-    def __init__(self, connection: Connection, asked: Asked, *, redis_is_away: bool) -> None:
+    def __init__(self, fleet: Fleet, connection: Connection, asked: Asked, *, redis_is_away: bool) -> None:
         self._connection, self._asked, self._redis_is_away = connection, asked, redis_is_away
+        self._was_seen_ended = fleet.jobs.was_seen_ended
 
     def write(self, new: Sequence[NewJob], step: str) -> dict[int, JobView]:
         """Write a row for each job; the views, by place, of those that were there already and got none.
@@ -102,8 +103,8 @@ class Writer:
     def _same_keys(self, wanted: Sequence[tuple[int, NewJob]]) -> dict[int, JobView]:
         """What is absorbed by an unfinished job of the same unique key: one of the ledger, or of this very call.
 
-        The row is believed, unless Redis was asked and knew better. While Redis is away it is in doubt whether a job
-        that was pushed has ended: then the new one is written, and waits for the lock before it is pushed.
+        The row is believed, unless Redis was asked and knew better, now or lately. While Redis is away it is in doubt
+        whether a job that was pushed has ended: then the new one is written, and waits for the lock before it is pushed.
         """
         keys = {at: key for at, each in wanted if (key := unique_key(each)) is not None}
         if not keys:
@@ -126,7 +127,9 @@ class Writer:
     def _is_live(self, stored: RowMapping) -> bool:
         if (view := self._asked.get(stored["id"])) is not None:
             return not view.ended
-        return stored["step"] in (PENDING, LOCAL) or not self._redis_is_away
+        if stored["step"] in (PENDING, LOCAL):
+            return True
+        return not (self._redis_is_away or self._was_seen_ended(stored["id"]))
 
     def _looked_at(self, rows: Iterable[RowMapping]) -> dict[str, JobView]:
         """The views of rows; where Redis was asked, it knows more of those that are there."""
