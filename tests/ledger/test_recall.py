@@ -1,4 +1,4 @@
-"""A new leader after Redis was wiped asks the ledger for many schedules, however slowly that answers, and keeps leading."""
+"""A new leader after Redis was wiped asks the ledger for many schedules; however slowly that answers, it leads on."""
 
 from __future__ import annotations
 
