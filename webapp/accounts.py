@@ -52,6 +52,7 @@ class Accounts:
         self._lock = threading.Lock()
         self._fixed = _by_name(_of_settings(settings))
         self._seen: tuple[int, ...] = ()
+        self._complained = False
         self._filed = _by_name(_read(self._file)) if self._file else {}
         for account in self.all():
             if account.is_weak:
@@ -84,11 +85,12 @@ class Accounts:
             seen = (found.st_mtime_ns, found.st_size, found.st_ino)
             with self._lock:
                 if seen != self._seen:
-                    self._filed, self._seen = _by_name(_read(self._file)), seen
+                    self._filed, self._seen, self._complained = _by_name(_read(self._file)), seen, False
                 return self._filed
         except (InvalidSettings, OSError) as error:
-            log.error("nobody of the operators' file can sign in", reason=str(error))
-            self._seen = ()
+            if not self._complained:
+                log.error("nobody of the operators' file can sign in", reason=str(error))
+            self._seen, self._complained = (), True
             return {}
 
 
@@ -96,7 +98,9 @@ def _of_settings(settings: Settings) -> Iterator[Account]:
     for entry in settings.operators.split():
         yield _account("OPERATORS", entry)
     if settings.admin_password_hash:
-        yield Account(settings.admin_username, "admin", None, settings.admin_password_hash)
+        yield _checked(
+            "ADMIN_PASSWORD_HASH", Account(settings.admin_username, "admin", None, settings.admin_password_hash)
+        )
 
 
 def _read(path: Path) -> Iterator[Account]:
@@ -113,13 +117,16 @@ def _account(source: str, entry: str) -> Account:
     """One entry. Its text is in no message: a hash is nobody's business."""
     found = _ENTRY.fullmatch(entry)
     if found is None or found[2] not in ROLES:
-        named = found[1] if found else entry.partition(":")[0][:20]
+        named = entry.partition(":")[0][:20] if ":" in entry else "(no name)"
         raise InvalidSettings(
             f"{source}: the account {named!r} must be name:role:hash or name:role@tenant:hash, with a role of"
             f" {', '.join(ROLES)} and a hash from: flask --app webapp operators hash"
         )
     role = next(role for role in ROLES if role == found[2])
-    account = Account(found[1], role, found[3], found[4])
+    return _checked(source, Account(found[1], role, found[3], found[4]))
+
+
+def _checked(source: str, account: Account) -> Account:
     try:
         extract_parameters(account.hash)
     except InvalidHashError:

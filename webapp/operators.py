@@ -78,13 +78,16 @@ def operator() -> Actor:
 
 def known() -> Actor | None:
     """Who asks, also where nobody was let in, such as on a page about an error; None for a stranger."""
-    if "operator" not in g:
+    if "operator" in g:
+        return operator()
+    if "looks" not in g:
         try:
             found = sessions.signed_in()
         except BrokerUnavailable:
-            return None
-        return _actor(found) if found is not None and found.role else None
-    return operator()
+            found = None
+        g.looks = _actor(found) if found is not None and found.role else None
+    looks: Actor | None = g.looks
+    return looks
 
 
 def principal() -> Principal:

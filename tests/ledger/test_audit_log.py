@@ -139,6 +139,19 @@ def test_while_the_database_is_away_lines_wait_in_redis_and_are_stored_once(
     assert fleet.redis.llen(keys.AUDIT_LATER) == 0
 
 
+@pytest.mark.usefixtures("whatever_database")
+@pytest.mark.parametrize("change", [(b'"ada"', b'"eve"'), (b" {", b" [{"), (b"a", b"b"), (b" ", b"")])
+def test_a_line_that_somebody_else_put_there_is_not_believed(
+    fleet: Fleet, without_tables: Fleet, change: tuple[bytes, bytes]
+) -> None:
+    record(without_tables, 1)
+    [line] = fleet.redis.lrange(keys.AUDIT_LATER, 0, -1)
+    fleet.redis.rpush(keys.AUDIT_LATER, line.replace(*change))
+    assert found(fleet, subject="ada") == ["job-1"]
+    assert found(fleet, subject="eve") == []
+    assert fleet.redis.llen(keys.AUDIT_LATER) == 0
+
+
 def test_what_waits_is_bounded(fleet: Fleet, without_tables: Fleet) -> None:
     fleet.redis.rpush(keys.AUDIT_LATER, *(b"x" for _ in range(later.MOST)))
     record(without_tables, 1)

@@ -68,6 +68,13 @@ def test_an_entry_that_is_none_is_refused_without_repeating_its_hash(entries: st
     assert "plain-password" not in str(refused.value) and "$argon2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("hash_", ["secret", "$2b$12$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=65536"])
+def test_a_password_that_is_no_hash_keeps_the_application_from_starting(hash_: str) -> None:
+    with pytest.raises(InvalidSettings, match="ADMIN_PASSWORD_HASH") as refused:
+        Accounts(Settings(environment="test", admin_password_hash=hash_))
+    assert hash_ not in str(refused.value)
+
+
 def test_a_file_that_is_not_there_keeps_the_application_from_starting(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="OPERATORS_FILE"):
         Accounts(Settings(environment="test", operators_file=tmp_path / "nowhere"))

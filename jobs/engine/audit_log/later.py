@@ -1,11 +1,10 @@
-"""Lines of the audit log that wait in Redis for the database to come back."""
+"""Lines of the audit log that wait in Redis for the database to come back, signed, for others write there too."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.engine import keys
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 MOST = 10_000
 """So many lines wait at most; of what is older, the log of the process that wrote it alone tells."""
 AT_ONCE = 100
+SIGNED, LONGEST_SHOWN = "a line of the audit log: ", 500
 log = structlog.get_logger("audit")
 
 
@@ -29,7 +29,7 @@ def keep(fleet: Fleet, line: AuditLine) -> None:
         if not fleet.has_broker:
             raise BrokerUnavailable("there is no Redis")
         with translate_errors(), fleet.redis.pipeline() as pipe:
-            pipe.rpush(keys.AUDIT_LATER, line.model_dump_json())
+            pipe.rpush(keys.AUDIT_LATER, _sealed(fleet, line.model_dump_json()))
             pipe.ltrim(keys.AUDIT_LATER, -MOST, -1)
             pipe.execute()
     except BrokerUnavailable as error:
@@ -39,7 +39,7 @@ def keep(fleet: Fleet, line: AuditLine) -> None:
 def store(fleet: Fleet) -> int:
     """Move what waits into the database, each line once however many do this; how many were read.
 
-    Raises BrokerUnavailable, SQLAlchemyError.
+    What this fleet has not signed is thrown away. Raises BrokerUnavailable, SQLAlchemyError.
     """
     moved = 0
     while True:
@@ -47,7 +47,7 @@ def store(fleet: Fleet) -> int:
             waiting: Any = fleet.redis.lrange(keys.AUDIT_LATER, 0, AT_ONCE - 1)
         if not waiting:
             return moved
-        _write(fleet, [line for raw in waiting if (line := _read(raw)) is not None])
+        _write(fleet, [line for raw in waiting if (line := _read(fleet, raw)) is not None])
         with translate_errors(), fleet.redis.pipeline() as pipe:
             for raw in waiting:
                 pipe.lrem(keys.AUDIT_LATER, 1, raw)
@@ -62,9 +62,13 @@ def _write(fleet: Fleet, lines: list[AuditLine]) -> None:
             session.execute(dialect.insert(LINES).values(values_of(line)).on_conflict_do_nothing(index_elements=["id"]))
 
 
-def _read(raw: bytes) -> AuditLine | None:
-    try:
-        return AuditLine.model_validate_json(raw)
-    except ValidationError:
-        log.warning("a waiting line of the audit log can't be read", line=raw.decode(errors="replace"))
-        return None
+def _sealed(fleet: Fleet, text: str) -> str:
+    return f"{fleet.keys.digests(SIGNED + text)[0]} {text}"
+
+
+def _read(fleet: Fleet, raw: bytes) -> AuditLine | None:
+    seal, _, text = raw.decode(errors="replace").partition(" ")
+    if seal in fleet.keys.digests(SIGNED + text):
+        return AuditLine.model_validate_json(text)
+    log.warning("a waiting line of the audit log is not of this fleet", line=text[:LONGEST_SHOWN])
+    return None
