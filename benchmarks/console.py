@@ -26,11 +26,11 @@ from tests.browser.console_scene import busy_day
 from webapp import create_app
 from webapp.sessions import make_ticket
 
-TIMES, LONG_ENOUGH_MS = 15, 10_000
+TIMES, LONG_ENOUGH_MS = 10, 1_000
 PAGE_MS, SCRAPE_MS, NO_BOUND = 200, 50, 0
 JOBS = "/admin/queues/jobs"
 MORE_TO_SAY = (f"{JOBS}/bulk",)
-"""What is asked for with more than an address."""
+"""What is asked for with more than an address. Dry runs count 10,000 things, and are bounded by that."""
 RANGES = ("/admin/queues?range=24h", "/admin/queues?range=7d")
 SEARCHES = (
     *("state=failed", "state=queued", "state=scheduled", "type=bench.failing", "type=bench.failing&state=failed"),
@@ -130,7 +130,7 @@ def _asked(app: APIFlask, fleet: Fleet) -> Iterator[tuple[str, int]]:
     pages = [*(rule for rule in own if rule not in MORE_TO_SAY), *RANGES, f"{JOBS}?cursor={cursor}"]
     pages += [f"{JOBS}?{search}" for search in SEARCHES]
     pages += [f"{JOBS}/{failed.id}", f"{JOBS}/{deep.decode()}", f"/admin/queues/dead-letters/{failed.id}"]
-    yield from ((path, PAGE_MS) for path in pages)
+    yield from ((path, NO_BOUND if "/bulk" in path else PAGE_MS) for path in pages)
     yield from ((path, SCRAPE_MS) for path in ("/metrics", "/api/metrics"))
     yield from ((path, NO_BOUND) for path in (f"{JOBS}/bulk?verb=retry", f"{JOBS}/bulk?verb=cancel", *RQ_DASHBOARD))
 
@@ -140,7 +140,7 @@ def _row(client: FlaskClient, path: str, bound: int) -> Row:
     first, others = _took(client, path), list[float]()
     while len(others) < TIMES and (not others or sum(others) < LONG_ENOUGH_MS):
         others.append(_took(client, path))
-    shown = path if len(path) < 80 else f"{path[:60]}..."
+    shown = path if len(path) < 75 else f"{path[:40]}..."
     return {"path": shown, "first": first, "median": round(median(others), 1), "longest": max(others), "bound": bound}
 
 
