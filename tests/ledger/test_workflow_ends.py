@@ -9,13 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.engine import BrokerUnavailable, Conflict, Fleet, Workflow, WorkflowView, keys
 from jobs.engine.workflows.keeping import WorkflowKeeper
 from jobs.engine.workflows.snapshots import ROOM
-from jobs.engine.workflows.table import RESULTS
+from jobs.engine.workflows.table import RESULTS, WORKFLOWS
 from tests.engine.workflows.conftest import run, statuses
 from tests.ledger.conftest import told
 from tests.ledger.samples.flows import Step, step
@@ -138,6 +138,24 @@ def test_an_ended_workflow_that_nobody_noted_can_be_replayed(fleet: Fleet, folde
     note(fleet, look)
     assert run(fleet, again).status == "completed"
     assert told(folder, "all") == ["a", "b", "c", "c"]
+
+
+def test_one_that_can_not_be_read_keeps_no_other_from_being_noted(
+    fleet: Fleet, folder: Path, look: WorkflowKeeper
+) -> None:
+    for flow_id in ("spoiled", "strange", "torn", "well"):
+        letters(folder, flow_id).enqueue()
+    fleet.redis.set(keys.workflow("spoiled"), "no hash")
+    fleet.redis.hset(keys.workflow("strange"), "round", "a few")
+    fleet.redis.delete(keys.workflow("torn"))
+    with fleet.database.begin() as session:
+        torn = WORKFLOWS.c.id.in_(["torn", "strange"])
+        session.execute(update(WORKFLOWS).where(torn).values(state=b"no zlib", cancelled=1))
+    assert run(fleet, fleet.workflows.get("well")).status == "completed"
+    fleet.redis.hdel(keys.workflow("well"), "kept")
+    note(fleet, look)
+    note(fleet, look)
+    assert row_of(fleet, "well")["ended_at"]
 
 
 def test_what_is_cancelled_stays_so_in_a_redis_that_is_wiped_at_once(

@@ -204,8 +204,8 @@ local function observe_job(P, id, at)
   if head.err or not head[1] or not head[2] then
     return false
   end
-  local flow = open_workflow(P, head[1], at)
-  if flow then
+  local ok, flow = pcall(open_workflow, P, head[1], at)
+  if ok and flow then
     pcall(observe, flow, head[2], id)
   end
   return true

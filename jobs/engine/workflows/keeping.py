@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import redis
+import structlog
 from sqlalchemy import RowMapping, and_, select, update
 
 from jobs.engine import keys
@@ -30,6 +32,8 @@ LONGEST = timedelta(milliseconds=100)
 MARK = ("round", "ends", "status", "undoing", "cancelled_at")
 row = WORKFLOWS.c
 Mark = list[bytes | None]
+UNREADABLE = (redis.ResponseError, zlib.error, ValueError, KeyError, TypeError, AttributeError)
+log = structlog.get_logger("ledger")
 
 
 class WorkflowKeeper:
@@ -49,7 +53,7 @@ class WorkflowKeeper:
         while True:
             seen = self._next()
             for each, mark in zip(seen, _marks(client, seen), strict=True):
-                self._is_behind = not self._compare(client, each, mark, epoch) or self._is_behind
+                self._is_behind = not self._try(client, each, mark, epoch) or self._is_behind
                 self._after = each["number"]
                 if time.monotonic() > give_up:
                     return True
@@ -62,6 +66,16 @@ class WorkflowKeeper:
         query = select(row.number, row.id, row.epoch, row.seen, row.cancelled).where(OPEN, row.number > self._after)
         with self._fleet.database.read() as session:
             return session.execute(query.order_by(row.number).limit(AT_ONCE)).mappings().all()
+
+    def _try(self, client: redis.Redis, each: RowMapping, mark: Mark | Exception, epoch: str) -> bool:
+        """Compare; one that can't be read, in Redis or in its row, keeps no other from being noted."""
+        try:
+            if isinstance(mark, Exception):
+                raise mark
+            return self._compare(client, each, mark, epoch)
+        except UNREADABLE as error:
+            log.warning("a durable workflow can't be read", workflow_id=each["id"], error=repr(error))
+            return True
 
     def _compare(self, client: redis.Redis, each: RowMapping, mark: Mark, epoch: str) -> bool:
         """Whether all is noted of this one."""
@@ -119,13 +133,16 @@ class WorkflowKeeper:
     def _let_expire(self, client: redis.Redis) -> None:
         """Redis kept those that have ended until the ledger knew."""
         for workflow_id, round_ in list(self._ended.items()):
-            with translate_errors():
-                script("workflow_noted")(client, keys.PREFIX, workflow_id, round_)
+            try:
+                with translate_errors():
+                    script("workflow_noted")(client, keys.PREFIX, workflow_id, round_)
+            except redis.ResponseError as error:
+                log.warning("a durable workflow can't be read", workflow_id=workflow_id, error=repr(error))
             del self._ended[workflow_id]
 
 
-def _marks(client: redis.Redis, seen: Sequence[RowMapping]) -> list[Mark]:
+def _marks(client: redis.Redis, seen: Sequence[RowMapping]) -> list[Mark | Exception]:
     with translate_errors(), client.pipeline(transaction=False) as pipe:
         for each in seen:
             pipe.hmget(keys.workflow(each["id"]), *MARK)
-        return pipe.execute() if seen else []
+        return pipe.execute(raise_on_error=False) if seen else []

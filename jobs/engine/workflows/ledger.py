@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 REPLAY = "replay:"
 """So begins `seen` of a row whose next round stands in the ledger, and perhaps not yet in Redis; the round follows."""
+KEEPER_IS_QUICKER = 5
+"""So often the keeper may note something between our reading a row and writing it."""
 row = WORKFLOWS.c
 log = structlog.get_logger("ledger")
 
@@ -129,24 +131,35 @@ class WorkflowLedger:
         Returns again, or later where it is left to the keeper; of a workflow without a row the word of the script.
         Raises Conflict, BrokerUnavailable, and what the database raises.
         """
-        client, stored = self._fleet.redis, self.row(workflow_id)
-        if stored is not None:
-            self._open_again(stored, round_, nodes)
+        has_row = self._opened_again(workflow_id, round_, nodes)
         try:
-            word = replay(client, workflow_id, round_, nodes)
+            word = replay(self._fleet.redis, workflow_id, round_, nodes)
         except BrokerUnavailable:
-            if stored is None:
+            if not has_row:
                 raise
             return "later"
-        return "again" if stored is not None else word
+        return "again" if has_row else word
 
     def row(self, workflow_id: str) -> RowMapping | None:
         """Its row, if there is one."""
         with self._fleet.database.read() as session:
             return session.execute(select(WORKFLOWS).where(row.id == workflow_id)).mappings().first()
 
-    def _open_again(self, stored: RowMapping, round_: int, nodes: Sequence[Node]) -> None:
-        """Write the next round as if Redis had it already. Who sees it first there begins it: we, or the keeper."""
+    def _opened_again(self, workflow_id: str, round_: int, nodes: Sequence[Node]) -> bool:
+        """Whether it has a row, which is open again then. Raises Conflict where somebody else was quicker."""
+        for _ in range(KEEPER_IS_QUICKER):
+            stored = self.row(workflow_id)
+            if stored is None:
+                return False
+            if self._open_again(stored, round_, nodes):
+                return True
+        raise Conflict("the workflow changes: look at it, and try again")
+
+    def _open_again(self, stored: RowMapping, round_: int, nodes: Sequence[Node]) -> bool:
+        """Write the next round as if Redis had it already. Who sees it first there begins it: we, or the keeper.
+
+        False where the row has changed since it was read.
+        """
         told, results = snapshots.of_redis(self._fleet.redis, stored["id"])
         if told is None or told.round != round_ or snapshots.of_row(stored["state"]).round > round_:
             raise Conflict("the workflow was replayed meanwhile, or is gone")
@@ -161,8 +174,7 @@ class WorkflowLedger:
         with self._fleet.database.begin() as session:
             unchanged = row.id == stored["id"], row.seen == stored["seen"]
             opening = update(WORKFLOWS).where(*unchanged).values(values).returning(row.number)
-            if session.connection().execute(opening).first() is None:
-                raise Conflict("the workflow was replayed meanwhile: look at it, and try again")
+            return session.connection().execute(opening).first() is not None
 
     def _after_commit(self, session: Session | Connection, tell: Callable[[], None]) -> None:
         """A Connection does not tell of its commits: the keeper looks every second."""
