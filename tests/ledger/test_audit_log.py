@@ -109,7 +109,9 @@ def test_credentials_are_struck_out(fleet: Fleet) -> None:
 
 def test_what_no_database_holds_is_kept_as_well_as_can_be(fleet: Fleet) -> None:
     odd = Actor("a\0b\ud800", "operator", None, "api")
-    fleet.audit.record(action="x" * 500, target="\0" * 5000, by=odd, before={"\0": "\ud800"}, after={"a": object()})
+    fleet.audit.record(
+        action="x" * 500, target="\0" * 5000, by=odd, before={"\0": "\ud800"}, after={"a": object()}, tenant="t\0\ud800"
+    )
     fleet.audit.record(action="big", target="t", by=ADA, after={str(n): "x" * 1000 for n in range(100)})
     big, strange = fleet.audit.search().items
     assert "too_long" in big.after and len(str(big.after)) < LONGEST_STATE

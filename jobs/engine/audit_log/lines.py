@@ -73,12 +73,13 @@ def line_of(
     tenant: str | None,
 ) -> AuditLine:
     """A line about now: credentials struck out by their name and look, and nothing longer than a page shows."""
+    whose = by.tenant if by.tenant is not None else tenant
     return AuditLine(
         id=uuid4().hex,
         at=datetime.now(UTC),
         subject=_text(by.subject, LONGEST_NAME),
         role=_text(by.role, 16),
-        tenant=by.tenant if by.tenant is not None else tenant,
+        tenant=None if whose is None else _text(whose, LONGEST_NAME),
         how=by.how,
         action=_text(action, LONGEST_ACTION),
         target=_text(target, LONGEST_TARGET),
