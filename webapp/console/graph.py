@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.engine import WorkflowView
-from jobs.engine.workflows.views import NodeView
+from jobs.engine.workflows.views import EdgeView, NodeView
 from webapp.console import layers
 from webapp.console.layers import Point
 
@@ -67,9 +67,9 @@ def picture_of(view: WorkflowView, *, apart: bool = False) -> Picture | None:
     if len(groups) > MOST_BOXES:
         return None
     home = {node.name: key for key, nodes in groups.items() for node in nodes}
-    if len(view.edges) > MOST_LINES and len(groups) == len(view.nodes):
+    if len(_edges(view)) > MOST_LINES and len(groups) == len(view.nodes):
         return None
-    edges = {(home[edge.parent], home[edge.child]): edge.policy for edge in view.edges}
+    edges = {(home[edge.parent], home[edge.child]): edge.policy for edge in _edges(view)}
     drawing = layers.draw(list(groups), list(edges))
     return Picture(
         width=drawing.width,
@@ -142,7 +142,13 @@ def _as_counted(name: str) -> list[tuple[int, str]]:
 
 
 def _layer_of(view: WorkflowView) -> dict[str, int]:
-    return layers.layers_of([node.name for node in view.nodes], [(edge.parent, edge.child) for edge in view.edges])
+    return layers.layers_of([node.name for node in view.nodes], [(edge.parent, edge.child) for edge in _edges(view)])
+
+
+def _edges(view: WorkflowView) -> list[EdgeView]:
+    """Those between nodes that can be read."""
+    names = {node.name for node in view.nodes}
+    return [edge for edge in view.edges if edge.parent in names and edge.child in names]
 
 
 def parents_of(view: WorkflowView) -> Mapping[str, Sequence[tuple[str, str]]]:

@@ -57,7 +57,10 @@ def draw(names: Sequence[str], edges: Sequence[Edge]) -> Drawing:
 
 
 def layers_of(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """The longest way from a beginning; what waits for nothing stands right before what follows it."""
+    """The longest way from a beginning; what waits for nothing stands right before what follows it.
+
+    What is in a circle, which only somebody else can have written, stands at the beginning.
+    """
     parents, children = _neighbours(edges)
     layer: dict[str, int] = {}
     missing = {name: len(parents.get(name, ())) for name in names}
@@ -68,9 +71,10 @@ def layers_of(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
             missing[child] -= 1
             if not missing[child]:
                 ready.append(child)
+    layer |= dict.fromkeys(set(names) - layer.keys(), 0)
     for name in names:
         if name not in parents and name in children:
-            layer[name] = min(layer[child] for child in children[name]) - 1
+            layer[name] = max(min(layer[child] for child in children[name]) - 1, 0)
     return layer
 
 
