@@ -105,7 +105,7 @@ def _step(at: int, length: int) -> Iterator[tuple[str, int]]:
     bad = 9 if (at // 900) % 31 == 0 else 1
     for queue, share, depth, run in (("critical", 2.0, 4, 0.4), ("default", 5.0, 160, 2.1), ("low", 1.2, 1100, 0.9)):
         scope, finished = Scope("queue", queue), round(share * wave * length)
-        failed = round(finished * 0.012 * bad + 0.4 * ((at // length) % 5 == 0))
+        failed = round(finished * 0.012 * bad + 0.4 * ((at // 240) % 6 == 0))
         yield scope.field("waiting"), round(depth * wave)
         yield scope.field("oldest"), round(depth / 12 * wave)
         yield scope.field("active"), round(8 * wave)
