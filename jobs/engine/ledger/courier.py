@@ -76,13 +76,11 @@ class Courier:
             raise
         self.fences.hear(pushed.epoch, pushed.time)
         self._note(new, pushed, first)
-        taken = {each.id for at, each in enumerate(new) if at not in pushed.refused}
-        steps.confirm(self._fleet.database, sorted(taken), fence.epoch)
-        if others := [each.id for each in new if each.id in taken and not each.head.durable]:
-            steps.forget(self._fleet.database, others)
-        if pushed.late:
-            taken |= self._push_anew([new[at] for at in sorted(pushed.late)], first, tries)
-        return taken
+        taken = [each for at, each in enumerate(new) if at not in pushed.refused]
+        steps.confirm(self._fleet.database, sorted(each.id for each in taken if each.head.durable), fence.epoch)
+        steps.forget(self._fleet.database, [each.id for each in taken if not each.head.durable])
+        late = [new[at] for at in sorted(pushed.late)]
+        return {each.id for each in taken} | (self._push_anew(late, first, tries) if late else set())
 
     def _push_anew(self, new: Sequence[NewJob], first: bool, tries: int) -> set[str]:
         if tries <= 1:

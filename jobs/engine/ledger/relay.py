@@ -40,7 +40,7 @@ class Relay:
         """One round in the life `epoch` of Redis; whether there is more to do at once. Raises BrokerUnavailable."""
         now = time.monotonic()
         if epoch != self._epoch:
-            self._epoch = epoch
+            self._epoch, self._server = epoch, ""
             self._audit.begin_anew()
         busy = self._follower.follow()
         if now >= self._relay_at:

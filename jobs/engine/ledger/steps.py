@@ -87,11 +87,11 @@ def confirm(database: Database, job_ids: Sequence[str], epoch: str) -> None:
 
 
 def forget(database: Database, job_ids: Sequence[str]) -> None:
-    """Delete rows of jobs that the ledger has handed over and that are none of its own."""
+    """Delete rows of jobs that were pushed and are none of the ledger's own: Redis alone knows of them from then on."""
     for ids in _parts(job_ids):
         with database.begin(durable=False) as session:
             session.execute(delete(VALUES).where(VALUES.c.job_id.in_(ids)))
-            session.execute(delete(JOBS).where(row.id.in_(ids), row.step == PUSHED))
+            session.execute(delete(JOBS).where(row.id.in_(ids), row.step.in_((PUSHING, PUSHED))))
 
 
 def cancel(database: Database, job_id: str, *, lost: bool = False) -> bool:

@@ -104,7 +104,7 @@ class Writer:
         """What is absorbed by an unfinished job of the same unique key: one of the ledger, or of this very call.
 
         The row is believed, unless Redis was asked and knew better, now or lately. While Redis is away it is in doubt
-        whether a job that was pushed has ended: then the new one is written, and waits for the lock before it is pushed.
+        whether a job that was pushed has ended: then the new one is written, and waits for the lock before its push.
         """
         keys = {at: key for at, each in wanted if (key := unique_key(each)) is not None}
         if not keys:
