@@ -10,6 +10,7 @@ import pytest
 from jobs.engine import Fleet, NotFound, keys
 from jobs.engine.inspection import Where
 from jobs.engine.inspection.places import Bound, bound_text
+from jobs.engine.scripts import script
 from tests.engine.inspection.conftest import DONE, enqueue, failed, ids, run, states
 from tests.engine.leases import lease, leases_of, settle
 from tests.engine.samples import gated, mortal
@@ -90,6 +91,17 @@ def test_a_job_that_began_since_is_not_cancelled(fleet: Fleet) -> None:
     lease(leases_of(fleet))
     assert fleet.inspection.carry_out(plan.bound, by="ada").done == 2
     assert states(fleet, [job.id for job in jobs]) == ["started", "cancelled", "cancelled"]
+
+
+def test_scripts_look_once_more_at_what_was_found(fleet: Fleet) -> None:
+    """What becomes of a job between the look at it and the action."""
+    started, delayed = run(fleet, enqueue()).id, samples.double.enqueue_in(timedelta(hours=1), {"value": 1}).id
+    now = "2026-01-01T00:00:00.000000Z"
+    assert script("cancel")(fleet.redis, keys.PREFIX, started, now, 60, "", "queued") == b"changed"
+    assert script("cancel")(fleet.redis, keys.PREFIX, "nothing", now, 60, "", "queued") == b"changed"
+    assert script("promote")(fleet.redis, keys.PREFIX, delayed, now, "", "queued") == b"changed"
+    assert states(fleet, [started, delayed]) == ["started", "scheduled"]
+    assert not fleet.redis.hexists(keys.job(started), "cancel_requested")
 
 
 def test_what_refuses_is_left_and_says_why(fleet: Fleet, folder: Any) -> None:
