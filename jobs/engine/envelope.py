@@ -25,6 +25,7 @@ LARGEST_CARRIED = 4096
 CARRIED_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 NONCE = "nonce"
 """Under this name a job whose id was chosen carries what tells it from others of that id, before and after it."""
+_raw_decode = json.JSONDecoder().raw_decode
 NOTHING: Mapping[str, str] = {}
 
 
@@ -44,11 +45,12 @@ class Envelope(NamedTuple):
 
     def signed_text(self) -> bytes:
         """What the signature covers; JSON keeps the parts apart."""
-        parts = [self.job_id, self.name, self.payload, self.tenant, self.correlation_id]
-        parts += [self.gates] if self.gates or self.carried or self.flow else []
-        more = f",{_canonical(self.carried)}" if self.carried or self.flow else ""
-        more += f",{quoted(self.flow)}" if self.flow else ""
-        return f"[{VERSION},{','.join(map(quoted, parts))}{more}]".encode("ascii")
+        job_id, name, payload, tenant, correlation_id, gates, carried, flow = self
+        more = f",{quoted(gates)}" if gates or carried or flow else ""
+        more += f",{_canonical(carried)}" if carried or flow else ""
+        more += f",{quoted(flow)}" if flow else ""
+        parts = f"{quoted(job_id)},{quoted(name)},{quoted(payload)},{quoted(tenant)},{quoted(correlation_id)}"
+        return f"[{VERSION},{parts}{more}]".encode("ascii")
 
 
 class Seal:
@@ -106,15 +108,19 @@ class Keys:
         """The envelope that these arguments of `perform` are. Raises Untrusted."""
         if not (isinstance(name, str) and isinstance(payload, str) and isinstance(headers, dict)):
             raise Untrusted("the envelope has the wrong shape")
-        said = [headers.get(name, "") for name in ("tenant", "cid", "gates", "flow")]
-        if headers.get("v") != VERSION or not all(isinstance(each, str) for each in said):
+        get = headers.get
+        tenant, cid, gates, flow = get("tenant", ""), get("cid", ""), get("gates", ""), get("flow", "")
+        are_texts = (
+            isinstance(tenant, str) and isinstance(cid, str) and isinstance(gates, str) and isinstance(flow, str)
+        )
+        if get("v") != VERSION or not are_texts:
             raise Untrusted("the envelope is of an unknown version")
-        known = self._macs.get(str(headers.get("kid")))
-        envelope = Envelope(job_id, name, payload, said[0], said[1], said[2], _carried(headers.get("carried")), said[3])
+        envelope = Envelope(job_id, name, payload, tenant, cid, gates, _carried(get("carried")), flow)
+        known = self._macs.get(str(get("kid")))
         if known is None:
             raise Untrusted("the envelope is signed with an unknown key")
         mac = known.hexdigest(envelope.signed_text())
-        if not hmac.compare_digest(mac.encode(), str(headers.get("sig")).encode()):
+        if not hmac.compare_digest(mac.encode(), str(get("sig")).encode()):
             raise Untrusted("the envelope's signature is wrong")
         return envelope
 
@@ -163,12 +169,21 @@ def decode(data: bytes) -> Call:
     """What RQ's `data` calls, read as JSON only. Raises Untrusted for a pickle or anything else."""
     text = _decompressed(data)
     try:
-        function, instance, args, kwargs = json.loads(text.decode())
+        function, instance, args, kwargs = _read(text.decode())
     except (ValueError, RecursionError, TypeError):
         raise Untrusted("the job's data is not RQ's JSON") from None
     if instance is not None or not (isinstance(function, str) and isinstance(args, list) and isinstance(kwargs, dict)):
         raise Untrusted("the job's data is not a plain function call")
     return Call(function, args, kwargs)
+
+
+def _read(text: str) -> Any:
+    """JSON; what has no white space around it, as RQ and we write it, is not searched for any."""
+    if text.startswith("["):
+        found, end = _raw_decode(text)
+        if end == len(text):
+            return found
+    return json.loads(text)
 
 
 def _canonical(carried: Mapping[str, str]) -> str:

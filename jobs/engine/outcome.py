@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jobs.engine import fingerprints
 from jobs.engine.errors import Cancelled, FleetError, Permanent, Untrusted
@@ -23,8 +22,7 @@ LARGEST_RESULT = 1024 * 1024
 _as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One run's end. `value` is the result as JSON text, `wait` the time before a retry.
 
     `flags` are of jobs of plain RQ clients: n when the job returned a Retry, x when it did so once too often, a when it
@@ -46,7 +44,7 @@ class Outcome:
 
     def at_front(self) -> Outcome:
         """The same; a retry goes to the front of the queue."""
-        return replace(self, flags=f"{self.flags}a") if self.kind == "retry" else self
+        return self._replace(flags=f"{self.flags}a") if self.kind == "retry" else self
 
     @property
     def error(self) -> dict[str, str]:
@@ -67,7 +65,7 @@ class Outcome:
 def of_result(result: Any) -> Outcome:
     """A run that returned; a result that is no JSON, or over 1 MiB of it, is a failure that no retry mends."""
     try:
-        text = "null" if result is None else _as_json(result)
+        text = "null" if result is None else str(result) if type(result) is int else _as_json(result)
     except (TypeError, ValueError, RecursionError) as error:
         return of_error(Permanent(f"the job's result is no JSON: {error}"), None, 1)
     if len(text) > LARGEST_RESULT:

@@ -25,7 +25,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d{10,}(\.\d+|-\d+)?")
 
 def settlement(run: Running, value: str, flags: str) -> Settlement:
     begun = time.time()
-    head, own = run.settlement(Outcome("finished", value=value), begun - 0.25, begun)
+    head, own, _ = run.settlement(Outcome("finished", value=value), begun - 0.25, begun)
     assert own[5] == "b"
     return Settlement(head, (*own[:5], flags, *own[6:]))
 
@@ -104,7 +104,7 @@ def test_times_are_counted_over_the_turn_of_a_second_and_however_they_are_writte
 ) -> None:
     _, runs = batch(fleet, 1)
     fleet.redis.hset(f"{keys.PREFIX}:worker:w1", "birth", "now")
-    head, own = settlement(runs[0], "1", "b")
+    head, own, _ = settlement(runs[0], "1", "b")
     leases_of(fleet).settle([Settlement(head, (*own[:3], begun, ended, *own[5:]))])
     counted = float(fleet.redis.hget(f"{keys.PREFIX}:worker:w1", "total_working_time") or 0)
     assert counted == pytest.approx(0.2, abs=1e-6)

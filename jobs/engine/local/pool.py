@@ -105,7 +105,7 @@ class LocalPool(threading.Thread):
         if self._stop_at is not None and not self._has_told:
             self._has_told = True
             self._children.tell_stopping()
-        self._overseer.enforce(list(self._running.values()), self._stop_at)
+        self._overseer.enforce(lambda: list(self._running.values()), self._stop_at)
         try:
             self._speak()
             self._reachable = True
@@ -117,7 +117,7 @@ class LocalPool(threading.Thread):
 
     def _patience(self) -> float:
         now = time.monotonic()
-        times = self._overseer.next_at(self._running.values(), self._stop_at)
+        times = self._overseer.next_at(self._running.values, self._stop_at)
         times += [at for at in (self._children.look_at, self._outbox.due_at, self._beat_at) if at is not None]
         if self._stop_at is None and self._slots.free:
             times.append(self._claim_at)

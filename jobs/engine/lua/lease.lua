@@ -20,7 +20,6 @@
 --include lib_events
 --include lib_execution
 --include lib_foreign
---include lib_passing
 --include lib_pauses
 --include lib_readers
 local P, worker, request, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -38,7 +37,9 @@ local memory_key, leases, batches = P .. ':fleet:lease-reply:' .. worker, P .. '
 --include lib_early
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {cjson.encode(request)}, false, false
 local letters, has_batch, places_taken = {}, false, 0
-local windows, puts_aside, overflowed = windows_of(declared.windows), false, {}
+local puts_aside, overflowed, gates_known = false, {}, nil
+
+--include lib_gates_met
 
 -- Whether workers died while they ran this job.
 local function is_suspect(fields)
@@ -94,7 +95,7 @@ end})
 -- A run with a lease of its own.
 local function show(id, queue, fields, attempt, member)
   if fields.gates then
-    enter_gates(P, id, member, queue, fields.gates, ms)
+    gates().enter(P, id, member, queue, fields.gates, ms)
   end
   later('ZADD', leases, lease_until, member)
   later('ZADD', P .. ':wip:' .. queue, wip_until, member)
@@ -152,7 +153,8 @@ end
 -- Where one job was put aside the next ones may be of its kind: a short look is enough for these. True when it was.
 -- Whether it still waits at all is seen when it is its turn.
 local function put_aside_like_others(id, queue, key, is_filed)
-  local head = redis.pcall('HMGET', key, 'lane', unpack(next(sent_away) and {'gates', 'given_back'} or {}))
+  local looks_at_gates = gates_known and next(gates_known.sent_away)
+  local head = redis.pcall('HMGET', key, 'lane', unpack(looks_at_gates and {'gates', 'given_back'} or {}))
   if head.err then
     return false
   end
@@ -160,7 +162,8 @@ local function put_aside_like_others(id, queue, key, is_filed)
   if free[lane] < 1 then
     return not is_filed and (file(id, queue, lane) or true)
   end
-  return not head[3] and follows_others(P, id, queue, gates_of(head[2], declared.windows[lane]))
+  return looks_at_gates and not head[3]
+    and gates().follows_others(P, id, queue, gates().of(head[2], declared.windows[lane]))
 end
 
 -- Look at a popped id: hand it out, file it, drop it or set it aside.
@@ -168,7 +171,7 @@ end
 local function consider(id, queue, is_filed)
   local key = P .. ':job:' .. id
   scanned = scanned + 1
-  if not id:match('^[%w_-]+$') then
+  if not (id:find('^%w+$') or id:find('^[%w_-]+$')) then
     return quarantine(P, id, queue, 'the id is none that RQ allows', seconds)
   end
   if puts_aside and put_aside_like_others(id, queue, key, is_filed) then
@@ -204,8 +207,8 @@ local function consider(id, queue, is_filed)
     return 'full'
   end
   if fields[14] or declared.windows[lane] then
-    fields.gates = gates_met(fields[14], declared.windows[lane], declared.counts)
-    if not may_pass(P, id, queue, fields.gates, fields.given_back, ms) then
+    fields.gates = gates().met(fields[14], declared.windows[lane], declared.counts)
+    if not gates().may_pass(P, id, queue, fields.gates, fields.given_back, ms) then
       puts_aside = true
       return
     end
@@ -260,7 +263,9 @@ return tell_together(function()
   if remembered() then
     return {ms, '', jobs, 0, alone and 1 or 0, 0, ''}
   end
-  admit_due(P, windows, ms)
+  if has_windows then
+    gates().admit_due(P, gates().windows, ms)
+  end
   local blocked_queues, paused_lanes = what_is_paused(P, worker, queues, free)
   local next_trial = heed_breakers(P, free, paused_lanes, SLOT, ms)
   local readers = readers_of(blocked_queues)
@@ -272,7 +277,9 @@ return tell_together(function()
     put_back(reader)
   end
   remember()
-  send_lines(P, ms)
+  if gates_known then
+    gates_known.send_lines(P, ms)
+  end
   flush()
   send_to_ledger(P)
   if room < 1 or alone or #blocked > 0 then
@@ -282,5 +289,5 @@ return tell_together(function()
     redis.call('PUBLISH', P .. ':fleet:filed', filed)
   end
   return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
-    next_look(next_due(P, windows, ms), next_trial), table.concat(paused_lanes, ',')}
+    next_look(has_windows and gates().next_due(P, gates().windows, ms) or 0, next_trial), table.concat(paused_lanes, ',')}
 end)

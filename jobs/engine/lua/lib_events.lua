@@ -3,8 +3,8 @@
 -- Ids are "ms-number" of one clock of the whole fleet. As with XADD none is smaller than the last, though Redis' own clock
 -- went back. A call takes numbers ahead: those of one that breaks off are not given again.
 local EVENTS = {kept = '3600', as_it_is = 'as it is', most = 1000, slack = 100, numbers = 1000, slice = 2000}
--- Messages are channel and text in turn.
-local told_to_expire, together, messages = {}, false, {}
+-- Messages are channel, text and one more text or false in turn.
+local told_to_expire, together, messages, n_messages = {}, false, {}, 0
 local event_clock, digits = {left = 0}, {[0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'}
 
 local function take_numbers(key)
@@ -41,13 +41,10 @@ local function push_event(key, entry, before)
   return redis.pcall('RPUSH', key, entry)
 end
 
--- Returns how long the list is. A stream of an earlier release is replaced.
-local function keep_event(key, entry, before)
-  local length = push_event(key, entry, before)
-  if type(length) == 'number' then
-    return length
-  elseif redis.call('TYPE', key).ok ~= 'stream' then
-    error(length, 0)
+-- A stream of an earlier release is replaced.
+local function push_anew(key, entry, before, problem)
+  if redis.call('TYPE', key).ok ~= 'stream' then
+    error(problem, 0)
   end
   redis.call('UNLINK', key)
   return push_event(key, entry, before)
@@ -62,17 +59,23 @@ local function trim_events(key)
   end
 end
 
-local function tell(channel, message)
+local function tell(channel, message, second)
   if together then
-    local n = #messages
-    messages[n + 1], messages[n + 2] = channel, message
-  else
-    redis.call('PUBLISH', channel, message)
+    messages[n_messages + 1], messages[n_messages + 2], messages[n_messages + 3] = channel, message, second or false
+    n_messages = n_messages + 3
+    return
+  end
+  redis.call('PUBLISH', channel, message)
+  if second then
+    redis.call('PUBLISH', channel, second)
   end
 end
 
 local function emit_on(key, entry, is_start, own_kept, before)
-  local length = keep_event(key, entry, before)
+  local length = push_event(key, entry, before)
+  if type(length) ~= 'number' then
+    length = push_anew(key, entry, before, length)
+  end
   local is_new, lives = length <= (before and 2 or 1), own_kept == EVENTS.as_it_is
   if is_new or not lives and (own_kept or not (is_start or told_to_expire[key])) then
     redis.call('EXPIRE', key, not lives and own_kept or EVENTS.kept)
@@ -81,10 +84,7 @@ local function emit_on(key, entry, is_start, own_kept, before)
   if length > EVENTS.most + EVENTS.slack then
     trim_events(key)
   end
-  if before then
-    tell(key, before)
-  end
-  tell(key, entry)
+  tell(key, before or entry, before and entry)
 end
 
 -- Returns the event's id. The list is kept for an hour from then on, that of the first topic for `own_kept` seconds if
@@ -108,7 +108,7 @@ end
 -- The channels of the messages to which somebody listens; nil when all may be, and when Redis does not say.
 local function listened_to()
   local channels, listening = {}, {}
-  for n = 1, #messages, 2 do
+  for n = 1, n_messages, 3 do
     local channel = messages[n]
     if listening[channel] == nil then
       listening[channel], channels[#channels + 1] = false, channel
@@ -130,13 +130,16 @@ local function listened_to()
 end
 
 local function flush_events()
-  local listening = #messages > 4 and listened_to()
-  for n = 1, #messages, 2 do
+  local listening = n_messages > 6 and listened_to()
+  for n = 1, n_messages, 3 do
     if not listening or listening[messages[n]] then
       redis.pcall('PUBLISH', messages[n], messages[n + 1])
+      if messages[n + 2] then
+        redis.pcall('PUBLISH', messages[n], messages[n + 2])
+      end
     end
   end
-  messages = {}
+  messages, n_messages = {}, 0
 end
 
 -- Do a script's work and then tell its events, even when it breaks off, only where somebody listens. Returns its answer.

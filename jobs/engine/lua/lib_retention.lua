@@ -17,8 +17,8 @@ end
 
 local function has_any_dependent(ids)
   local sets = {}
-  for n, id in ipairs(ids) do
-    sets[n] = dependents_of(id)
+  for n = 1, #ids do
+    sets[n] = P .. ':job:' .. ids[n] .. ':dependents'
   end
   return #sets > 0 and redis.call('EXISTS', unpack(sets)) > 0
 end

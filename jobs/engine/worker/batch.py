@@ -33,6 +33,8 @@ class Child:
 
     def __init__(self, process: ChildProcess, sock: socket.socket, page: Page, remains: Remains | None) -> None:
         self.process, self.sock, self.page, self._remains = process, sock, page, remains
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self.frames = wire.Frames()
         self.open: dict[str, Running] = {}
         """The runs of the present batch without an outcome, by execution."""
@@ -64,9 +66,7 @@ class Child:
 
     def sock_is_silent(self) -> bool:
         """Whether nothing waits on its socket."""
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        return not poll.poll(0)
+        return not self._poll.poll(0)
 
     def understand(self, header: wire.Header, blob: bytes) -> Iterator[Heard]:
         """A message of the child. Raises ValueError, TypeError or KeyError for what can't be one."""

@@ -18,7 +18,6 @@ import redis
 from redis.exceptions import NoScriptError
 
 from jobs.engine import broker, keys
-from jobs.engine.scripts import script
 from jobs.engine.worker.leasing import Ask, Leased, Leases
 from jobs.engine.worker.server_clock import ServerClock
 from jobs.settings import Settings
@@ -163,9 +162,8 @@ class Bell:
     def send_ahead(self, ask: Ask) -> None:
         """Have Redis answer this request when the call has ended."""
         self.ask = ask
-        values = self._leases.lease_arguments(ask)
         try:
-            self._connection.send_command("EVALSHA", script("lease").sha, 0, *values, check_health=False)
+            self._connection.send_command(*self._leases.lease_command(ask), check_health=False)
         except redis.RedisError:
             self.hang_up()
 

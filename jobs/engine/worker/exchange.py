@@ -23,12 +23,12 @@ ANSWER_WITHIN = timedelta(seconds=5)
 
 
 class Call(NamedTuple):
-    """A script and its arguments, when it was sent (monotonic seconds), and the outcomes in it; a lease has none."""
+    """A script, when it was sent (monotonic seconds), and what it was sent for: outcomes, or a lease."""
 
     script: Script
-    values: list[str | bytes | float]
     sent_at: float
     ended: Sequence[EndedRun]
+    ask: Ask | None = None
 
 
 class Answer(NamedTuple):
@@ -76,18 +76,18 @@ class Exchange:
 
     def send(self, ended: Sequence[EndedRun], ask: Ask | None) -> None:
         """Send outcomes, then a lease. Raises BrokerUnavailable, RedisError: what is under way is to be abandoned."""
-        now = time.monotonic()
         calls: list[Call] = []
-        if ended:
-            values = self._leases.settle_arguments([each.told() for each in ended])
-            calls.append(Call(script("settle"), values, now, ended))
-        if ask is not None:
-            calls.append(Call(script("lease"), self._leases.lease_arguments(ask), now, ()))
+        packed: list[bytes] = []
         with translate_errors():
-            connection = self._connect()
+            connection, now, is_quiet = self._connect(), time.monotonic(), not self._calls
+            if ended:
+                calls.append(Call(script("settle"), now, ended))
+                packed.append(self._leases.settle_command([each.told() for each in ended]))
+            if ask is not None:
+                calls.append(Call(script("lease"), now, (), ask))
+                packed += connection.pack_command(*self._leases.lease_command(ask))
             self._calls += calls
-            packed = [part for call in calls for part in _packed(connection, call)]
-            connection.send_packed_command(packed)
+            connection.send_packed_command(packed, check_health=is_quiet)  # its PING would get another's answer
 
     def receive(self) -> Answer:
         """The next answer, which has come or takes too long. Raises as `send` does."""
@@ -141,9 +141,6 @@ class Exchange:
         try:
             return self._connection.read_response()
         except NoScriptError:
-            return call.script(self._client, *call.values)
-
-
-def _packed(connection: Any, call: Call) -> list[bytes]:
-    packed: list[bytes] = connection.pack_command("EVALSHA", call.script.sha, 0, *call.values)
-    return packed
+            told = [each.told() for each in call.ended]
+            values = self._leases.lease_arguments(call.ask) if call.ask else self._leases.settle_arguments(told)
+            return call.script(self._client, *values)

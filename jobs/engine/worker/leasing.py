@@ -18,6 +18,7 @@ from jobs.engine.foreign import KEPT
 from jobs.engine.keys import PREFIX
 from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import script
+from jobs.engine.worker.packing import settle_command
 from jobs.engine.worker.running import Running, Settlement, of_reply
 
 SLOT = 32
@@ -114,10 +115,14 @@ class Leases:
         """What the settle script is called with."""
         heads: dict[str, int] = {}
         runs: list[str | bytes | float] = []
-        for head, own in settlements:
+        for head, own, _ in settlements:
             runs.append(heads.setdefault(head, len(heads) + 1))
             runs += own
         return [PREFIX, self._worker, _now(), len(heads), *heads, *runs]
+
+    def settle_command(self, settlements: Sequence[Settlement]) -> bytes:
+        """The whole call of the settle script, as it goes to Redis."""
+        return settle_command(script("settle").sha, (PREFIX, self._worker, _now()), settlements)
 
     def lease_arguments(self, ask: Ask) -> list[str | bytes | float]:
         """What the lease script is called with."""
@@ -128,6 +133,10 @@ class Leases:
             json.dumps(ask.lanes), json.dumps(ask.tiny), self._gates,
             ask.generation, ask.known, picks, *self._queues,
         ]  # fmt: skip
+
+    def lease_command(self, ask: Ask) -> list[str | bytes | float]:
+        """The whole call of the lease script."""
+        return ["EVALSHA", script("lease").sha, 0, *self.lease_arguments(ask)]
 
     def leased(self, reply: Any) -> Leased:
         """What the lease script has answered."""

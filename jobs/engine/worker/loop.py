@@ -151,14 +151,14 @@ class WorkLoop:
         if self._stop_at is not None and not (self._has_told or self._report.is_draining):
             self._has_told = True
             self.pool.tell_stopping()
-        self._overseer.enforce(self._roster.all(), self._stop_at)
+        self._overseer.enforce(self._roster.all, self._stop_at)
         if self._exchange.give_up_at is not None and time.monotonic() > self._exchange.give_up_at:
             self._hear_redis()
         self._send()
 
     def _patience(self) -> float | None:
         now = time.monotonic()
-        times = self._overseer.next_at(self._roster.all(), self._stop_at)
+        times = self._overseer.next_at(self._roster.all, self._stop_at)
         times += self._doorbell.next_at()
         if self.intake.again_at is not None:
             times.append(self.intake.again_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -50,6 +50,8 @@ class Overseer:
         self._lost: set[str] = set()
         self._asked: dict[str, Wish] = {}
         self._parking = Parking()
+        self._timed: list[Running] = []
+        """Runs that had a time to be killed at when they were looked at last, and those that got one since."""
 
     def renewed(self, renewal: Renewal) -> None:
         """What the heartbeat found: runs that are this worker's no more, runs to cancel; from any thread."""
@@ -109,25 +111,25 @@ class Overseer:
             begun_at = time.monotonic() if running.begun_at is None else running.begun_at
             more = timedelta(0) if running.is_stopped else running.time_for_callbacks
             running.kill_at = begun_at + (timeout + more + KILL_AFTER_ASKING).total_seconds()
+            self._timed.append(running)
 
-    def next_at(self, runs: Iterable[Running], stop_at: float | None) -> list[float]:
-        """When (monotonic seconds) the next run has to be looked at."""
-        if stop_at is None:
-            return [each.kill_at for each in runs if each.kill_at is not None and not each.has_ended]
-        living = [running for running in runs if not running.has_ended]
-        times = [running.kill_at for running in living if running.kill_at is not None]
-        return [*times, stop_at] if living else times
+    def next_at(self, runs: Callable[[], Iterable[Running]], stop_at: float | None) -> list[float]:
+        """When (monotonic seconds) the next one of all `runs` has to be looked at."""
+        self._timed = [each for each in self._timed if each.kill_at is not None and not each.has_ended]
+        times = [each.kill_at for each in self._timed if each.kill_at is not None]
+        if stop_at is not None and not all(each.has_ended for each in runs()):
+            times.append(stop_at)
+        return times
 
-    def enforce(self, runs: Iterable[Running], stop_at: float | None) -> None:
-        """Pass on cancellations; kill what is due and settle it."""
+    def enforce(self, runs: Callable[[], Iterable[Running]], stop_at: float | None) -> None:
+        """Pass on cancellations to `runs`; kill what is due and settle it."""
         now = time.monotonic()
         with self._lock:
             lost, self._lost = self._lost, set()
             asked, self._asked = self._asked, {}
-        if not (lost or asked or (stop_at is not None and now >= stop_at)):
-            runs = [running for running in runs if running.kill_at is not None]  # the only ones that may be due
-        for running in runs:
-            if running.has_ended:
+        is_for_all = lost or asked or (stop_at is not None and now >= stop_at)
+        for running in list(runs() if is_for_all else self._timed):
+            if running.has_ended or not (is_for_all or running.kill_at is not None):
                 continue
             if running.execution_id in lost:
                 log.warning("lease lost: stopping the run", job_id=running.job_id)
@@ -165,6 +167,7 @@ class Overseer:
         if wish is not None and not running.is_stopped:
             kill_at = now + wish.grace
             running.kill_at = min(kill_at, running.kill_at) if running.cancelling and running.kill_at else kill_at
+            self._timed.append(running)
             if not running.cancelling:
                 running.cancelling = wish.how
                 self._pool.cancel(running)

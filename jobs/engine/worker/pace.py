@@ -14,7 +14,7 @@ NEEDED = 8
 """Short runs in a row before a type counts as tiny."""
 AT_A_GO = 0.004
 """Seconds that the runs which travel together may take in all."""
-MOST_AT_A_GO = 48
+MOST_AT_A_GO = 64
 WEIGHT = 0.1
 MOST_TYPES = 1000
 

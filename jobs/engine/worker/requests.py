@@ -16,6 +16,8 @@ from jobs.engine.worker.slots import QueueOrder, Slots
 LOOK_AGAIN = 1.0
 """Seconds until a paused queue is looked at again."""
 RETRY = 0.5
+MUCH_SLOWER = 4
+"""Times that jobs are slower than when they were asked for, above which they don't wait for each other as planned."""
 
 
 class Requests:
@@ -152,18 +154,25 @@ class Requests:
         """
         tiny: dict[str, list[Running]] = {}
         full: dict[str, float] = {}
+        shares = {name: self._share(name, taken / SLOT) for name, taken in self._tiny.items()}
         for running in runs:
             lane = running.lane
-            running.is_tiny = running.job_type in self._tiny and not running.has_died_before
-            if not running.is_tiny:
+            share = shares.get(running.job_type)
+            running.is_tiny = share is not None and not running.has_died_before
+            if share is None or not running.is_tiny:
                 yield [running]
                 continue
             tiny.setdefault(lane, []).append(running)
-            full[lane] = full.get(lane, 0.0) + 1 / self._pace.at_a_go(running.job_type)
+            full[lane] = full.get(lane, 0.0) + share
             if full[lane] > 0.999 or len(tiny[lane]) == MOST_RUNS:
                 full.pop(lane)
                 yield tiny.pop(lane)
         yield from tiny.values()
+
+    def _share(self, job_type: str, asked: float) -> float:
+        """Of a batch that a tiny job fills: what it took when it was asked for, or less where it is faster now."""
+        now = 1 / self._pace.at_a_go(job_type)
+        return now if now > MUCH_SLOWER * asked else min(now, asked)
 
     def _new(self, most: int | None, is_idle: bool) -> Ask:
         free, tiny = self._slots.free, self._pace.tiny

@@ -59,7 +59,7 @@ def _counted(batch: Sequence[EndedRun], words: Sequence[str]) -> Iterator[Counte
     for (running, outcome, begun, ended, _, _), word in zip(batch, words, strict=True):
         if word in TAKEN and outcome.kind != "released":
             since = running.enqueued_at
-            wait = None if since is None else max(0.0, begun - since)
+            wait = None if since is None else begun - since if begun > since else 0.0
             yield Counted(running.queue, running.lane, running.job_type, outcome.kind, max(0.0, ended - begun), wait)
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 import zlib
+from binascii import b2a_base64
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -40,10 +41,14 @@ EVENTS = {
 
 
 class Settlement(NamedTuple):
-    """What the settle script is told of a run: the part that many runs have in common, and the run's own."""
+    """What the settle script is told of a run: the part that many runs have in common, and the run's own.
+
+    Of most runs the latter is there in the words of Redis' protocol too.
+    """
 
     head: str
-    own: tuple[str | bytes | float, ...]
+    own: tuple[str | bytes, ...]
+    ready: bytes = b""
 
 
 class Running:
@@ -59,8 +64,8 @@ class Running:
         self.job_id, self.execution_id, self.queue, self.lane = job_id, execution_id, queue, lane
         self.values = values
         self.data = values[0] or b""
-        self.job_type, self.tenant = self.text(TYPE), self.text(TENANT)
-        self.attempt = max(1, _number(self.text(ATTEMPTS)))
+        self.job_type, self.tenant = _text(values[TYPE]), _text(values[TENANT])
+        self.attempt = _attempt(values[ATTEMPTS])
         self.timeout = _timeout(values[TIMEOUT])
         self.policy: Policy | None = None
         self.kept = KEPT
@@ -75,8 +80,7 @@ class Running:
 
     def text(self, index: int) -> str:
         """A field of the job's hash as text; empty where there is none."""
-        value = self.values[index]
-        return value.decode("utf-8", "replace") if value else ""
+        return _text(self.values[index])
 
     @property
     def correlation_id(self) -> str:
@@ -139,13 +143,13 @@ class Running:
     def settlement(self, ended: Outcome, begun: float, ended_at: float) -> Settlement:
         """What the settle script is told of this run's outcome; `begun` and `ended_at` are epoch seconds."""
         head = _head(self.queue, ended.kind, self.job_type if self.policy else "", *self._retention(ended.kind))
-        value = "" if ended.value in (None, "null") else base64.b64encode(ended.value.encode())
+        value = "" if ended.value in (None, "null") else b2a_base64(ended.value.encode(), newline=False).decode()
         flags = ("b" if self.in_batch else "") + ("r" if self.renewed else "")
         flags += ("l" if self.has_reported or self.attempt > 1 else "") + ended.flags
         times = (f"{begun:.6f}", f"{ended_at:.6f}")
-        unique = self.values[UNIQUE_KEY]
-        if ended.kind == "finished" and unique is None and self.policy is not None:
-            return Settlement(head, (self.job_id, self.execution_id, value, *times, flags, "", ""))
+        if ended.kind == "finished" and self.values[UNIQUE_KEY] is None and self.policy is not None:
+            own = (self.job_id, self.execution_id, value, *times, flags, "", "")
+            return Settlement(head, own, b"" if ended.flags else _ready(*own))
         packed = zlib.compress(ended.traceback.encode()) if ended.traceback else b""
         more = json.dumps(self._more(ended, packed))
         return Settlement(head, (self.job_id, self.execution_id, value, *times, flags, more, packed))
@@ -201,7 +205,7 @@ def of_reply(reply: list[Any], fleet: Fleet, kept: timedelta = KEPT) -> Running:
     """A run from one job of the lease script's reply; results of plain RQ jobs are kept for `kept` unless they say."""
     job_id, execution_id, queue, lane, in_batch = reply[TOLD_OF_ALL:TOLD_FIRST]
     values = reply[:TOLD_OF_ALL] + (reply[TOLD_FIRST:] or NOTHING_MORE)
-    running = Running(job_id.decode(), execution_id.decode(), queue.decode(), lane.decode(), values)
+    running = Running(job_id.decode(), execution_id.decode(), _text(queue), _text(lane), values)
     running.policy, running.kept, running.in_batch = _policy(running.job_type, fleet), kept, bool(in_batch)
     return running
 
@@ -213,11 +217,29 @@ def _policy(name: str, fleet: Fleet) -> Policy | None:
         return None
 
 
+def _ready(job: str, execution: str, value: str, begun: str, ended: str, flags: str, *_: str) -> bytes:
+    """The words of a run of which there is no more to say."""
+    return (
+        f"${len(job)}\r\n{job}\r\n${len(execution)}\r\n{execution}\r\n${len(value)}\r\n{value}\r\n"
+        f"${len(begun)}\r\n{begun}\r\n${len(ended)}\r\n{ended}\r\n${len(flags)}\r\n{flags}\r\n$0\r\n\r\n$0\r\n\r\n"
+    ).encode()
+
+
 @lru_cache(1000)
 def _head(queue: str, kind: Kind, job_type: str, keep: timedelta, count: int) -> str:
     seconds = int(keep.total_seconds())
     head = {"queue": queue, "kind": kind, "type": job_type, "keep": seconds, "count": count, "event": EVENTS[kind]}
     return json.dumps(head)
+
+
+@lru_cache(1000)
+def _text(field: bytes | None) -> str:
+    return field.decode("utf-8", "replace") if field else ""
+
+
+@lru_cache(1000)
+def _attempt(field: bytes | None) -> int:
+    return max(1, _number(_text(field)))
 
 
 @lru_cache(1000)

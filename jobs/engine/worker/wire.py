@@ -10,7 +10,6 @@ import marshal
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from jobs.engine.execute import Run
@@ -59,7 +58,7 @@ def pack_outcome(place: int, outcome: Outcome, spoiled: bool, begun: float, ende
     if kind == FINISHED:
         body = (outcome.value or "null").encode()
     else:
-        values = asdict(outcome)
+        values = outcome._asdict()
         values["wait"] = None if outcome.wait is None else outcome.wait.total_seconds()
         body = json.dumps(values).encode()
     return _ENDED.pack(place, kind, spoiled, begun, ended, len(body)) + body
