@@ -14,6 +14,7 @@ from tests.webapp.operators import PAGE, PASSWORD, accounts, bearer_of, csrf_of,
 from webapp import create_app
 from webapp.accounts import Accounts
 from webapp.blueprints.admin import TRIES_PER_ADDRESS
+from webapp.console import frame
 
 QUEUES = "/admin/rq/0/data/queues.json"
 FILED = "\n# staff\nfay:operator:{hash}\n\n  gus:viewer@a:{hash}  \n"
@@ -150,6 +151,15 @@ def test_a_page_sends_strangers_to_the_login_with_their_question(app: APIFlask) 
     answer = app.test_client().get("/admin/queues?state=failed&text=a%26b", headers=PAGE)
     assert answer.status_code == 303
     assert answer.location == "/admin/login?next=/admin/queues%3Fstate%3Dfailed%26text%3Da%2526b"
+
+
+def test_a_view_of_the_console_that_names_no_role_is_for_admins_of_the_whole_fleet(app: APIFlask) -> None:
+    forgotten = frame.blueprint("forgotten", "/forgotten")
+    forgotten.get("")(lambda: "everything")
+    app.register_blueprint(forgotten)
+    for name, status in (("viewer", 403), ("operator", 403), ("admin-a", 403), ("admin", 200)):
+        assert enter(app, name).get("/admin/queues/forgotten").status_code == status
+    assert app.test_client().get("/admin/queues/forgotten").status_code == 303
 
 
 def test_signing_in_is_in_the_audit_log_and_wrong_words_are_not(app: APIFlask) -> None:
