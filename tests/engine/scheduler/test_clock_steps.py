@@ -96,20 +96,22 @@ def test_a_leader_that_dies_when_the_clock_goes_back_is_followed_soon(
 
 @pytest.mark.parametrize("seconds", [120, pytest.param(-120, marks=pytest.mark.slow)])
 def test_a_redis_that_comes_back_empty_and_with_another_clock_has_no_time_run_twice_and_none_falls_silent(
-    server: SteppedRedis, stepped: Fleet, start_scheduler: Callable[..., subprocess.Popen[bytes]], seconds: int
+    server: SteppedRedis, start_scheduler: Callable[..., subprocess.Popen[bytes]], seconds: int
 ) -> None:
+    client = redis.Redis(port=server.port)
     processes = [start_scheduler("reports.often=1", REDIS_URL=server.url) for _ in range(2)]
-    wait_until(lambda: len(waiting(stepped.redis)) >= 2)
+    wait_until(lambda: len(waiting(client)) >= 2)
     server.stop(signal.SIGKILL)
     server.put_off(timedelta(seconds=seconds))
     server.start()
-    wait_until(lambda: len(waiting(stepped.redis)) >= 2)
+    wait_until(lambda: len(waiting(client)) >= 2)
     server.put_off(timedelta(0))
-    there = set(labels(stepped.redis))
-    wait_until(lambda: len(set(labels(stepped.redis)) - there) >= 2)
-    made = labels(stepped.redis)
+    there = set(labels(client))
+    wait_until(lambda: len(set(labels(client)) - there) >= 2)
+    made = labels(client)
     assert len(set(made)) == len(made)
     assert [process.poll() for process in processes] == [None, None]
+    client.close()
 
 
 @pytest.mark.parametrize("ahead", ["due", "reached"])
