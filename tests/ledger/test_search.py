@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, event, text, update
 
 from jobs.engine import Fleet, InvalidPayload, JobView
 from jobs.engine.ledger.table import JOBS
@@ -114,3 +114,32 @@ def test_a_cursor_that_is_none_of_ours_is_refused(fleet: Fleet, cursor: str) -> 
 def test_only_declared_fields_can_be_asked_for(fleet: Fleet) -> None:
     with pytest.raises(InvalidPayload, match="folder"):
         fleet.ledger.search(values={"folder": "x"})
+
+
+@pytest.mark.parametrize("status", ["queued", "started", "cancelled", "failed"])
+@pytest.mark.parametrize("tenant", ["ours", None])
+def test_a_search_for_a_rare_state_does_not_read_all_rows(
+    fleet: Fleet, database_url: str, status: Any, tenant: str | None
+) -> None:
+    if not database_url.startswith("sqlite"):
+        pytest.skip("only SQLite counts what it does")
+    job = durable.nothing.enqueue({"document_id": "d1"}, tenant="ours")
+    copied = ", ".join(column.name for column in JOBS.c if column.name not in ("number", "id", "state", "ended_at"))
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) "
+    with fleet.database.begin() as session:
+        session.execute(
+            text(
+                f"{many}INSERT INTO ledger_jobs (id, state, ended_at, {copied}) "
+                f"SELECT 'j' || i, 'finished', created_at, {copied} FROM n, ledger_jobs WHERE id = :id"
+            ),
+            {"id": job.id},
+        )
+    done: list[int] = []
+    event.listen(fleet.database.engine, "begin", lambda connection: count_steps(connection, done))
+    fleet.ledger.search(tenant=tenant, states=[status], limit=10)
+    assert len(done) < 20, "thousands of steps of SQLite's machine"
+
+
+def count_steps(connection: Connection, done: list[int]) -> None:
+    driver: Any = connection.connection.driver_connection
+    driver.set_progress_handler(lambda: done.append(1), 1000)

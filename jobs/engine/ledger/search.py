@@ -7,17 +7,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, and_, or_, select, union
+from sqlalchemy import ColumnElement, Select, and_, or_, select, union
 
 from jobs.engine import registry, searching
 from jobs.engine.database import Database
 from jobs.engine.errors import InvalidPayload
 from jobs.engine.ledger.rows import STATES, view_of
-from jobs.engine.ledger.table import FAILED, JOBS, QUARANTINED, VALUES
+from jobs.engine.ledger.table import (
+    ENDED,
+    FINISHED,
+    IN_VAIN,
+    JOBS,
+    LOCAL,
+    OPEN,
+    PENDING,
+    PUSHED,
+    PUSHING,
+    QUEUED,
+    SCHEDULED,
+    STARTED,
+    VALUES,
+)
 from jobs.engine.views import JobView, Status
 
 MOST = 1000
 LARGEST_NUMBER = 2**63
+UNFINISHED = frozenset({QUEUED, SCHEDULED, STARTED})
 row = JOBS.c
 
 
@@ -74,12 +89,21 @@ def _plain_conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
     if statuses := wanted.get("states"):
         states = [state for status in statuses for state in STATES[status]]
         yield row.state.in_(states)
-        if set(states) <= {FAILED, QUARANTINED}:
-            yield row.error.is_not(None)
+        if (few := _few_in(states)) is not None:
+            yield row.number.in_(few)
     if since := wanted.get("since"):
         yield row.created_at >= since
     if until := wanted.get("until"):
         yield row.created_at < until
+
+
+def _few_in(states: Sequence[str]) -> Select[tuple[int]] | None:
+    """The numbers of the rows in these states, from an index that holds few others; None where there is none."""
+    if set(states) <= UNFINISHED:
+        return select(row.number).where(OPEN, row.step.in_((PENDING, PUSHING, PUSHED, LOCAL)))
+    if set(states) <= ENDED - {FINISHED}:
+        return select(row.number).where(IN_VAIN, row.state.in_(states))
+    return None
 
 
 def _places(cursor: str | None) -> list[ColumnElement[bool]]:
