@@ -176,6 +176,7 @@ def test_while_redis_is_away_the_ledger_answers(fleet: Fleet, environ: dict[str,
     alone = connect(Settings.from_env(environ | {"REDIS_URL": "redis://127.0.0.1:9/0"})).discover()
     page = alone.inspection.find()
     assert ([view.id for view in page.items], page.away) == ([job], ["redis"])
+    assert alone.inspection.find(Where(text="nothing")).away == ["redis"]
     assert alone.inspection.get(job).payload == {"tenant_id": "ours", "document_id": "d1"}
     alone.close()
 

@@ -14,8 +14,8 @@ from jobs.engine.dead_letters.actions import Done
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.inspection import acting, search
 from jobs.engine.inspection.live import Live, meant
-from jobs.engine.inspection.places import START, Bound, Place, bound_text, cursor_of, places_of
-from jobs.engine.inspection.walks import Found, Walk
+from jobs.engine.inspection.places import END, START, Bound, Place, bound_text, cursor_of, places_of
+from jobs.engine.inspection.walks import Found, Look, Walk
 from jobs.engine.inspection.where import State, Where
 from jobs.engine.views import JobView
 
@@ -54,6 +54,20 @@ class Plan(BaseModel):
     bound: str
 
 
+class NamedWalk:
+    """The one job whose id the text of a filter is, if there is one."""
+
+    name = "named"
+
+    def __init__(self, fleet: Fleet, where: Where) -> None:
+        self._fleet, self._where = fleet, where
+
+    def look(self, place: Place, most: int, look_at: int) -> Look:
+        """See Walk.look."""
+        named = search.named_by(self._fleet, self._where)
+        return Look([Found(view.id, START, view=view) for view in named], len(named), END)
+
+
 @dataclass
 class Course:
     """All walks one after another, from where they were left, until `left` jobs were found or the time is over."""
@@ -86,7 +100,7 @@ def plan(fleet: Fleet, where: Where, verb: str) -> Plan:
     Raises ValueError where the action can't be done in the state that is asked for; BrokerUnavailable.
     """
     states, away = states_of(verb, where), list[str]()
-    course = Course(search.walks(fleet, where, states, away), {}, MOST)
+    course = Course([NamedWalk(fleet, where), *search.walks(fleet, where, states, away)], {}, MOST)
     if {"redis", "ledger"} <= set(away):
         raise BrokerUnavailable("neither Redis nor the database can be asked for jobs")
     found: list[Live] = []
@@ -108,7 +122,7 @@ def carry_out(fleet: Fleet, bound: Bound, by: str, most: int, cursor: str | None
     """
     states, places = states_of(bound.verb, bound.where), places_of(cursor)
     before = _touched(places.pop(TOUCHED, None))
-    walks = search.walks(fleet, bound.where, states, [], latest=bound.until)
+    walks = [NamedWalk(fleet, bound.where), *search.walks(fleet, bound.where, states, [], latest=bound.until)]
     most = max(0, min(most, bound.jobs - before))
     course, done = Course(walks, places, most), Done()
     for step in course.steps():

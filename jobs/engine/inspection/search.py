@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ class Turn:
 def page(fleet: Fleet, where: Where, limit: int, cursor: str | None) -> Page:
     """Up to `limit` jobs after `cursor`. Raises ValueError for a cursor that is none, BrokerUnavailable."""
     places = places_of(cursor)
-    named = [] if cursor else _named(fleet, where)
+    named = [] if cursor else named_by(fleet, where)
     away: list[str] = []
     begin = END if cursor else START
     turns = [Turn(walk, places.get(walk.name, begin)) for walk in walks(fleet, where, where.states, away)]
@@ -156,11 +157,13 @@ def _merged(turns: Sequence[Turn], limit: int, known: set[str]) -> Iterator[Foun
             yield found
 
 
-def _named(fleet: Fleet, where: Where) -> list[JobView]:
+def named_by(fleet: Fleet, where: Where) -> list[JobView]:
     """The job whose id the text is, if all the rest holds of it."""
     if where.text is None or not JOB_ID.fullmatch(where.text):
         return []
-    (view,) = fleet.jobs.get_many([where.text])
+    view: JobView | None = None
+    with suppress(BrokerUnavailable):  # the ledger does not know it
+        (view,) = fleet.jobs.get_many([where.text])
     if view is None or where.field is not None or where.error is not None:
         return []
     wanted = [(where.state, view.status), (where.type, view.type), (where.tenant, view.tenant)]

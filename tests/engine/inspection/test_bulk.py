@@ -46,11 +46,18 @@ def test_an_action_touches_the_states_that_it_fits_and_no_others(
 
 @pytest.mark.parametrize(
     ("where", "found"),
-    [({"tenant": "ours"}, ["queued", "scheduled"]), ({"state": "scheduled"}, ["scheduled"]), ({"lane": "chat"}, [])],
+    [
+        ({"text": "QUEUED"}, ["queued"]),
+        ({"tenant": "ours"}, ["queued", "scheduled"]),
+        ({"state": "scheduled"}, ["scheduled"]),
+        ({"lane": "chat"}, []),
+    ],
 )
 def test_a_filter_narrows_it(
     fleet: Fleet, every_state: dict[str, str], where: dict[str, Any], found: list[str]
 ) -> None:
+    if "text" in where:
+        where = {"text": every_state["queued"]}
     plan = fleet.inspection.plan(Where(**where), "cancel")
     assert plan.count == fleet.inspection.carry_out(plan.bound, by="ada").done == len(found)
     for name in ("queued", "scheduled"):
