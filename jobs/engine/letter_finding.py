@@ -6,6 +6,7 @@ import json
 import re
 import zlib
 from base64 import b64decode
+from datetime import timedelta
 
 import redis
 
@@ -23,11 +24,15 @@ _ABANDONED = re.compile(r"\bAbandonedJobError\b")
 _RAISED = re.compile(r"(?:[\w.]+\.)?([A-Z]\w*)(?:: (.*))?")
 
 
-def find(client: redis.Redis, settings: Settings) -> int:
-    """Enter letters for such jobs, looking at some of each registry; returns how many. Raises BrokerUnavailable."""
+def find(client: redis.Redis, settings: Settings, *, every: timedelta = timedelta(0)) -> int:
+    """Enter letters for such jobs, looking at some of each registry; returns how many. Raises BrokerUnavailable.
+
+    It looks unless somebody has done so within `every`.
+    """
+    seconds = int(every.total_seconds())
     age = int(settings.dead_letter_max_age.total_seconds())
     with translate_errors():
-        found = script("unlettered")(client, PREFIX, age, settings.dead_letter_max_count, AT_ONCE)
+        found = script("unlettered")(client, PREFIX, age, settings.dead_letter_max_count, AT_ONCE, seconds)
         calls = []
         for job_id, job_type, packed, died_at in found:
             letter = json.dumps(_outcome(_text(packed)).letter(0))

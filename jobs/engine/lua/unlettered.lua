@@ -1,13 +1,21 @@
 #!lua flags=allow-oom
 -- Look for jobs that RQ's registries of failed jobs have and that are no dead letters: RQ's own clean-up failed them, as their
 -- stock worker had died, or they were plain RQ jobs on one. Goes round the registries, so many entries of each a call.
--- ARGV: prefix, seconds and number of letters that are kept, at about how many entries of a registry to look.
+-- ARGV: prefix, seconds and number of letters that are kept, at about how many entries of a registry to look, seconds for which
+--       one look is enough, whichever worker takes it.
 -- Returns what was found: id, type, RQ's traceback and the time of death (epoch seconds) of each.
 --include lib_dead_letters
 --include lib_epoch
 local P, age, most, look_at = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local places, index = P .. ':fleet:dead-letters:places', P .. ':fleet:dead-letters'
 local now, found, PLACES_KEPT = tonumber(redis.call('TIME')[1]), {}, 86400
+
+-- No queue has this name.
+local LAST = ''
+if tonumber(redis.call('HGET', places, LAST) or '0') + tonumber(ARGV[5]) > now then
+  return {}
+end
+redis.call('HSET', places, LAST, now)
 
 -- What is older would leave again at once.
 local since = now - age

@@ -77,13 +77,13 @@ def make(entry: Entry, state: State, lead: Leadership, client: Client) -> Plan:
 
 def compare(plan: Plan, made: Mapping[str, float], others: Sequence[str]) -> None:
     """Take into a plan what the ledger knows: runs `made` (ids, epoch seconds) for the times it looks at, and `others`
-    of the entry that are under way."""
+    of the entry that are under way, where runs must not overlap."""
     own = {run.id for run in plan.runs}
     skipped = {at.timestamp() for at in plan.skipped}
     plan.found = {run: at for run, at in made.items() if run not in own and at not in skipped}
     plan.missed = max(0, plan.missed - len(plan.found))
     running = [run for run in others if run not in own]
-    if running and plan.runs and plan.overlap == "skip":
+    if running and plan.runs:
         plan.skipped, plan.running = sorted(plan.skipped + plan.times), running[0]
         plan.runs, plan.times = [], []
 

@@ -67,7 +67,9 @@ class Writing(threading.Thread):
         try:
             if plan.runs or plan.missed:
                 made = schedule_rows.made_since(self._fleet, plan.entry.id, plan.since, plan.at)
-                plans.compare(plan, made, schedule_rows.under_way(self._fleet, plan.entry.id, job_type))
+                is_alone = plan.overlap == "skip"
+                others = schedule_rows.under_way(self._fleet, plan.entry.id, job_type) if is_alone else []
+                plans.compare(plan, made, others)
             if plan.runs:
                 self._fleet.ledger.accept(plan.runs)
             self.done = True

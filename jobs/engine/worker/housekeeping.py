@@ -64,7 +64,7 @@ class Housekeeping(threading.Thread):
         self._leases.sweep()
         self._leases.sweep_workflows()
         self._leases.sweep_deferred()
-        letter_finding.find(self._client, self._settings)
+        letter_finding.find(self._client, self._settings, every=EVERY / 2)
         letter_bounds.keep_within(self._client, self._settings)
         upkeep.run(self._client, self._queues)
 

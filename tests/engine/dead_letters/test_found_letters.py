@@ -59,6 +59,14 @@ def test_a_plain_job_that_failed_on_a_stock_worker_is_a_letter(fleet: Fleet, fol
     assert (letter.id, letter.type, letter.text.partition(":")[0]) == (job.id, "a plain job", "ValueError")
 
 
+def test_one_look_of_any_worker_is_enough_for_a_while(fleet: Fleet) -> None:
+    abandon(fleet, samples.double.enqueue({}))
+    assert letter_finding.find(fleet.redis, fleet.settings, every=timedelta(hours=1)) == 1
+    abandon(fleet, samples.double.enqueue({}))
+    assert letter_finding.find(fleet.redis, fleet.settings, every=timedelta(hours=1)) == 0
+    assert letter_finding.find(fleet.redis, fleet.settings) == 1
+
+
 def test_workers_find_them(fleet: Fleet, spawn_worker: Callable[..., object]) -> None:
     job = samples.double.enqueue({})
     abandon(fleet, job)
