@@ -77,6 +77,21 @@ def test_a_viewer_sees_every_page_and_no_button(app: APIFlask, fleet: Fleet, let
     page(viewer, "/dead-letters/bulk/retry", 403)
 
 
+def test_who_is_bound_to_a_tenant_sees_that_ones_things_and_finds_them(
+    app: APIFlask, fleet: Fleet, letters: list[JobView], flow: str
+) -> None:
+    later = registry.get("mortal.orders").enqueue_in(timedelta(hours=1), {"folder": "a"}, tenant="a")
+    other = registry.get("mortal.orders").enqueue_in(timedelta(hours=1), {"folder": "a"}, tenant="b")
+    bound = enter(app, "viewer-a")
+    home = page(bound, "/dead-letters")
+    assert "out of paper" in home and "canary" not in home and "that used up" not in home
+    assert all(f'href="{HOME}/{family}"' in home for family in ("schedules", "workflows", "jobs"))
+    schedules = page(bound, "/schedules")
+    assert later.id in schedules and other.id not in schedules and PERIODIC not in schedules
+    page(bound, f"/dead-letters/{letters[1].id}", 404)
+    assert flow in page(bound, "/workflows") and flow not in page(enter(app, "viewer"), "/workflows?tenant=b")
+
+
 def test_an_action_on_more_than_a_thousand_letters_asks_whether_to_go_on(app: APIFlask, fleet: Fleet) -> None:
     later = registry.get("mortal.orders")
     jobs = list(later.enqueue_many([{"folder": "a"}] * 1001, tenant="a"))

@@ -216,7 +216,7 @@ PAGES = {
     "POST console_dead_letters.discard": act("letter", ok=303),
     "POST console_dead_letters.retry_many": act("bound", ok=303, form={"bound": "{bound}"}),
     "POST console_dead_letters.discard_many": act("bound", role="admin", ok=303, form={"bound": "{bound}"}),
-    "GET console_schedules.index": look(**WIDE),
+    "GET console_schedules.index": look(),
     "GET console_schedules.schedule": look(**SCHEDULE),
     "POST console_schedules.run_now": act(ok=303, before="nothing_runs", **SCHEDULE),
     "POST console_schedules.pause": act(ok=303, **SCHEDULE),
