@@ -38,7 +38,8 @@ class Jobs:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._ends: deque[str] = deque(maxlen=REMEMBERED)
+        self.seen_ended: deque[str] = deque(maxlen=REMEMBERED)
+        """The ids of jobs of which this process has lately found in Redis that they had ended."""
 
     def get(self, job_id: str, tenant: str | None = None) -> JobView:
         """One job. Raises NotFound, BrokerUnavailable."""
@@ -60,12 +61,8 @@ class Jobs:
             if None in views:
                 raise
             return views
-        self._ends.extend(view.id for view in views if view is not None and view.ended)
+        self.seen_ended.extend(view.id for view in views if view is not None and view.ended)
         return self._in_ledger(job_ids, views) if None in views else views
-
-    def was_seen_ended(self, job_id: str) -> bool:
-        """Whether this process has lately found in Redis that the job had ended; nothing is asked."""
-        return job_id in self._ends
 
     def cancel(self, job_id: str, tenant: str | None = None, *, cascade: bool = False) -> JobView:
         """Cancel a job: at once while it waits or is delayed, by asking its worker (then killing) while it runs.

@@ -51,7 +51,7 @@ class Writer:
 
     def __init__(self, fleet: Fleet, connection: Connection, asked: Asked, *, redis_is_away: bool) -> None:
         self._connection, self._asked, self._redis_is_away = connection, asked, redis_is_away
-        self._was_seen_ended = fleet.jobs.was_seen_ended
+        self._seen_ended = fleet.jobs.seen_ended
 
     def write(self, new: Sequence[NewJob], step: str) -> dict[int, JobView]:
         """Write a row for each job; the views, by place, of those that were there already and got none.
@@ -129,7 +129,7 @@ class Writer:
             return not view.ended
         if stored["step"] in (PENDING, LOCAL):
             return True
-        return not (self._redis_is_away or self._was_seen_ended(stored["id"]))
+        return not (self._redis_is_away or stored["id"] in self._seen_ended)
 
     def _looked_at(self, rows: Iterable[RowMapping]) -> dict[str, JobView]:
         """The views of rows; where Redis was asked, it knows more of those that are there."""
