@@ -201,7 +201,8 @@ class WorkLoop:
         written: list[Answer] = []
         try:
             while True:
-                if self._exchange.leases_next:  # what has ended meanwhile goes first, so that Redis has something to do
+                if self._exchange.leases_next and self._exchange.has_answer():
+                    # what has ended meanwhile goes first, so that Redis has something to do
                     self._put_under_way(self._settler.due(), None)
                 self._take(answer := self._exchange.receive())
                 written += [answer] if answer.settled is not None else []
