@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from jobs.engine.local import periodic, tables
 from jobs.engine.local import step as steps
+from jobs.engine.local.claiming import Room
+from jobs.engine.local.desk import SWEEP_EVERY, Desk
 from jobs.engine.local.fleet import LocalFleet
 from jobs.engine.local.pool import LocalPool
 from jobs.engine.schedules import Every
@@ -69,3 +71,19 @@ def test_a_clock_that_was_a_day_ahead_for_a_moment_silences_no_entry() -> None:
             periodic.put_right(step)
         kit.move(timedelta(hours=1))
         assert len(runs(kit)) == 1
+
+
+def test_a_pool_notices_that_the_clock_was_put_back(fleet: LocalFleet) -> None:
+    declare("reports.hourly", timedelta(hours=1))
+    desk = Desk(fleet, "one", 1)
+    desk.join("one")
+    engine = fleet.database.engine
+    with steps.step(fleet.database) as step:
+        due = step.now + timedelta(days=1).total_seconds()
+        step.execute(update(tables.periodic).where(tables.periodic.c.id == ENTRY).values(due=due, reached=due))
+    for _ in range(SWEEP_EVERY):
+        desk.beat()
+    steps.move_clock(engine, timedelta(hours=1))
+    room = Room(100, {"default": 100}, ["default"] * 100, ["default"])
+    assert len([row for row in desk.claim(room, []).rows if row.id.startswith(f"{ENTRY}-2")]) == 1
+    steps.forget_clock(engine)
