@@ -172,6 +172,10 @@ class Stage:
         return "; ".join(figures)
 
 
+LOST = b"WorkerLost: its worker was lost"
+"""What the history says of a run that died with its worker, which is no outcome."""
+
+
 def _final(job_id: str, raw: list[bytes | None], results: list[tuple[bytes, dict[bytes, bytes]]]) -> Final:
     status, quarantined, attempts, most, left, settled = (None if each is None else each.decode() for each in raw)
     return Final(
@@ -181,5 +185,5 @@ def _final(job_id: str, raw: list[bytes | None], results: list[tuple[bytes, dict
         None if most is None else int(most),
         None if left is None else int(left),
         settled or "",
-        tuple(OUTCOMES.get(fields.get(b"type", b""), "?") for _, fields in results),
+        tuple(OUTCOMES.get(fields.get(b"type", b""), "?") for _, fields in results if fields.get(b"text") != LOST),
     )
