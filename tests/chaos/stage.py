@@ -172,8 +172,8 @@ class Stage:
         return "; ".join(figures)
 
 
-LOST = b"WorkerLost: its worker was lost"
-"""What the history says of a run that died with its worker, which is no outcome."""
+LOST = b"WorkerLost: "
+"""How the history begins to tell of a run that died with its worker or its process, which is no outcome."""
 
 
 def _final(job_id: str, raw: list[bytes | None], results: list[tuple[bytes, dict[bytes, bytes]]]) -> Final:
@@ -185,5 +185,9 @@ def _final(job_id: str, raw: list[bytes | None], results: list[tuple[bytes, dict
         None if most is None else int(most),
         None if left is None else int(left),
         settled or "",
-        tuple(OUTCOMES.get(fields.get(b"type", b""), "?") for _, fields in results if fields.get(b"text") != LOST),
+        tuple(OUTCOMES.get(fields.get(b"type", b""), "?") for _, fields in results if not _is_lost(fields)),
     )
+
+
+def _is_lost(result: dict[bytes, bytes]) -> bool:
+    return result.get(b"text", b"").startswith(LOST)
