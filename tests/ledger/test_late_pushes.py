@@ -1,4 +1,4 @@
-"""A process that is stopped between its commit and its push comes too late: what has ended is not run again."""
+"""Who is stopped between commit and push comes too late, with jobs and workflows: what has ended is not run again."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ import pytest
 
 from jobs.engine import Fleet, broker, keys
 from jobs.engine.ledger import pushing, rows, steps
+from jobs.engine.ledger.fences import Fences
 from jobs.engine.ledger.following import Follower
 from jobs.engine.outcome import Outcome
+from jobs.engine.workflows import snapshots
+from jobs.engine.workflows.keeping import WorkflowKeeper
+from jobs.engine.workflows.ledger import WorkflowLedger
 from tests.conftest import wait_until
 from tests.engine.leases import lease, leases_of, settle
+from tests.engine.workflows.conftest import run as run_flow
 from tests.ledger.conftest import row_of, told, unpushed, until
 from tests.ledger.samples import durable
+from tests.ledger.test_workflow_ends import note
+from tests.ledger.test_workflows import letters
+from tests.ledger.test_workflows import row_of as row_of_flow
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
 STOPS_AFTER_ITS_COMMIT = """
@@ -95,3 +103,55 @@ def test_the_hash_of_what_has_ended_outlasts_every_push_that_still_counts(fleet:
     Follower(fleet, broker.connect(fleet.settings, purpose="test")).follow()
     assert row_of(fleet, job.id)["state"] == "finished"
     assert 5 < fleet.redis.ttl(keys.job(job.id)) <= 12
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_a_process_that_was_stopped_before_its_push_runs_no_workflow_again(
+    fleet: Fleet, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, known, stops = WorkflowKeeper(fleet), snapshots.known, [True]
+
+    def stopped(*about: Any) -> str:
+        """What happens while whoever has read the row does nothing."""
+        if stops and stops.pop():
+            note(fleet, keeper)
+            assert run_flow(fleet, fleet.workflows.get("late")).status == "completed"
+            note(fleet, keeper)
+            fleet.redis.flushall()
+        return known(*about)
+
+    monkeypatch.setattr(snapshots, "known", stopped)
+    fleet.workflows.enqueue(letters(folder, "late"))
+    assert row_of_flow(fleet, "late")["ended_at"]
+    assert not fleet.redis.exists(keys.workflow("late"))
+    assert told(folder, "all") == ["a", "b", "c"]
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_redis_refuses_a_workflow_whose_row_was_read_long_ago_or_in_another_life(fleet: Fleet, folder: Path) -> None:
+    flow = fleet.workflows.enqueue(letters(folder, "one"))
+    stored, ledger = row_of_flow(fleet, flow.id), WorkflowLedger(fleet)
+    fleet.redis.flushall()
+    fence = Fences(lambda: fleet.redis).get()
+    for wrong in (fence._replace(epoch="another"), fence._replace(until=fence.until - 3600)):
+        assert not ledger.restore(fleet.redis, stored, wrong)
+        assert not fleet.redis.exists(keys.workflow(flow.id))
+    assert ledger.restore(fleet.redis, stored, fence)
+    assert fleet.redis.exists(keys.workflow(flow.id))
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_the_end_of_a_workflow_is_on_the_disk_before_redis_may_forget_it(
+    fleet: Fleet, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_flow(fleet, letters(folder, "one")).status == "completed"
+    durable_ones, begin = [], fleet.database.begin
+
+    def noticed(*, durable: bool = True) -> Any:
+        durable_ones.append(durable)
+        return begin(durable=durable)
+
+    monkeypatch.setattr(fleet.database, "begin", noticed)
+    note(fleet, WorkflowKeeper(fleet))
+    assert row_of_flow(fleet, "one")["ended_at"]
+    assert durable_ones[-1], "after which the hash expires"

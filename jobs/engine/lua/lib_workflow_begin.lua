@@ -5,7 +5,7 @@
 --include lib_workflow
 local function read_nodes(first)
   local n_heads, nodes, heads = tonumber(ARGV[first]), {}, {}
-  for at = first + 1 + n_heads, #ARGV, 6 do
+  for at = first + 1 + n_heads, #ARGV - 5, 6 do
     local number, name = tonumber(ARGV[at]), ARGV[at + 1]
     heads[number] = heads[number] or cjson.decode(ARGV[first + number])
     nodes[#nodes + 1] = {name = name, id = ARGV[at + 2], data = ARGV[at + 3], more = cjson.decode(ARGV[at + 4]),

@@ -2,14 +2,25 @@
 -- exists, so that it can be sent again.
 -- ARGV: prefix, id, now (RFC 3339), fields of its hash (JSON object: tenant, name, topic, kept, digest, total ...), what is
 --       known of an earlier life of it (JSON: head, state, results, as its hashes had it) or '', then as lib_workflow_begin
---       says.
--- Returns '' when it was accepted, and else the tenant and digest of the one that is there: {tenant, digest}.
+--       says, and at the end there may be a fence, 2 more: a life of Redis, and the time (epoch s) after which the call comes
+--       too late.
+-- Returns '' when it was accepted, the tenant and digest of the one that is there: {tenant, digest}, or {late}.
 --include lib_events
 --include lib_execution
 --include lib_gates
 --include lib_workflow_begin
 local P, id, at = ARGV[1], ARGV[2], clock_of(ARGV[3])
 local key, nodes, known = P .. ':fleet:workflow:' .. id, read_nodes(6), ARGV[5] ~= '' and cjson.decode(ARGV[5]) or nil
+
+-- Whoever was stopped since it saw that the ledger's row is open may be about to begin again what has ended meanwhile.
+local function is_late()
+  if (#ARGV - 6 - tonumber(ARGV[6])) % 6 ~= 2 then
+    return false
+  end
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+  return redis.call('GET', P .. ':fleet:ledger-epoch') ~= ARGV[#ARGV - 1] or now > tonumber(ARGV[#ARGV])
+end
 
 -- It goes on where it was: what was under way begins anew, also a compensation.
 local function go_on(flow)
@@ -33,6 +44,8 @@ end
 return tell_together(function()
   if redis.call('EXISTS', key) == 1 then
     return redis.call('HMGET', key, 'tenant', 'digest')
+  elseif is_late() then
+    return {'late'}
   end
   for name, value in pairs(cjson.decode(ARGV[4])) do
     redis.call('HSET', key, name, value)

@@ -16,6 +16,7 @@ from jobs.engine import keys, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import IdempotencyConflict
 from jobs.engine.heads import as_json
+from jobs.engine.ledger.fences import Fence
 from jobs.engine.scripts import script
 from jobs.engine.workflows.sign import NewNode
 
@@ -30,10 +31,16 @@ class Call:
     head: Mapping[str, str]
     nodes: Sequence[Node]
 
-    def send(self, client: redis.Redis, workflow_id: str, now: str, known: str = "") -> list[str] | None:
-        """Accept it; None, or tenant and digest of the one that is there. `known` is a snapshot to go on from."""
+    def send(
+        self, client: redis.Redis, workflow_id: str, now: str, known: str = "", fence: Fence | None = None
+    ) -> list[str] | None:
+        """Accept it; None, tenant and digest of the one that is there, or the word late behind its `fence`.
+
+        `known` is a snapshot to go on from.
+        """
+        until = (fence.epoch, f"{fence.until:.6f}") if fence else ()
         reply: Any = script("workflow_enqueue")(
-            client, keys.PREFIX, workflow_id, now, json.dumps(dict(self.head)), known, *wire(self.nodes)
+            client, keys.PREFIX, workflow_id, now, json.dumps(dict(self.head)), known, *wire(self.nodes), *until
         )
         return [(part or b"").decode("utf-8", "replace") for part in reply] if reply else None
 

@@ -15,6 +15,7 @@ from sqlalchemy import RowMapping, and_, select, update
 from jobs.engine import keys
 from jobs.engine import views as job_views
 from jobs.engine.broker import translate_errors
+from jobs.engine.ledger.fences import Fences
 from jobs.engine.scripts import script
 from jobs.engine.workflows import snapshots
 from jobs.engine.workflows.call import Call, replay
@@ -43,6 +44,7 @@ class WorkflowKeeper:
         self._fleet, self._ledger = fleet, WorkflowLedger(fleet)
         self._after, self._is_behind = 0, False
         self._ended: dict[str, str] = {}
+        self._fences = Fences(lambda: fleet.redis)
 
     def look(self, client: redis.Redis, epoch: str) -> bool:
         """Look at the next rows in the life `epoch` of Redis; whether there is more to do at once.
@@ -80,10 +82,12 @@ class WorkflowKeeper:
     def _compare(self, client: redis.Redis, each: RowMapping, mark: Mark, epoch: str) -> bool:
         """Whether all is noted of this one."""
         if mark[2] is None:
+            fence = self._fences.get()._replace(epoch=epoch)
             stored = self._ledger.row(each["id"])
-            if stored is not None and stored["ended_at"] is None:
-                self._ledger.restore(client, stored, epoch)
-            return True
+            if stored is None or stored["ended_at"] is not None or self._ledger.restore(client, stored, fence):
+                return True
+            self._fences.hear(None, (0, 0))
+            return False
         told, status = b":".join(part or b"" for part in mark).decode(), mark[2].decode()
         if each["seen"].startswith(REPLAY) and int(mark[0] or 1) < int(each["seen"].split(":")[1]):
             self._replay(client, each)
@@ -115,7 +119,8 @@ class WorkflowKeeper:
     def _note(self, client: redis.Redis, each: RowMapping, values: dict[str, Any], has_ended: bool) -> bool:
         """Write what was seen, unless somebody has written since: a replay opens a row again.
 
-        Results come first, since nodes that are noted as completed do not run again; whether all are written.
+        Results come first, since nodes that are noted as completed do not run again; whether all are written. An end is
+        on the disk before Redis may forget it.
         """
         told, results = snapshots.of_redis(client, each["id"])
         if told is None:
@@ -124,7 +129,7 @@ class WorkflowKeeper:
             return False
         unchanged = and_(row.id == each["id"], row.seen == each["seen"])
         values |= {"state": told.packed(), "ended_at": datetime.now(UTC) if has_ended else None}
-        with self._fleet.database.begin(durable=False) as session:
+        with self._fleet.database.begin(durable=has_ended) as session:
             noting = update(WORKFLOWS).where(unchanged).values(values).returning(row.number)
             if session.connection().execute(noting).first() is not None and has_ended:
                 self._ended[each["id"]] = values["seen"].split(":")[0]

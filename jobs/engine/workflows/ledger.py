@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import redis
@@ -15,11 +15,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from jobs.engine import keys
 from jobs.engine import views as job_views
 from jobs.engine.broker import translate_errors
 from jobs.engine.database import AFTERWARDS
 from jobs.engine.errors import BrokerUnavailable, Conflict
+from jobs.engine.ledger.fences import Fence, Fences
 from jobs.engine.workflows import reading, snapshots
 from jobs.engine.workflows.call import Call, Node, check_same, replay
 from jobs.engine.workflows.check import UNDO
@@ -74,24 +74,29 @@ class WorkflowLedger:
     def push(self, workflow_id: str) -> None:
         """Put a committed workflow into Redis. Never raises: the keeper of the ledger does it otherwise."""
         try:
+            fence = Fences(lambda: self._fleet.redis).get()
             stored = self.row(workflow_id)
             if stored is not None and stored["ended_at"] is None and not stored["epoch"]:
-                with translate_errors():
-                    epoch: Any = self._fleet.redis.set(keys.LEDGER_EPOCH, mine := uuid4().hex, nx=True, get=True)
-                self.restore(self._fleet.redis, stored, epoch.decode() if epoch else mine)
+                self.restore(self._fleet.redis, stored, fence)
         except BrokerUnavailable as error:
             log.warning("a durable workflow waits in the ledger for Redis", reason=str(error))
         except Exception:
             log.exception("a durable workflow waits in the ledger for its keeper")
 
-    def restore(self, client: redis.Redis, stored: RowMapping, epoch: str) -> None:
-        """Give a row's workflow to a Redis that lacks it, as far as it is known. Raises BrokerUnavailable."""
+    def restore(self, client: redis.Redis, stored: RowMapping, fence: Fence) -> bool:
+        """Give a row's workflow to a Redis that lacks it, as far as it is known; whether that was in time.
+
+        The fence was made before the row was read: it may have ended since, and Redis be another. Raises
+        BrokerUnavailable.
+        """
         now = job_views.rfc3339(datetime.now(UTC))
         known = snapshots.known(self._fleet.database, stored, now)
         with translate_errors():
-            Call.unpacked(stored["asked"]).send(client, stored["id"], now, known)
+            if Call.unpacked(stored["asked"]).send(client, stored["id"], now, known, fence) == ["late"]:
+                return False
         with self._fleet.database.begin(durable=False) as session:
-            session.connection().execute(update(WORKFLOWS).where(row.id == stored["id"]).values(epoch=epoch))
+            session.connection().execute(update(WORKFLOWS).where(row.id == stored["id"]).values(epoch=fence.epoch))
+        return True
 
     def view(self, workflow_id: str) -> WorkflowView | None:
         """What the row says, for as long as Redis has nothing to say, or no more; None also where SQL is away."""
