@@ -14,6 +14,7 @@ from rq import Queue as RQQueue
 from jobs.engine import Fleet, InvalidPayload, JobView, Queue, keys
 from jobs.engine.events import job_data
 from tests.engine.conftest import fetch
+from tests.engine.samples import gated
 from tests.engine.samples import jobs as samples
 
 HOUR = timedelta(hours=1)
@@ -163,13 +164,13 @@ def test_an_event_that_cannot_be_kept_costs_no_job(fleet: Fleet) -> None:
 
 
 def test_a_batch_that_breaks_off_has_lost_nothing_that_it_wrote(fleet: Fleet) -> None:
-    """A lock that is no string stops the second job; the first is on its queue, and the third is sent again later."""
-    fleet.redis.hset("rq:fleet:unique:samples.only_one::b", "not", "a string")
-    new = fleet.client.prepare(samples.only_one, [{"folder": "/tmp", "name": name} for name in ("a", "b", "c")])
+    """A limit that is no set stops the second job; the first is on its queue, and the third is sent again later."""
+    new = [fleet.client.prepare(each, [{"folder": "/tmp"}])[0] for each in (samples.only_one, gated.pair, samples.gate)]
+    fleet.redis.set(keys.held("limit:samples.pair"), "no set")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         fleet.client.send(new)
     assert waiting(fleet) == [new[0].id]
-    fleet.redis.delete("rq:fleet:unique:samples.only_one::b")
+    fleet.redis.delete(keys.held("limit:samples.pair"))
     fleet.client.send(new)
     assert waiting(fleet) == [each.id for each in new]
 

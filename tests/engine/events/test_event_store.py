@@ -16,6 +16,7 @@ from jobs.engine.scripts import script
 from tests.conftest import wait_until
 from tests.engine.events.conftest import TOPIC, numbers, publish, take
 from tests.engine.leases import lease, leases_of, settle
+from tests.engine.samples import gated
 from tests.engine.samples import jobs as samples
 
 CLOCK = "rq:fleet:event-clock"
@@ -184,14 +185,15 @@ def test_who_listens_by_pattern_hears_everything(fleet: Fleet, client: redis.Red
 
 
 def test_what_a_call_emitted_before_it_broke_off_is_told(fleet: Fleet, client: redis.Redis) -> None:
-    fleet.redis.hset("rq:fleet:unique:samples.only_one::d", "not", "a string")
-    new = fleet.client.prepare(samples.only_one, [{"folder": "/tmp", "name": name} for name in "abcd"])
+    types = (samples.only_one, samples.gate, samples.gate, gated.pair)
+    new = [fleet.client.prepare(each, [{"folder": "/tmp"}])[0] for each in types]
     channels = [f"rq:events::job:{each.id}" for each in new]
     with client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(*channels)
         wait_until(lambda: client.pubsub_numsub(channels[-1])[0][1])
         for _ in channels:
             listener.get_message(timeout=10)
+        fleet.redis.set(keys.held("limit:samples.pair"), "no set")
         with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
             fleet.client.send(new)
         assert [channel for channel, _ in heard(listener, 3)] == channels[:3]
