@@ -237,7 +237,7 @@ def test_an_idle_worker_does_not_spin_while_redis_is_full(fleet: Fleet, spawn_wo
     wait_until(lambda: is_listening(fleet))
     fleet.redis.config_set("maxmemory", "1")
     try:
-        # About 115: some 17 leases, and 12 looks of the ledger's keeper of 7 commands each. A loop that spins sends thousands.
+        # About 115: 17 leases, and 12 looks of the keeper of the ledger, 7 commands each. A spin is thousands.
         assert commands_until(fleet, script("renew").sha, times=2, most=300) < 150
     finally:
         fleet.redis.config_set("maxmemory", "0")
