@@ -159,18 +159,18 @@ class _Watched:
     presence: Presence
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
-        return self._told(super().connect, *args, **kwargs)  # type: ignore[misc]
+        return self._told(super().connect, *args, certain=True, **kwargs)  # type: ignore[misc]
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         read = super().read_response  # type: ignore[misc]
         return read(*args, **kwargs) if "timeout" in kwargs else self._told(read, *args, **kwargs)
 
-    def _told(self, do: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _told(self, do: Callable[..., Any], *args: Any, certain: bool = False, **kwargs: Any) -> Any:
         try:
             return do(*args, **kwargs)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             if not isinstance(error, AuthenticationError | BusyLoadingError):
-                self.presence.lost(certain=isinstance(error, redis.ConnectionError))
+                self.presence.lost(certain=certain or isinstance(error, redis.ConnectionError))
             raise
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOK_EVERY = timedelta(milliseconds=100)
+LONG = timedelta(seconds=0.5)
+"""A look without an answer for so long leaves no doubt to who finds Redis silent once more."""
 log = structlog.get_logger("fleet")
 
 
@@ -24,7 +26,7 @@ class Presence:
         """`connect` makes a client that this is not told of, and that gives up soon."""
         self._connect, self._lock = connect, threading.Lock()
         self._lost_at: float | None = None
-        self._is_looking = False
+        self._is_looking, self._looks_since = False, 0.0
         self._waiting: list[Callable[[], None]] = []
 
     @property
@@ -41,10 +43,12 @@ class Presence:
     def lost(self, certain: bool) -> None:
         """It did not answer in time, which may be a slow moment, or (`certain`) there is no connection to be had."""
         with self._lock:
+            now = time.monotonic()
+            certain = certain or (self._is_looking and now - self._looks_since > LONG.total_seconds())
             if certain and self._lost_at is None:
-                self._lost_at = time.monotonic()
+                self._lost_at = now
             if not self._is_looking:
-                self._is_looking = True
+                self._is_looking, self._looks_since = True, now
                 threading.Thread(target=self._look, name="redis-presence", daemon=True).start()
 
     def when_back(self, call: Callable[[], None]) -> None:

@@ -21,6 +21,8 @@ UNREADY: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
     }
 }
 
+UNKNOWN: dict[str, Any] = {"status": "degraded", "workers": None, "schedulers": None}
+
 bp = APIBlueprint("health", __name__, tag="Health")
 
 
@@ -59,7 +61,8 @@ def readyz(query_data: ReadinessQuery) -> Any:
     too: what is durable is accepted then, and a cluster whose pods all share that Redis should go on sending it.
     """
     verdicts = current_app.extensions["checks"].run()
-    breakers, found = _breakers(), _state()
+    is_there = verdicts.get("redis", "ok") == "ok"
+    breakers, found = (_breakers(), _state()) if is_there else (None, dict(UNKNOWN))
     checks = verdicts | {
         "workers": _at_work(found["workers"]),
         "schedulers": _at_work(found["schedulers"]),
@@ -99,6 +102,6 @@ def _state() -> dict[str, Any]:
     try:
         found = fleet().census.at_work()
     except BrokerUnavailable:
-        return {"status": "degraded", "workers": None, "schedulers": None}
+        return dict(UNKNOWN)
     status = "ok" if found.workers else "degraded"
     return {"status": status, "workers": found.workers, "schedulers": found.schedulers}
