@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from jobs.engine import JobView, LogLine
+from jobs.engine.moments import Moment
 from jobs.engine.views import Status
 
 PRINTABLE = r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
@@ -25,17 +25,12 @@ PATH_PATTERNS = {
 }
 
 
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _printable(text: str) -> str:
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise ValueError("control characters are not allowed")
     return text
 
 
-Moment = Annotated[datetime, AfterValidator(_aware)]
 Line = Annotated[str, Field(pattern=PRINTABLE), AfterValidator(_printable)]
 Cursor = Annotated[str | None, Field(max_length=200, pattern=r"^[A-Za-z0-9_=-]*$")]
 

@@ -138,7 +138,8 @@ def test_the_shell_lists_and_drains_workers_and_steers_breakers(
     process = spawn_worker()
     name_of_the_worker(fleet)
     (worker,) = json.loads(run("workers", "list", "--json"))
-    assert worker["name"] in run("workers", "list")
+    assert worker["name"] in run("workers", "list") and worker["name"] in run("workers")
+    assert json.loads(run("workers", "--json"))[0]["name"] == worker["name"]
     assert "takes nothing more" in run("workers", "drain", worker["name"])
     assert process.wait(30) == 0
     assert run("breakers", "list") == "every breaker is closed\n"

@@ -93,3 +93,12 @@ def test_a_token_whose_end_is_no_time_in_seconds_is_401(client: FlaskClient, set
     headers = {"Authorization": f"Bearer {make_token(settings, 'ours', SCOPES, exp=exp)}"}
     assert client.get("/api/workspaces", headers=headers).status_code == 401
     assert client.post("/api/ws/ticket", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "asked", [{"since": "0001-01-01T00:00:00+14:00"}, {"until": "9999-12-31T23:59:59-12:00"}], ids=["since", "until"]
+)
+def test_a_time_that_utc_has_no_year_for_is_422(admin: FlaskClient, asked: dict[str, str]) -> None:
+    pages = ("jobs", "dead-letters", "audit", "api/jobs", "api/dead-letters", "api/dead-letters/groups", "api/audit")
+    for path in pages:
+        assert admin.get(f"/admin/queues/{path}", query_string=asked).status_code == 422, path

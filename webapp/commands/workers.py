@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
 from flask.cli import AppGroup
 
 from webapp import steering
@@ -12,7 +13,17 @@ from webapp.console.filters import NOTHING, duration
 
 HEAD = ("worker", "state", "slots", "memory", "version", "heartbeat", "queues", "runs")
 MB = 1024 * 1024
-group = AppGroup("workers", help="Workers: list, pause, resume, drain.")
+
+
+@click.group("workers", cls=AppGroup, invoke_without_command=True)
+@shell.as_json
+@click.pass_context
+def group(context: click.Context, as_json: bool) -> None:
+    """Workers: list (what `workers` alone does, too), pause, resume, drain."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_workers, as_json=as_json)
+
+
 steer.pauses(group, "worker")
 
 

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from string import ascii_lowercase, ascii_uppercase
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.engine.errors import NotFound
+from jobs.engine.moments import Moment
 from jobs.engine.views import JobError
 
 State = Literal["dead", "quarantined"]
@@ -23,11 +24,6 @@ _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 """Lua knows no other letters."""
 
 
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-Moment = Annotated[datetime, AfterValidator(_utc)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from string import ascii_lowercase, ascii_uppercase
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from jobs.engine.moments import Moment
 from jobs.engine.searching import as_text
 from jobs.engine.views import rfc3339
 
@@ -27,17 +27,12 @@ _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 """Lua knows no other letters."""
 
 
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _printable(text: str) -> str:
     if any(character < " " or "\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("control characters are not allowed")
     return text
 
 
-Moment = Annotated[datetime, AfterValidator(_utc)]
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 
 
