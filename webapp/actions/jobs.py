@@ -8,7 +8,7 @@ from typing import Any
 from jobs.engine import Fleet, JobView
 from jobs.engine.audit_log import Actor
 from jobs.engine.inspection import Done, bound_of
-from webapp.actions.letters import words_of
+from webapp.actions.letters import recorded
 
 AT_ONCE = 1_000
 """Jobs that one request changes; its answer says how to go on."""
@@ -47,12 +47,12 @@ def discard(fleet: Fleet, by: Actor, job_id: str) -> JobView:
 
 def carry_out(fleet: Fleet, by: Actor, bound: str, *, most: int = AT_ONCE, cursor: str | None = None) -> Done:
     """Do what a dry run said. Raises as `Inspection.carry_out` does."""
-    done = fleet.inspection.carry_out(bound, by.tenant, by=by.subject, most=most, cursor=cursor)
+
+    def do() -> Done:
+        return fleet.inspection.carry_out(bound, by.tenant, by=by.subject, most=most, cursor=cursor)
+
     allowed = bound_of(bound)
-    numbers = {"done": done.done, "left": done.refused, "all": done.next_cursor is None}
-    target = f"jobs: {words_of(allowed.where)}"
-    fleet.audit.record(action=f"job.{allowed.verb}", target=target, by=by, after=numbers, tenant=allowed.where.tenant)
-    return done
+    return recorded(fleet, by, f"job.{allowed.verb}", "jobs", allowed.where, do)
 
 
 def whole(fleet: Fleet, by: Actor, bound: str, verb: str) -> Done:

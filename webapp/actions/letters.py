@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from jobs.engine import Fleet
+from jobs.engine import BrokerUnavailable, Fleet
 from jobs.engine.audit_log import Actor
 from jobs.engine.dead_letters import Done, Letter, where_of
 
@@ -46,16 +46,27 @@ def words_of(where: BaseModel) -> str:
     return ", ".join(sorted(said)) or "all"
 
 
+def recorded(fleet: Fleet, by: Actor, action: str, what: str, where: BaseModel, do: Callable[[], Done]) -> Done:
+    """Do a step of a bulk action and write its line, also where Redis went away and nobody knows how much was done."""
+    target, tenant = f"{what}: {words_of(where)}", getattr(where, "tenant", None)
+    try:
+        done = do()
+    except BrokerUnavailable:
+        broken = {"done": "unknown: Redis went away", "all": False}
+        fleet.audit.record(action=action, target=target, by=by, after=broken, tenant=tenant)
+        raise
+    numbers = {"done": done.done, "left": done.refused, "all": done.next_cursor is None}
+    fleet.audit.record(action=action, target=target, by=by, after=numbers, tenant=tenant)
+    return done
+
+
 def _many(
     fleet: Fleet, by: Actor, action: str, act: Callable[..., Done], bound: str, most: int, cursor: str | None
 ) -> Done:
-    done = act(bound, by=by.subject, most=most, cursor=cursor, tenant=by.tenant)
-    where = where_of(bound)
-    numbers = {"done": done.done, "left": done.refused, "all": done.next_cursor is None}
-    fleet.audit.record(
-        action=action, target=f"dead letters: {words_of(where)}", by=by, after=numbers, tenant=where.tenant
-    )
-    return done
+    def do() -> Done:
+        return act(bound, by=by.subject, most=most, cursor=cursor, tenant=by.tenant)
+
+    return recorded(fleet, by, action, "dead letters", where_of(bound), do)
 
 
 def _record_one(fleet: Fleet, by: Actor, action: str, letter: Letter, after: dict[str, str]) -> None:
