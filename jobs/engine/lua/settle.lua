@@ -143,9 +143,10 @@ local function retry(run, key)
   end
 end
 
--- The child died under the job: no charge, but the third such death quarantines it.
+-- The child died under the job: no charge, but the third such death quarantines it. As where its worker
+-- died, results that nobody can write to keep no job from being given back.
 local function lost(run, key)
-  record_result(run)
+  pcall(record_result, run)
   redis.call('HSET', key, 'settled', run.execution)
   if add(key, 'deaths', 1) >= POISON_DEATHS then
     quarantine(P, run.id, run.queue, run.reason, seconds)

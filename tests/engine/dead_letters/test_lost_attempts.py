@@ -69,6 +69,16 @@ def test_results_that_somebody_spoiled_keep_no_job_from_being_given_back(fleet: 
     assert reap_all(fleet, 1) == ["requeued"]
 
 
+def test_spoiled_results_keep_no_job_whose_process_died_from_being_given_back(fleet: Fleet) -> None:
+    job = samples.double.enqueue({})
+    leases = leases_of(fleet)
+    (run,) = lease(leases)
+    fleet.redis.set(keys.results(job.id), "no stream")
+    assert settle(leases, (run, DIED)) == ["ok"]
+    (again,) = lease(leases)
+    assert (again.job_id, again.attempt) == (job.id, 1)
+
+
 def test_a_job_whose_workers_all_died_shows_each_run_in_quarantine(fleet: Fleet) -> None:
     job = samples.double.enqueue({})
     for n in range(5):
