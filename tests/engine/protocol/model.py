@@ -173,19 +173,15 @@ class Model:
         """The word that an outcome must be answered with, and what follows from it."""
         job, execution, kind = self.jobs[ended.run.job_id], ended.run.execution_id, str(ended.outcome.kind)
         if job.state != "running" or job.execution != execution:
-            if job.broken == "text" and execution in job.ghosts:
+            if execution in job.ghosts and self._is_spoiled_for(job, execution):
                 return self._refuse(job, execution)
             if execution in job.ghosts and job.state not in LIVE:
                 self._unlock(job)
             job.ghosts.discard(execution)
             return "again" if job.settled == execution and job.broken != "text" else "stale"
         assert execution not in job.accepted, f"a second outcome of {job.id}:{execution}"
-        if job.broken == "text":
+        if self._is_spoiled_for(job, execution):
             return self._refuse(job, execution)
-        if job.broken == "no status":
-            job.state = "gone"
-            self._unlock(job)
-            return "stale"
         if job.cancelling and kind in ("retry", "released", "lost"):
             kind = "cancelled"
         if job.broken == "results" and kind in (*STATUS, "retry"):
@@ -279,6 +275,9 @@ class Model:
                 self._set_aside(job)
             else:
                 job.wait(charged=False)
+
+    def _is_spoiled_for(self, job: Job, execution: str) -> bool:
+        return job.broken == "text" or (job.broken == "no status" and job.execution == execution)
 
     def _refuse(self, job: Job, execution: str) -> str:
         job.ghosts.discard(execution)

@@ -251,7 +251,10 @@ class Workers(World):
         assert again == []
 
     def _crowds(self) -> dict[str, int]:
-        names = [job.host for job in self.model.of("running")]
+        # Of a job that was spoiled before the reply came its worker never heard: that run is nobody's company.
+        known = {execution for host in self.hosts for execution in host.running}
+        running = [job for job in self.model.of("running") if job.broken not in UNREADABLE or job.execution in known]
+        names = [job.host for job in running]
         return {name: names.count(name) for name in names}
 
     @rule(number=HOST, queue=st.sampled_from(QUEUES))
