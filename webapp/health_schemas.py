@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from webapp.schemas import In, Moment, Out
+from jobs.engine.moments import Moment
+from webapp.schemas import In, Out
 
 
 class Alive(Out):

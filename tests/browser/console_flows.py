@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from jobs.engine import Fleet, Workflow, registry
@@ -33,7 +32,7 @@ def failed(words: str) -> Outcome:
     raise LookupError(f"out of {{supply.name}}")
 LookupError: {words}
 """
-    return replace(failure(words), traceback=told)
+    return failure(words)._replace(traceback=told)
 
 
 def report(fleet: Fleet, *, ends: str = "well") -> str:

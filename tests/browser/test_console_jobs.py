@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def fail(fleet: Fleet, text: str = "the printer is out of paper", retries: int =
     """Have the first of the default queue fail."""
     (run,) = lease(leases_of(fleet, "worker-1-4200"))
     policy = Retry(max_retries=retries, first=timedelta(hours=1), longest=timedelta(hours=1))
-    outcome = replace(of_error(ConnectionError(text), policy, 1), traceback=TRACEBACK.format(text=text))
+    outcome = of_error(ConnectionError(text), policy, 1)._replace(traceback=TRACEBACK.format(text=text))
     settle(leases_of(fleet, "worker-1-4200"), (run, outcome))
 
 

@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.engine.dead_letters.letters import Moment
+from jobs.engine.moments import Moment
 from webapp import operators
 from webapp.api_answers import Cursor, answer, tenant_of
 from webapp.services import fleet

@@ -13,6 +13,7 @@ from pydantic import Field
 from simple_websocket import Server  # type: ignore[import-untyped]
 
 from jobs.domains.documents import service
+from jobs.engine.moments import Moment
 from webapp import origins, revocation, sessions
 from webapp.auth import current_tenant, current_user, requires, verify_token
 from webapp.errors import Problem
@@ -22,7 +23,7 @@ from webapp.live.connections import connections
 from webapp.live.sockets import MESSAGE_BYTES, PING_EVERY, SLOWEST_SEND, LiveSocket
 from webapp.live.topics import BadRequest, event_id_of
 from webapp.principal import Principal
-from webapp.schemas import Moment, Out
+from webapp.schemas import Out
 from webapp.services import database, fleet, settings
 
 bp = APIBlueprint("live", __name__, url_prefix="/api", tag="Live events")
