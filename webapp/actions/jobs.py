@@ -9,6 +9,7 @@ from jobs.engine import Fleet, JobView
 from jobs.engine.audit_log import Actor
 from jobs.engine.inspection import Done, bound_of
 from webapp.actions.letters import recorded
+from webapp.actions.told import tell
 
 AT_ONCE = 1_000
 """Jobs that one request changes; its answer says how to go on."""
@@ -70,14 +71,7 @@ def whole(fleet: Fleet, by: Actor, bound: str, verb: str) -> Done:
 
 
 def _told(fleet: Fleet, by: Actor, action: str, before: JobView, after: JobView, **more: Any) -> JobView:
-    fleet.audit.record(
-        action=action,
-        target=after.id,
-        by=by,
-        before=_state(before),
-        after=_state(after) | more,
-        tenant=after.tenant or None,
-    )
+    tell(fleet, by, action, after, _state(before), _state(after) | more)
     return after
 
 

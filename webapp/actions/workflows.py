@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.engine import Fleet, WorkflowView
 from jobs.engine.audit_log import Actor
+from webapp.actions.told import tell
 
 
 def cancel(fleet: Fleet, by: Actor, workflow_id: str) -> WorkflowView:
@@ -21,14 +22,7 @@ def replay(fleet: Fleet, by: Actor, workflow_id: str, node: str) -> WorkflowView
 
 
 def _told(fleet: Fleet, by: Actor, action: str, before: WorkflowView, after: WorkflowView, **more: str) -> WorkflowView:
-    fleet.audit.record(
-        action=action,
-        target=after.id,
-        by=by,
-        before=_state(before),
-        after=_state(after) | more,
-        tenant=after.tenant or None,
-    )
+    tell(fleet, by, action, after, _state(before), _state(after) | more)
     return after
 
 
