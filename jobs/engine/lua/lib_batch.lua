@@ -1,4 +1,5 @@
--- Commands of one kind for many members, sent together: `later` collects one or two arguments, `flush` sends.
+-- Commands of one kind for many members, sent together: `later` collects one or two arguments, `flush` sends. A key that
+-- somebody made another kind of is passed over: what belongs into the other keys must get there all the same.
 local collected, kinds, SLICE = {}, {}, 2000
 local function collected_for(command, key)
   local of_command = collected[command]
@@ -25,7 +26,7 @@ local function flush()
   for _, command in ipairs(kinds) do
     for key, list in pairs(collected[command]) do
       for at = 1, #list, SLICE do
-        redis.call(command, key, unpack(list, at, math.min(at + SLICE - 1, #list)))
+        redis.pcall(command, key, unpack(list, at, math.min(at + SLICE - 1, #list)))
       end
     end
   end

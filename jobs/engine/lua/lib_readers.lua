@@ -1,5 +1,6 @@
 -- A reader takes ids from several lists in turn, a chunk at a time; what was popped and not used goes back to where it was.
 -- A source is {key, filed = name of the list, index = set of the names of such lists that are not empty} or just {key}.
+-- One that somebody made another kind of key is as good as empty: an error here would lose what the call has popped.
 local LARGEST_CHUNK = 64
 
 local function new_reader(queue, sources, chunk)
@@ -28,7 +29,7 @@ local function next_id(reader)
     if not source then
       return nil
     end
-    reader.ids, reader.next = redis.call('LPOP', source.key, reader.chunk) or {}, 1
+    reader.ids, reader.next = redis.pcall('LPOP', source.key, reader.chunk) or {}, 1
     reader.chunk = math.min(LARGEST_CHUNK, reader.chunk * 2)
     if #reader.ids == 0 then
       reader.at = reader.at + 1

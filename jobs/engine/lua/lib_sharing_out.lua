@@ -33,7 +33,7 @@ end
 local function empty_inboxes()
   for _, queue in ipairs(queues) do
     local inbox = P .. ':fleet:inbox:' .. worker .. ':' .. queue
-    while redis.call('LMOVE', inbox, P .. ':queue:' .. queue, 'RIGHT', 'LEFT') do end
+    while type(redis.pcall('LMOVE', inbox, P .. ':queue:' .. queue, 'RIGHT', 'LEFT')) == 'string' do end
   end
 end
 

@@ -16,6 +16,6 @@ local function lease_apart(P, id, execution, queue, letter, lease_until, wip_unt
   end
   local member = id .. ':' .. execution
   redis.call('ZADD', P .. ':fleet:leases', lease_until, member)
-  redis.call('ZADD', P .. ':wip:' .. queue, wip_until, member)
+  redis.pcall('ZADD', P .. ':wip:' .. queue, wip_until, member)
   mark_in_batch(P, id, execution, '-')
 end

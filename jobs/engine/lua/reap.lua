@@ -2,12 +2,14 @@
 -- Give back what dead workers held: runs whose lease is past, and ids left in the inboxes of workers that are gone.
 -- After an outage of this script (its own last run by Redis TIME is over 2 s ago) every lease is past although its worker
 -- may live, so then nothing is taken and every lease gets a grace instead.
--- ARGV: prefix, now (RFC 3339), grace (ms). Returns {reaped runs {id, execution, outcome}, workers that were found dead}.
+-- Where the clock was put back, by a fail-over to a host that is behind, say, leases reach too far ahead, and none may
+-- outlast a whole one from now on.
+-- ARGV: prefix, now (RFC 3339), grace (ms), lease (ms). Returns {reaped runs {id, execution, outcome}, workers that were found dead}.
 --include lib_events
 --include lib_execution
 --include lib_gates
 --include lib_lost
-local P, now, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local P, now, grace, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local OUTAGE_MS, POISON_DEATHS, AT_ONCE, FORGET_MS = 2000, 5, 100, 60000
@@ -25,6 +27,11 @@ if ms - last > OUTAGE_MS then
     end
   end
   return {{}, {}}
+end
+for _, set in ipairs(ms < last and {leases, batches, workers} or {}) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', set, ms + lease_ms, '+inf')) do
+    redis.call('ZADD', set, 'XX', ms + lease_ms, member)
+  end
 end
 
 -- `queue` is known of a batch's run, of which there are no records to end.
@@ -93,13 +100,16 @@ return tell_together(function()
   -- inboxes are looked at until the longest such wait is over.
   local found = {}
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', ms, 'LIMIT', 0, AT_ONCE)) do
+    local left = 0
     for _, queue in ipairs(cjson.decode(redis.call('HGET', P .. ':fleet:worker-queues', worker) or '[]')) do
-      while redis.call('LMOVE', P .. ':fleet:inbox:' .. worker .. ':' .. queue, P .. ':queue:' .. queue, 'RIGHT', 'LEFT') do end
+      local inbox, list = P .. ':fleet:inbox:' .. worker .. ':' .. queue, P .. ':queue:' .. queue
+      while type(redis.pcall('LMOVE', inbox, list, 'RIGHT', 'LEFT')) == 'string' do end
+      left = left + redis.call('LLEN', inbox)
     end
     if redis.call('SADD', P .. ':fleet:dead', worker) == 1 then
       found[#found + 1] = worker
     end
-    if tonumber(redis.call('ZSCORE', workers, worker)) < ms - FORGET_MS then
+    if left == 0 and tonumber(redis.call('ZSCORE', workers, worker)) < ms - FORGET_MS then
       redis.call('ZREM', workers, worker)
       redis.call('SREM', P .. ':fleet:dead', worker)
       redis.call('HDEL', P .. ':fleet:worker-queues', worker)

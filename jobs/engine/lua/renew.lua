@@ -14,8 +14,9 @@ local me = P .. ':worker:' .. worker
 redis.call('ZADD', P .. ':fleet:workers', ms + lease_ms, worker)
 redis.call('SREM', P .. ':fleet:dead', worker)
 redis.call('HSET', P .. ':fleet:worker-queues', worker, ARGV[8])
-redis.call('HSET', me, 'last_heartbeat', now, 'state', ARGV[6], 'queues', table.concat(cjson.decode(ARGV[8]), ','))
-redis.call('SADD', P .. ':workers', me)
+-- What is RQ's may be another kind of key by now: no lease ends for that.
+redis.pcall('HSET', me, 'last_heartbeat', now, 'state', ARGV[6], 'queues', table.concat(cjson.decode(ARGV[8]), ','))
+redis.pcall('SADD', P .. ':workers', me)
 redis.call('EXPIRE', me, ARGV[7])
 
 local lost, cancelled, waiting = {}, {}, 0
@@ -48,8 +49,8 @@ for at = 9, #ARGV, 3 do
       lease_apart(P, id, execution, queue, held, ms + lease_ms, seconds + horizon)
     end
     redis.call('ZADD', P .. ':fleet:leases', 'XX', ms + lease_ms, member)
-    redis.call('ZADD', P .. ':wip:' .. queue, 'XX', seconds + horizon, member)
-    record(id, execution, queue, member)
+    redis.pcall('ZADD', P .. ':wip:' .. queue, 'XX', seconds + horizon, member)
+    pcall(record, id, execution, queue, member)
     local key = P .. ':job:' .. id
     redis.call('HSET', key, 'last_heartbeat', now)
     if redis.call('HGET', key, 'cancel_requested') then

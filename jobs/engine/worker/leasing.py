@@ -173,7 +173,8 @@ class Leases:
     def reap(self) -> tuple[list[tuple[str, str]], list[str]]:
         """Give back what the dead held: (job id, requeued/quarantined/dropped) of each, and the workers found dead."""
         with translate_errors():
-            reaped, dead = script("reap")(self._client, PREFIX, _now(), int(GRACE_AFTER_OUTAGE.total_seconds() * 1000))
+            grace = int(GRACE_AFTER_OUTAGE.total_seconds() * 1000)
+            reaped, dead = script("reap")(self._client, PREFIX, _now(), grace, self._lease_ms)
         return [(job_id.decode(), word.decode()) for job_id, _, word in reaped], [name.decode() for name in dead]
 
     def maintain(self) -> None:
