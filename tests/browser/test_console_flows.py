@@ -196,6 +196,7 @@ def test_a_failed_workflow_says_why_and_runs_again_from_a_node(page: Page, conso
     page.get_by_role("link", name="Run again from here publish").click()
     flash(page, "Store was compensated: replay from there or before.")
     page.get_by_role("link", name="Run again from here store").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Run quarterly report again from store")
     assert sorted(page.locator(".names li").all_inner_texts()) == ["announce", "publish", "store", "tidy-up"]
     check(page)
     page.get_by_role("button", name="Run again").click()

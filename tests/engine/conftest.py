@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -14,7 +14,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from jobs.engine import Fleet, JobView
-from tests.conftest import ROOT, wait_until
+from tests.conftest import ROOT, RedisServer, wait_until
+from tests.engine.lossy_proxy import LossyProxy
 
 
 @pytest.fixture
@@ -41,6 +42,14 @@ def stock_worker(environ: dict[str, str], fleet: Fleet) -> Callable[[], None]:
         subprocess.run(command, env=env, cwd=ROOT, check=True, timeout=120, capture_output=True)
 
     return drain
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[LossyProxy]:
+    """A way to the Redis of the tests on which requests and replies can be lost or held."""
+    proxy = LossyProxy(redis_server.port)
+    yield proxy
+    proxy.close()
 
 
 def told(folder: Path, name: str = "job") -> list[str]:

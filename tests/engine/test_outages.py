@@ -28,13 +28,6 @@ Spawn = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[LossyProxy]:
-    proxy = LossyProxy(redis_server.port)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
 def server(tmp_path: Path, environ: dict[str, str]) -> Iterator[RedisServer]:
     """A Redis of the test's own, which the fleet uses."""
     (tmp_path / "redis").mkdir()

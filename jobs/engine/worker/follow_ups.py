@@ -33,7 +33,7 @@ log = structlog.get_logger("worker")
 
 
 class FollowUps(threading.Thread):
-    """Does what is due as soon as it is woken, and every five seconds what others left undone.
+    """Does what is due at the start, as soon as it is woken, and every five seconds what others left undone.
 
     `done` is called when it was woken and has done everything, and when jobs may have been enqueued. Requests to
     strangers' servers wait on threads of their own.
@@ -48,7 +48,7 @@ class FollowUps(threading.Thread):
         self._senders = 0
         self._lock = threading.Lock()
         self._in_hand: set[str] = set()
-        self._asked = self._answered = self._passes = 0
+        self._asked, self._answered, self._passes = 1, 0, 0
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -82,7 +82,7 @@ class FollowUps(threading.Thread):
 
     @property
     def busy(self) -> bool:
-        """Whether something that this worker was woken for, or has claimed, is not done yet."""
+        """Whether it has not looked yet, or something that it was woken for, or has claimed, is not done yet."""
         with self._lock:
             return self._asked != self._answered or bool(self._in_hand)
 

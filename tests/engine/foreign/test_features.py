@@ -17,10 +17,12 @@ from rq.registry import FinishedJobRegistry, ScheduledJobRegistry
 from rq.results import Result
 
 from jobs.engine import Fleet, keys
+from jobs.engine.scripts import script
 from tests.conftest import wait_until
 from tests.engine import foreign_functions as functions
 from tests.engine.conftest import fetch, until_ended
 from tests.engine.foreign.conftest import ADMITTED, Spawn, lines, types
+from tests.engine.lossy_proxy import LossyProxy
 
 
 def test_a_job_may_return_a_retry_and_fails_once_that_was_too_often(queue: RQQueue, burst: Callable[..., None]) -> None:
@@ -79,6 +81,23 @@ def test_a_dead_workers_repeat_is_done_by_another_and_only_once(
         fleet.redis.hset(job.key, "repeats_left", 1)
         burst()
     assert lines(tmp_path / "ran") == ["ran"] * 4
+
+
+def test_a_burst_does_not_end_before_what_a_dead_worker_left_is_done(
+    fleet: Fleet, queue: RQQueue, burst: Callable[..., None], spawn: Spawn, proxy: LossyProxy, tmp_path: Path
+) -> None:
+    job = queue.enqueue(functions.append, str(tmp_path / "ran"), "ran", repeat=Repeat(times=1))
+    burst()
+    fleet.redis.zadd(keys.FOLLOW_UPS, {f"{job.id}:{fetch_settled(fleet, job)}": 1})
+    fleet.redis.hset(job.key, "repeats_left", 1)
+    claim, lease, seen = script("claim_follow_ups").sha.encode(), script("lease").sha.encode(), []
+    proxy.holds_request = lambda request, _: claim in request
+    proxy.holds_reply = lambda request, _: lease in request and seen.append(request)
+    worker = spawn("worker.py", "--burst", REDIS_URL=proxy.url, FOREIGN_JOBS=ADMITTED)
+    wait_until(lambda: seen and proxy.held)
+    proxy.release()
+    assert worker.wait(60) == 0
+    assert lines(tmp_path / "ran") == ["ran"] * 3
 
 
 def fetch_settled(fleet: Fleet, job: Job) -> str:
