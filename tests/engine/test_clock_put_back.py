@@ -1,4 +1,4 @@
-"""The clock of Redis is put back, as by a fail-over to a host that is behind: jobs of the dead wait no longer for it."""
+"""The clock of Redis is put back, as by a fail-over to a host that is behind: jobs of the dead wait no longer."""
 
 from __future__ import annotations
 
