@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from jobs.engine import cascade as chains
-from jobs.engine import keys, registry, views, waiting
+from jobs.engine import durability, keys, registry, views, waiting
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import BrokerUnavailable, Conflict, NotFound, UnknownJob
 from jobs.engine.events import Subscription
@@ -84,14 +84,19 @@ class Jobs:
         with translate_errors():
             dependents = chains.dependents(self._fleet.redis, job_id, tenant) if cascade else []
             (word,) = self._cancel([(job_id, view.type)])
-            if word == "missing" and not view.ended and self._fleet.ledger.cancel(job_id, lost=True):
+            if word == "missing" and not view.ended and self._is_cancelled_in_ledger(job_id):
                 return
             if word not in ("cancelled", "asked") and not (cascade and word == "canceled"):
                 raise Conflict(f"the job is {views.WORDS.get(word, word)} and can't be cancelled")
             self._cancel([(each.job_id, each.job_type) for each in dependents if each.status != "cancelled"])
 
+    def _is_cancelled_in_ledger(self, job_id: str) -> bool:
+        """By us now, or by who would have pushed it again."""
+        return self._fleet.ledger.cancel(job_id, lost=True) or self.get(job_id).status == "cancelled"
+
     def _cancel(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
         """Cancel jobs (id, type), a hundred a round trip; the script's word about each."""
+        durability.note_cancel(self._fleet, jobs)
         now = views.rfc3339(datetime.now(UTC))
         windows = " ".join(self._fleet.windows.values())
         calls = [
@@ -103,18 +108,20 @@ class Jobs:
     def retry(self, job_id: str, tenant: str | None = None, *, by: str = "") -> JobView:
         """Run a failed, cancelled or quarantined job again, with all its retries; `by` says who wants it.
 
-        Raises NotFound, Conflict in any other state, BrokerUnavailable.
+        Raises NotFound, Conflict in any other state, BrokerUnavailable (of a durable job without the database too).
         """
         view = self.get(job_id, tenant)
         policy = policy_of(self._fleet, view.type)
         now = views.rfc3339(datetime.now(UTC))
-        with translate_errors():
-            said = (keys.PREFIX, job_id, now, policy.retry.max_retries, "", by)
-            word = script("retry")(self._fleet.redis, *said).decode()
+        said = (keys.PREFIX, job_id, now, policy.retry.max_retries, "", by)
+
+        def ask() -> list[str]:
+            with translate_errors():
+                return [script("retry")(self._fleet.redis, *said).decode()]
+
+        (word,) = durability.run_again(self._fleet, [(job_id, view.type)], ask)
         if word.startswith("held:"):
             raise Conflict(f"job {word.removeprefix('held:')} is doing the same already")
-        if word == "missing" and self._reopened(job_id):
-            return self.get(job_id, tenant)
         if word == "part":
             raise Conflict("the job is part of a workflow: replay that from its node")
         if word != "again":
@@ -161,14 +168,6 @@ class Jobs:
                 subscription.get(min(left, LOOK_AGAIN.total_seconds()))
                 view = self.get(job_id, tenant)
         return view
-
-    def _reopened(self, job_id: str) -> bool:
-        """Whether the ledger knew of it and has it run again."""
-        if not registry.any_durable():
-            return False
-        from jobs.engine.ledger.reopening import reopen
-
-        return reopen(self._fleet, job_id)
 
     def _in_ledger(self, job_ids: Sequence[str], views: list[JobView | None]) -> list[JobView | None]:
         if not registry.any_durable():

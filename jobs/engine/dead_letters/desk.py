@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobs.engine import keys, letter_bounds, views
+from jobs.engine import durability, keys, letter_bounds, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.control import policy_of
 from jobs.engine.dead_letters import actions, attempts, exhaustion, groups, letters, search
@@ -187,8 +187,12 @@ class DeadLetters:
         now = views.rfc3339(datetime.now(UTC))
         retries = {letter.type: policy_of(self._fleet, letter.type).retry.max_retries for letter in batch}
         calls = [(PREFIX, each.id, now, retries[each.type], _execution(each), by) for each in batch]
-        with translate_errors():
-            return [word.decode() for word in script("retry").many(self._fleet.redis, calls)]
+
+        def ask() -> list[str]:
+            with translate_errors():
+                return [word.decode() for word in script("retry").many(self._fleet.redis, calls)]
+
+        return durability.run_again(self._fleet, [(each.id, each.type) for each in batch], ask)
 
     def _discard(self, batch: Sequence[Letter]) -> list[str]:
         calls = [(PREFIX, letter.id, _execution(letter)) for letter in batch]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine import views
+from jobs.engine import durability, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.control import SEEN, policy_of
 from jobs.engine.dead_letters.actions import Done, Refusal, reason_of
@@ -39,14 +39,20 @@ def act(fleet: Fleet, verb: str, jobs: Sequence[Live], by: str, done: Done) -> N
 
 
 def _asked(fleet: Fleet, verb: str, jobs: Sequence[Live], by: str) -> list[str]:
-    durable = [each.id for each in jobs if each.durable]
+    durable, named = [each.id for each in jobs if each.durable], [(each.id, each.job_type) for each in jobs]
+    if verb == "cancel":
+        durability.note_cancel(fleet, named)
     if verb == "promote" and durable:
         steering.let_be_due(fleet, durable)
     recorded = steering.recorded_of(fleet, durable) if verb == "discard" else set()
     now, windows = views.rfc3339(datetime.now(UTC)), " ".join(fleet.windows.values())
     calls = [(PREFIX, each.id, *_said(fleet, verb, each, now, by, windows, each.id in recorded)) for each in jobs]
-    with translate_errors():
-        return [word.decode() for word in script(verb).many(fleet.redis, calls)]
+
+    def ask() -> list[str]:
+        with translate_errors():
+            return [word.decode() for word in script(verb).many(fleet.redis, calls)]
+
+    return durability.run_again(fleet, named, ask) if verb == "retry" else ask()
 
 
 def _said(fleet: Fleet, verb: str, job: Live, now: str, by: str, windows: str, is_recorded: bool) -> tuple[Any, ...]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 
-from jobs.engine import registry, views
+from jobs.engine import durability, registry, views
 from jobs.engine.broker import translate_errors
 from jobs.engine.dead_letters.actions import reason_of
-from jobs.engine.errors import Conflict, UnknownJob
+from jobs.engine.errors import Conflict
 from jobs.engine.keys import PREFIX
 from jobs.engine.ledger.table import JOBS, OPEN, SCHEDULED
 from jobs.engine.local import following, gates, retention, tables
@@ -32,7 +32,7 @@ def promote(fleet: Fleet, view: JobView, *, front: bool) -> None:
     """
     if view.queued == "local" or not fleet.has_broker:
         return _promote_locally(fleet, view, front)
-    is_due = is_durable(view.type) and let_be_due(fleet, [view.id])
+    is_due = durability.is_durable(view.type) and let_be_due(fleet, [view.id])
     with translate_errors():
         now = views.rfc3339(datetime.now(UTC))
         word = script("promote")(fleet.redis, PREFIX, view.id, now, "1" if front else "", "").decode()
@@ -60,14 +60,6 @@ def discard(fleet: Fleet, view: JobView) -> None:
         gone = "Redis does not have it any more, and its row in the ledger goes by its age"
         raise Conflict(gone if word == "missing" else reason_of(word))
     return None
-
-
-def is_durable(job_type: str) -> bool:
-    """Whether the ledger has the jobs of that type."""
-    try:
-        return registry.get(job_type).durable
-    except UnknownJob:
-        return registry.any_durable()
 
 
 def let_be_due(fleet: Fleet, job_ids: Sequence[str]) -> bool:

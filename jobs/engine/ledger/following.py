@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 import structlog
-from sqlalchemy import bindparam, case, update
+from sqlalchemy import Boolean, bindparam, case, update
 
 from jobs.engine import keys, registry
 from jobs.engine.broker import translate_errors
@@ -47,6 +47,7 @@ _APPLY = (
         error=bindparam("because"),
         started_at=bindparam("began"),
         ended_at=bindparam("over"),
+        cancel_at=case((bindparam("has_ended", type_=Boolean), None), else_=row.cancel_at),
     )
 )
 
@@ -79,6 +80,7 @@ class Told:
             "because": self.error,
             "began": self.started_at,
             "over": self.ended_at,
+            "has_ended": self.ended_at is not None,
         }
 
 

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 
-from jobs.engine.ledger import rows, steps
-from jobs.engine.ledger.table import CANCELLED, FAILED, JOBS, PENDING, QUARANTINED, QUEUED
+from jobs.engine.ledger import rows, steps, wishes
+from jobs.engine.ledger.table import JOBS, OPEN, PENDING, PUSHED, QUEUED
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
-AGAIN = (FAILED, CANCELLED, QUARANTINED)
 row = JOBS.c
 
 
-def reopen(fleet: Fleet, job_id: str) -> bool:
+def reopen(fleet: Fleet, job_id: str, *, is_open: bool = False) -> bool:
     """Take an ended job's row for one that was just written, and push it; False where there is none to run again.
 
-    It begins anew, without its deadline. Raises UnknownJob, and BrokerUnavailable: then the relay pushes it later.
+    `is_open` says that the row was opened for this already. It begins anew, without its deadline. Raises UnknownJob,
+    and BrokerUnavailable: then the relay pushes it later.
     """
-    now = datetime.now(UTC)
-    anew: dict[str, Any] = {"step": PENDING, "step_at": now, "epoch": "", "state": QUEUED, "attempts": 0, "worker": ""}
-    anew |= {"error_type": "", "error": None, "started_at": None, "ended_at": None, "due_at": None, "followed": 0}
-    ended = (row.id == job_id, row.state.in_(AGAIN), row.ended_at.is_not(None))
+    has_ended = and_(row.state.in_(wishes.AGAIN), row.ended_at.is_not(None))
+    was_opened = and_(OPEN, row.step == PUSHED, row.state == QUEUED)
+    meant = row.id == job_id, or_(has_ended, was_opened) if is_open else has_ended
     with fleet.database.begin() as session:
-        found = session.execute(select(row.options).where(*ended)).first()
+        found = session.execute(select(row.options).where(*meant)).first()
         if found is None:
             return False
-        anew["options"] = rows.without_deadline(found.options)
-        session.execute(update(JOBS).where(*ended).values(anew))
+        anew = wishes.anew(found.options, step=PENDING, epoch="", followed=0)
+        session.execute(update(JOBS).where(*meant).values(anew))
     fence = fleet.ledger.fence()
     taken = steps.claim_of(fleet.database, [job_id])
     if taken:

@@ -121,21 +121,25 @@ def give_back(database: Database, job_ids: Sequence[str], wait: timedelta = time
 def _take(database: Database, condition: ColumnElement[bool], epoch: str, limit: int) -> list[RowMapping]:
     """Claim the oldest rows of which the condition holds, for that life; nothing is written where there are none.
 
-    Rows of whom it was never known whether Redis has them are claimed for no life in particular.
+    Rows of whom it was never known whether Redis has them are claimed for no life in particular. What was cancelled
+    ends instead: should it run in Redis after all, that will be told.
     """
     chosen = select(row.number).where(OPEN, condition).order_by(row.number).limit(limit)
     with database.read() as session:
         if session.execute(chosen.limit(1)).first() is None:
             return []
-    values: dict[str, Any] = {"step": PUSHING, "step_at": datetime.now(UTC), "epoch": epoch}
+    now, cancelled = datetime.now(UTC), row.cancel_at.is_not(None)
     same_life = row.epoch.in_(("", epoch))
+    values: dict[str, Any] = {"step_at": now, "epoch": epoch, "ended_at": row.cancel_at}
+    values["step"] = case((cancelled, row.step), else_=PUSHING)
     values["followed"] = case((same_life, row.followed), else_=0)
-    values["state"] = case((same_life, row.state), (row.due_at > datetime.now(UTC), SCHEDULED), else_=QUEUED)
+    state = case((same_life, row.state), (row.due_at > now, SCHEDULED), else_=QUEUED)
+    values["state"] = case((cancelled, CANCELLED), else_=state)
     locked = chosen.with_for_update(skip_locked=True)
     taking = update(JOBS).where(row.number.in_(locked)).values(values).returning(*JOBS.c)
     with database.begin() as session:
         taken = list(session.execute(taking).mappings())
-    return sorted(taken, key=lambda each: each["number"])
+    return sorted((each for each in taken if each["ended_at"] is None), key=lambda each: each["number"])
 
 
 def _parts(job_ids: Iterable[str]) -> Iterator[Sequence[str]]:

@@ -60,6 +60,7 @@ JOBS = Table(
     Column("due_at", Instant),
     Column("started_at", Instant),
     Column("ended_at", Instant),
+    Column("cancel_at", Instant),
     Column("correlation_id", Text, nullable=False),
     Column("unique_key", Text),
     Column("options", Text),

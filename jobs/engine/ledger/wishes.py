@@ -1,0 +1,83 @@
+"""What somebody wants of durable jobs, on their rows before Redis is told: to end, or to run again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.engine.broker import translate_errors
+from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.keys import PREFIX
+from jobs.engine.ledger import rows
+from jobs.engine.ledger.table import CANCELLED, FAILED, JOBS, OPEN, PUSHED, QUARANTINED, QUEUED
+from jobs.engine.scripts import script
+
+if TYPE_CHECKING:
+    from jobs.engine.fleet import Fleet
+
+AT_ONCE = 500
+AGAIN = (FAILED, CANCELLED, QUARANTINED)
+row = JOBS.c
+log = structlog.get_logger("ledger")
+
+
+def anew(options: str | None, **more: Any) -> dict[str, Any]:
+    """What a row holds that runs again: it begins anew, without its deadline, and no cancel of before counts."""
+    begun: dict[str, Any] = {"state": QUEUED, "attempts": 0, "worker": "", "error_type": "", "error": None}
+    begun |= {"started_at": None, "ended_at": None, "due_at": None, "cancel_at": None, "step_at": datetime.now(UTC)}
+    return begun | {"options": rows.without_deadline(options), **more}
+
+
+def note_cancel(fleet: Fleet, job_ids: Sequence[str]) -> None:
+    """Note that these are cancelled, as far as they have not ended: from then on no wiped Redis gets them again.
+
+    Once a job's end is told the note is gone, whatever that was. Without the database a cancel counts in Redis alone.
+    """
+    try:
+        for at in range(0, len(job_ids), AT_ONCE):
+            meant = row.id.in_(job_ids[at : at + AT_ONCE]), OPEN
+            with fleet.database.begin() as session:
+                session.connection().execute(update(JOBS).where(*meant).values(cancel_at=datetime.now(UTC)))
+    except SQLAlchemyError as error:
+        log.warning("jobs are cancelled in Redis alone: the ledger can't be written", error=str(error))
+
+
+def open_again(fleet: Fleet, job_ids: Collection[str]) -> set[str]:
+    """Let the rows of ended jobs be unfinished, as Redis is about to have them; the ids of those that had ended.
+
+    When Redis is not told after all, an audit finds out that they have ended. Raises BrokerUnavailable while the
+    database is away.
+    """
+    ids, opened = list(job_ids), set[str]()
+    try:
+        for at in range(0, len(ids), AT_ONCE):
+            opened |= _open_again(fleet, ids[at : at + AT_ONCE])
+    except SQLAlchemyError as error:
+        message = "no durable job can be run again: the database, where the ledger is, does not answer"
+        raise BrokerUnavailable(message) from error
+    return opened
+
+
+def tell_again(fleet: Fleet, job_ids: Collection[str]) -> None:
+    """Redis did not run these again: what it knows of their ends is told to the ledger once more."""
+    if job_ids:
+        with translate_errors():
+            script("ledger_tell")(fleet.redis, PREFIX, *job_ids)
+
+
+def _open_again(fleet: Fleet, job_ids: Sequence[str]) -> set[str]:
+    meant = row.id.in_(job_ids)
+    ended = meant, row.state.in_(AGAIN), row.ended_at.is_not(None), row.step == PUSHED
+    with fleet.database.begin() as session:
+        connection = session.connection()
+        found = connection.execute(select(row.id, row.options).where(*ended)).all()
+        for options in {each.options for each in found}:
+            same = [each.id for each in found if each.options == options]
+            connection.execute(update(JOBS).where(row.id.in_(same), *ended[1:]).values(anew(options)))
+        connection.execute(update(JOBS).where(meant, OPEN, row.cancel_at.is_not(None)).values(cancel_at=None))
+    return {each.id for each in found}

@@ -1,0 +1,125 @@
+"""A cancel or a retry that was answered outlives a Redis that is wiped before the rows could follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from jobs.engine import BrokerUnavailable, Conflict, Fleet, broker, keys
+from jobs.engine.inspection import Where
+from jobs.engine.ledger.following import Follower
+from jobs.engine.outcome import Outcome
+from tests.conftest import wait_until
+from tests.engine.leases import lease, leases_of, settle
+from tests.ledger.conftest import row_of, until
+from tests.ledger.samples import durable
+from tests.ledger.test_dead_letters import let_die
+
+Act = Callable[[Fleet, str], object]
+
+
+def follow(fleet: Fleet) -> None:
+    """Write what the stream tells to the rows, now."""
+    Follower(fleet, broker.connect(fleet.settings, purpose="test")).follow()
+
+
+def by_filter(fleet: Fleet, verb: str) -> None:
+    assert fleet.inspection.carry_out(fleet.inspection.plan(Where(), verb).bound, by="ada").done == 1
+
+
+def retry_letters(fleet: Fleet, _: str) -> None:
+    assert fleet.dead_letters.retry(fleet.dead_letters.plan().bound, by="ada").done == 1
+
+
+def dead(fleet: Fleet, folder: Path) -> str:
+    """A job that has failed for good, as its row knows."""
+    job = durable.tell.enqueue({"folder": str(folder)})
+    let_die(fleet, job)
+    follow(fleet)
+    assert row_of(fleet, job.id)["state"] == "failed"
+    return job.id
+
+
+@pytest.mark.parametrize("runs", [False, True])
+@pytest.mark.parametrize(
+    "cancel",
+    [lambda fleet, job_id: fleet.jobs.cancel(job_id), lambda fleet, _: by_filter(fleet, "cancel")],
+    ids=["one", "by filter"],
+)
+def test_what_was_cancelled_is_not_run_by_a_redis_that_was_wiped_at_once(
+    fleet: Fleet, folder: Path, runs: bool, cancel: Act
+) -> None:
+    job = durable.tell.enqueue({"folder": str(folder)})
+    if runs:
+        lease(leases_of(fleet))
+    cancel(fleet, job.id)
+    fleet.redis.flushall()
+    after = durable.tell.enqueue({"folder": str(folder)})
+    with fleet.ledger.kept("scheduler"):
+        row = until(fleet, job.id, lambda row: row["ended_at"] is not None)
+        until(fleet, after.id, lambda row: row["step"] == "pushed")
+    assert row["state"] == fleet.jobs.get(job.id).status == "cancelled"
+    assert fleet.redis.lrange(keys.queue("default"), 0, -1) == [after.id.encode()]
+
+
+def test_a_run_that_ends_before_its_cancel_is_told_as_it_was(fleet: Fleet, folder: Path) -> None:
+    job = durable.tell.enqueue({"folder": str(folder)})
+    leases = leases_of(fleet)
+    (run,) = lease(leases)
+    assert fleet.jobs.cancel(job.id).status == "started"
+    assert row_of(fleet, job.id)["cancel_at"] is not None
+    assert settle(leases, (run, Outcome("finished"))) == ["ok"]
+    follow(fleet)
+    row = row_of(fleet, job.id)
+    assert (row["state"], row["cancel_at"]) == ("finished", None)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [lambda fleet, job_id: fleet.jobs.retry(job_id), lambda fleet, _: by_filter(fleet, "retry"), retry_letters],
+    ids=["one", "by filter", "letters"],
+)
+def test_what_is_run_again_is_in_a_redis_that_was_wiped_at_once(fleet: Fleet, folder: Path, again: Act) -> None:
+    job_id = dead(fleet, folder)
+    again(fleet, job_id)
+    fleet.redis.flushall()
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: fleet.redis.lrange(keys.queue("default"), 0, -1) == [job_id.encode()])
+
+
+def test_a_cancel_from_before_does_not_end_what_is_run_again(fleet: Fleet, folder: Path) -> None:
+    """The row has not heard yet that the job was cancelled, nor that it is run again."""
+    job = durable.tell.enqueue({"folder": str(folder)})
+    assert fleet.jobs.cancel(job.id).status == "cancelled"
+    assert fleet.jobs.retry(job.id).status == "queued"
+    fleet.redis.flushall()
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: fleet.redis.exists(keys.job(job.id)))
+
+
+def test_a_retry_that_redis_refuses_leaves_the_row_as_it_was(fleet: Fleet, folder: Path, keeper: Any) -> None:
+    first = durable.only_one.enqueue({"folder": str(folder)})
+    let_die(fleet, first)
+    until(fleet, first.id, lambda row: row["state"] == "failed")
+    durable.only_one.enqueue({"folder": str(folder)})
+    with pytest.raises(Conflict, match="doing the same already"):
+        fleet.jobs.retry(first.id)
+    row = until(fleet, first.id, lambda row: row["state"] == "failed")
+    assert (row["error_type"], row["attempts"]) == ("ValueError", 1)
+
+
+def test_while_the_database_is_away_nothing_is_run_again_but_what_runs_can_be_stopped(
+    fleet: Fleet, folder: Path
+) -> None:
+    died = dead(fleet, folder)
+    waits = durable.tell.enqueue({"folder": str(folder)})
+    with fleet.database.begin() as session:
+        session.execute(text("ALTER TABLE ledger_jobs RENAME TO elsewhere"))
+    with pytest.raises(BrokerUnavailable, match="the database"):
+        fleet.jobs.retry(died)
+    assert fleet.jobs.get(died).status == "failed"
+    assert fleet.jobs.cancel(waits.id).status == "cancelled"
