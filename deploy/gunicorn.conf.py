@@ -68,7 +68,13 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Stop counting the gauges of a process that has ended."""
-    from prometheus_client import multiprocess
+    """Keep what a process that has ended counted, in one file with that of others, and forget its gauges."""
+    from jobs.adapters import process_counts
 
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    try:
+        kept = process_counts.keep_ended(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    except OSError as error:  # a full disk must not end the server
+        server.log.error(f"the counts of the process {worker.pid} stay in its own files: {error}")
+    else:
+        if not kept:
+            server.log.warning(f"the counts of the process {worker.pid} stay in its own files until the next one ends")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from timeit import default_timer
 
 from apiflask import APIFlask
 from flask import Response, current_app, request
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics  # type: ignore[import-untyped]
-from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # type: ignore[import-untyped]
 
+from jobs.adapters import process_counts
 from jobs.engine import BrokerUnavailable, Fleet
 from jobs.settings import Settings
 from webapp import health_metrics
@@ -24,7 +26,7 @@ from webapp.live import traffic
 from webapp.process_metrics import process_metrics
 from webapp.sampled_metrics import sampled_metrics
 from webapp.schedule_metrics import schedule_metrics
-from webapp.services import fleet
+from webapp.services import fleet, settings
 from webapp.worker_metrics import worker_metrics
 from webapp.workload import queued
 
@@ -35,14 +37,17 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 def init_app(app: APIFlask, settings: Settings) -> None:
     """Count requests by route, never by URL, and serve /metrics.
 
-    With PROMETHEUS_MULTIPROC_DIR each process writes its counts there and any of them answers for all.
+    With PROMETHEUS_MULTIPROC_DIR each process writes its counts there and any of them answers for all. Routes have
+    sums, areas have histograms: a histogram for each route, method and status is what makes a scrape long.
     """
-    shared = settings.prometheus_multiproc_dir is not None
-    kind = GunicornPrometheusMetrics if shared else PrometheusMetrics
-    counted = CollectorRegistry()
+    folder, counted = settings.prometheus_multiproc_dir, CollectorRegistry()
     app.before_request(_leave_out_made_up_methods)
-    kind(app, path=None, group_by="url_rule", buckets=BUCKETS, registry=counted)
-    app.extensions["prometheus"] = None if shared else counted
+    PrometheusMetrics(app, path=None, group_by="url_rule", default_latency_as_histogram=False, registry=counted)
+    text = "How long requests took, by the part of the application that they are for"
+    took = Histogram("fleet_http_request_seconds", text, ["area"], buckets=BUCKETS, registry=counted)
+    app.after_request(partial(_observe, took))
+    own = (counted, traffic.CONNECTIONS, traffic.EVENTS)
+    app.extensions["prometheus"] = own if folder is None else (ProcessCounts(folder),)
     view = app.doc(hide=True)(_metrics)
     for address in ("/metrics", "/metrics/prometheus"):
         app.add_url_rule(address, "metrics", view)
@@ -93,6 +98,17 @@ class QueueCollector(Collector):
         yield GaugeMetricFamily("fleet_schedulers", "Schedulers that give signs of life", value=alive.schedulers)
 
 
+class ProcessCounts(Collector):
+    """What all processes of this web server counted, asked for when Prometheus asks us."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        """See `process_counts.added_up`."""
+        return process_counts.added_up(self._folder)
+
+
 class ProcessMetrics(Collector):
     """What the processes below one take, asked for when Prometheus asks us."""
 
@@ -106,16 +122,20 @@ class ProcessMetrics(Collector):
 
 def _metrics() -> Response:
     exposed = CollectorRegistry()
-    counted = current_app.extensions["prometheus"]
-    if counted is None:
-        MultiProcessCollector(exposed)  # type: ignore[no-untyped-call]
-    else:
-        for each in (counted, traffic.CONNECTIONS, traffic.EVENTS):
-            exposed.register(each)
+    for each in current_app.extensions["prometheus"]:
+        exposed.register(each)
     exposed.register(QueueCollector(fleet()))
-    exposed.register(ProcessMetrics(os.getppid() if counted is None else os.getpid()))
+    exposed.register(ProcessMetrics(os.getppid() if settings().prometheus_multiproc_dir else os.getpid()))
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(exposed), content_type=content_type)
+
+
+def _observe(took: Histogram, response: Response) -> Response:
+    """After a request: its time, from the moment that the exporter took down before it."""
+    begun: float | None = getattr(request, "prom_start_time", None)
+    if begun is not None and not hasattr(request, "prom_do_not_track"):
+        took.labels(request.blueprint or "other").observe(max(0.0, default_timer() - begun))
+    return response
 
 
 def _leave_out_made_up_methods() -> None:

@@ -47,8 +47,20 @@ class Server:
 
     def memory(self) -> int:
         """The most memory that any of the processes ever had, in bytes."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return max(_peak(int(pid)) for pid in children)
+        return max(map(_peak, self.children()))
+
+    def children(self) -> list[int]:
+        """The processes that answer."""
+        return [
+            int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        ]
+
+    def told(self, name: str, label: str = "") -> float:
+        """The sum of a metric's samples as /metrics has them, of those with the label where one is given."""
+        lines = self.ask("GET", "/metrics")[2].decode().splitlines()
+        return sum(
+            float(line.split()[-1]) for line in lines if line.partition("{")[0].split()[0:1] == [name] and label in line
+        )
 
 
 def _peak(pid: int) -> int:

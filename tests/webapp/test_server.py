@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +28,16 @@ TAIL = b"\r\n--frontier--\r\n"
 
 
 @pytest.fixture
-def server(tables: None, spawn: Callable[..., subprocess.Popen[bytes]]) -> Iterator[Server]:
+def counts(tmp_path: Path) -> Path:
+    """Where the server's processes count."""
+    return tmp_path / "counts"
+
+
+@pytest.fixture
+def server(tables: None, spawn: Callable[..., subprocess.Popen[bytes]], counts: Path) -> Iterator[Server]:
     port = free_port()
     command = ["-m", "gunicorn", "-c", str(ROOT / "deploy/gunicorn.conf.py"), "webapp:create_app()"]
-    process = spawn(*command, PORT=str(port), WEB_CONCURRENCY="2")
+    process = spawn(*command, PORT=str(port), WEB_CONCURRENCY="2", PROMETHEUS_MULTIPROC_DIR=str(counts))
     running = Server(process, port)
     wait_until(running.up)
     yield running
@@ -84,14 +94,26 @@ def test_a_broken_chunked_body_is_4xx(server: Server, place: str, us: Header) ->
 
 
 def test_every_process_counts_and_any_answers_for_all(server: Server) -> None:
-    def counted() -> float:
-        text = server.ask("GET", "/metrics")[2].decode()
-        lines = [line for line in text.splitlines() if line.startswith("flask_http_request_total")]
-        return sum(float(line.split()[-1]) for line in lines if 'status="401"' in line)
-
     for _ in range(40):
         server.ask("GET", "/api/workspaces")
-    assert [counted() for _ in range(8)] == [40.0] * 8
+    assert [server.told("flask_http_request_total", 'status="401"') for _ in range(8)] == [40.0] * 8
+
+
+def test_counts_never_go_back_when_processes_are_replaced(server: Server, counts: Path) -> None:
+    def replaced(victim: int) -> bool:
+        return (
+            victim not in server.children() and len(server.children()) == 2 and not list(counts.glob(f"*_{victim}.db"))
+        )
+
+    for killed in range(1, 4):
+        for _ in range(5):
+            server.ask("GET", "/api/workspaces")
+        victim = server.children()[0]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(partial(replaced, victim))
+        assert server.told("flask_http_request_total", 'status="401"') == 5 * killed
+        assert server.told("fleet_http_request_seconds_count", 'area="workspaces"') == 5 * killed
+    assert len(list(counts.glob("*_ended.db"))) == 3
 
 
 def test_any_process_tells_of_the_connections_and_the_processes_of_all(
@@ -106,11 +128,8 @@ def test_any_process_tells_of_the_connections_and_the_processes_of_all(
     sent = fleet.events.publish("workspace:w1", "job:progress", {}, tenant="ours")
     assert {each.hear()["id"] for each in sockets} == {sent}
 
-    def told(name: str) -> float:
-        lines = server.ask("GET", "/metrics")[2].decode().splitlines()
-        return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), -1.0)
-
-    wait_until(lambda: told('fleet_live_events_total{transport="websocket"}') == 6)
+    told = server.told
+    wait_until(lambda: told("fleet_live_events_total", 'transport="websocket"') == 6)
     assert [told("fleet_live_connections") for _ in range(8)] == [6.0] * 8
     assert told("fleet_web_processes") >= 3
     assert told("fleet_web_memory_bytes") > 50 * MIB
