@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy.exposure import host_of, refusal
 from deploy.open_files import raise_limit
+from deploy.refused_heads import LONGEST_LINE
 from jobs.settings import InvalidSettings, Settings
 
 try:
@@ -29,6 +30,7 @@ threads = room.live + 150  # webapp.bodies has at most 100 of the rest: some are
 worker_connections = room.connections
 backlog = 1024
 keepalive = 30
+limit_request_line = LONGEST_LINE
 timeout = 60
 runs_jobs = settings.local_fallback or not settings.use_job_queue
 graceful_timeout = int(settings.shutdown_grace.total_seconds()) + (5 if runs_jobs else 0)
@@ -56,8 +58,9 @@ def post_worker_init(worker: Any) -> None:
 
     connections.limit(room.live)
     close_on_sigterm()
-    services.keep_ledger(worker.wsgi)
-    local_jobs.start(worker.wsgi.extensions["fleet"])
+    application = worker.app.wsgi()
+    services.keep_ledger(application)
+    local_jobs.start(application.extensions["fleet"])
 
 
 def worker_exit(server: Any, worker: Any) -> None:

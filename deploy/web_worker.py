@@ -15,6 +15,9 @@ from typing import Any
 from gunicorn import util  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
+from deploy.refused_heads import problem_of
+from deploy.unread_bodies import closing_unread
+
 HEADERS_WITHIN = 10.0  # seconds from a connection's first, or its answer's last byte read
 LONGEST_HEAD = 256 * 1024  # more is for the parser to refuse
 END = b"\r\n\r\n"
@@ -30,6 +33,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.leaving_conns: deque[Any] = deque()
+
+    def load_wsgi(self) -> None:
+        """Load the application; its answers end a connection on which much of a body was left."""
+        super().load_wsgi()
+        self.wsgi = closing_unread(self.wsgi)
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection. Without a free descriptor for it, give up the one that has been silent longest."""
@@ -66,6 +74,16 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             conn.init()
             conn.parser.unreader.unread(bytes(conn.head))
         return super().handle(conn)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Tell a client whose head is too long in the application's own form."""
+        answer = problem_of(exc)
+        if answer is None:
+            super().handle_error(req, client, addr, exc)
+            return
+        self.log.warning("a request was refused: %s", exc)
+        with suppress(OSError):
+            util.write_nonblock(client, answer)
 
     def murder_pending(self) -> None:
         """Close what has been waited for long enough."""

@@ -50,7 +50,9 @@ def test_panels_are_about_metrics_that_exist(dashboard: dict[str, Any]) -> None:
 
 def test_all_dashboards_together_show_every_metric_but_these() -> None:
     shown = {name for path in FILES for each in expressions(json.loads(path.read_text())) for name in names_in(each)}
-    rows = re.findall(r"^\| (`.*?) \| (?:gauge|counter|histogram|summary) ", (ROOT / "docs/metrics.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| (`.*?) \| (?:gauge|counter|histogram|summary) ", (ROOT / "docs/metrics.md").read_text(), re.M
+    )
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} - shown == OMITTED
 
 

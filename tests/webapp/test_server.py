@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from jobs.adapters import storage
@@ -91,6 +92,31 @@ def test_a_broken_chunked_body_is_4xx(server: Server, place: str, us: Header) ->
     answer = server.raw("\r\n".join(lines).encode() + HEAD + b"words")
     assert answer.startswith(b"HTTP/1.1 400"), answer
     assert server.up()
+
+
+LONG, JSON = b"[" * 100_000, {"Content-Type": "application/json"}
+REFUSED = {"/admin/queues/api/jobs/bulk": 401, "/nowhere": 404, "/healthz": 405}
+
+
+def test_an_answer_that_leaves_a_long_body_unread_says_that_it_ends_the_connection(server: Server) -> None:
+    for path, status in REFUSED.items():
+        chunks = server.ask("POST", path, iter([LONG]), JSON | {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+        for found, told, _ in (chunks, server.ask("POST", path, LONG, JSON)):
+            assert (found, told["Connection"]) == (status, "close")
+        found, told, _ = server.ask("POST", path, b"{}", JSON)
+        assert (found, told["Connection"]) == (status, "keep-alive")
+    with httpx2.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
+        for size in (100_000, 100, 20_000, 100_000, 5_000):  # none of them breaks the request that comes next
+            assert client.post("/admin/queues/api/jobs/bulk", content=b"[" * size).status_code == 401
+
+
+def test_a_query_may_be_as_long_as_a_cursor_and_a_longer_one_is_a_problem(server: Server) -> None:
+    assert server.ask("GET", f"/admin/queues/api/jobs?cursor={'a' * 8000}")[0] == 401
+    status, headers, body = server.ask("GET", f"/admin/queues/api/jobs?cursor={'a' * 9000}")
+    assert (status, headers["Content-Type"], headers["Connection"]) == (414, "application/problem+json", "close")
+    assert json.loads(body)["detail"] == "The address is longer than 8,190 characters."
+    status, headers, body = server.ask("GET", "/healthz", headers={"X-Long": "a" * 100_000})
+    assert (status, headers["Content-Type"]) == (431, "application/problem+json")
 
 
 def test_every_process_counts_and_any_answers_for_all(server: Server) -> None:
