@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess  # noqa: F401  what a client might reach through this module
 import sys
 import threading
@@ -98,6 +99,11 @@ def wait_for(path: str) -> None:
     append(f"{path}.begun", str(os.getpid()))
     while not Path(path).exists():
         time.sleep(0.01)
+
+
+def die(path: str) -> None:
+    append(path, "began")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def heed_rqs_timeout(path: str) -> None:

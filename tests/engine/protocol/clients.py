@@ -11,13 +11,16 @@ from hypothesis.stateful import initialize, rule
 
 from jobs.engine import Conflict, Fleet, keys, views
 from jobs.engine.client import NewJob
+from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import script
+from tests.engine.protocol.behind import rq_queue
 from tests.engine.protocol.model import UNREADABLE, Job
 from tests.engine.protocol.snapshot import Snapshot
-from tests.engine.protocol.world import GATED, TYPES, WHICH, WINDOWS, World
+from tests.engine.protocol.world import GATED, QUEUES, TYPES, WHICH, WINDOWS, World
 
 TOKEN = "the-scheduler-of-the-test"
 PAST, HOUR = 1, timedelta(hours=1)
+FUNCTION = "tests.engine.foreign_functions.add"
 ENDS = ("finished", "failed", "canceled")
 UNIQUE = next(at for at, each in enumerate(TYPES) if each.unique)
 KIND = st.sampled_from([*range(len(TYPES)), UNIQUE, UNIQUE])
@@ -40,6 +43,18 @@ class Clients(World):
     def enqueue(self, kinds: list[int], value: int, how: str) -> None:
         """A batch of new jobs; their lock may be held."""
         self._send([self._prepare(kind, value, how) for kind in kinds])
+
+    @rule(queue=st.sampled_from(QUEUES), how=HOW, count=st.integers(1, 3))
+    def enqueue_plainly(self, queue: str, how: str, count: int) -> None:
+        """New jobs of a plain RQ client, which knows neither types nor lanes."""
+        for _ in range(count):
+            job = Job(f"p{next(self.numbers):03}", "", queue, DEFAULT_LANE)
+            if how == "delayed":
+                rq_queue(self.client, queue).enqueue_in(HOUR, FUNCTION, 1, 2, job_id=job.id)
+                job.state, job.status = "delayed", "scheduled"
+            else:
+                rq_queue(self.client, queue).enqueue(FUNCTION, 1, 2, job_id=job.id, at_front=how == "front")
+            self.model.accept(job)
 
     def _prepare(self, kind: int, value: int, how: str) -> str:
         declared, policy = TYPES[kind], TYPES[kind].policy
