@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+import redis
 from rq import Queue as RQQueue
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -14,7 +16,7 @@ from jobs.engine.outcome import Outcome
 from jobs.engine.worker.leasing import SLOT, Ask, Leases
 from tests.engine import foreign_functions
 from tests.engine.conftest import fetch
-from tests.engine.leases import settle
+from tests.engine.leases import lease, leases_of, settle
 from tests.engine.samples import jobs as samples
 
 ROOM = 8 * SLOT
@@ -47,6 +49,28 @@ def test_jobs_begin_keep_their_leases_and_end(fleet: Fleet, both: list[str], nam
     assert settle(worker, *((run, FINISHED) for run in runs)) == ["ok", "ok"]
     assert [fetch(fleet, each).get_status(refresh=False) for each in both] == ["finished", "finished"]
     assert (fleet.redis.zcard(keys.LEASES), fleet.redis.zcard(keys.BATCHES)) == (0, 0)
+
+
+@pytest.mark.parametrize("wait", [None, timedelta(hours=1)], ids=["now", "later"])
+def test_what_its_queue_refuses_is_accepted_when_it_is_sent_again(fleet: Fleet, wait: timedelta | None) -> None:
+    (own,) = fleet.client.prepare(samples.double, [{}], wait=wait, options={"job_id": "mine"})
+    (other,) = fleet.client.prepare(samples.double, [{}], options={"priority": "low"})
+    name = "scheduled:default" if wait else "queue:default"
+    spoil(fleet, name)
+    with pytest.raises(redis.ResponseError):
+        fleet.client.send([own, other])
+    assert fleet.redis.lrange(keys.queue("low"), 0, -1) == [other.view.id.encode()]
+    fleet.redis.delete(f"{keys.PREFIX}:{name}")
+    fleet.client.send([own, other])
+    assert [run.job_id for run in lease(leases_of(fleet))] == ([] if wait else ["mine"])
+    assert fleet.redis.zrange(f"{keys.PREFIX}:scheduled:default", 0, -1) == ([b"mine"] if wait else [])
+    assert fleet.redis.llen(keys.queue("low")) == 1
+
+
+def test_a_list_of_queues_of_another_kind_keeps_no_job_out(fleet: Fleet) -> None:
+    spoil(fleet, "queues")
+    job = samples.double.enqueue({})
+    assert [run.job_id for run in lease(leases_of(fleet))] == [job.id]
 
 
 def test_what_dead_workers_held_of_other_queues_goes_back(fleet: Fleet) -> None:

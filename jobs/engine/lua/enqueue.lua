@@ -161,25 +161,36 @@ local function accept_all()
   end
 end
 
+-- What its queue did not take, being another kind of key, was never accepted: sent again it must not be found.
+local function undo(list)
+  for at = list.command == 'ZADD' and 2 or 1, #list, list.command == 'ZADD' and 2 or 1 do
+    redis.call('UNLINK', P .. ':job:' .. list[at])
+  end
+end
+
 local function push_all()
+  local refusal
   for _, list in ipairs(lists) do
     if list.known then
-      redis.call('SADD', P .. ':queues', P .. ':queue:' .. list.queue)
+      redis.pcall('SADD', P .. ':queues', P .. ':queue:' .. list.queue)
     end
-    if #list > 0 then
-      redis.call(list.command, list.key, unpack(list))
+    local length = #list > 0 and redis.pcall(list.command, list.key, unpack(list))
+    if type(length) == 'table' then
+      undo(list)
+      refusal = length.err
     end
   end
+  return refusal
 end
 
 return tell_together(function()
   local ok, failure = pcall(accept_all)
-  push_all()
+  local refusal = push_all()
   if library then
     library.send_lines(P, library.ms)
   end
-  if not ok then
-    error(failure, 0)
+  if refusal or not ok then
+    error(refusal or failure, 0)
   end
   return refused
 end)
