@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from apiflask import APIFlask
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Complaints
@@ -60,3 +61,36 @@ def test_the_chosen_colours_stay(page: Page, console: str) -> None:
     expect(button).to_have_text(re.compile("dark"))
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
     assert violations(page) == []
+
+
+PHONES = (320, 360, 390)
+
+
+@pytest.mark.parametrize("is_read_only", [False, True], ids=["", "read-only"])
+def test_the_bar_fits_a_phone_in_all_its_states(
+    page: Page, console: str, app: APIFlask, complaints: Complaints, is_read_only: bool
+) -> None:
+    settings = app.extensions["settings"]
+    app.extensions["settings"] = settings.model_copy(update={"console_read_only": is_read_only})
+    complaints.network_expected = True
+    page.goto(console)
+    expect(page.locator("#connection")).to_have_text("Live")
+    fits(page)
+    page.route("**/api/events", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("Reconnecting")
+    expect(page.get_by_text("read-only")).to_have_count(int(is_read_only))
+    fits(page)
+
+
+def fits(page: Page) -> None:
+    """Nothing scrolls sideways, and all of the bar can be seen and read, in light and dark."""
+    parts = "[...document.querySelectorAll('.top a, .top button, .top .badge, #connection')]"
+    for width in PHONES:
+        page.set_viewport_size({"width": width, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+        ends = page.evaluate(f"{parts}.map(each => each.getBoundingClientRect()).map(box => [box.left, box.right])")
+        assert all(0 <= left < right <= width for left, right in ends), (width, ends)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == [], scheme
