@@ -95,6 +95,20 @@ def test_a_full_lane_is_named(fleet: Fleet, worker: Leases) -> None:
     assert fleet.jobs.why(jobs[2].id) is None
 
 
+def test_what_keeps_a_plain_clients_job_is_told_too(fleet: Fleet, worker: Leases) -> None:
+    queue = RQQueue("default", connection=fleet.redis, serializer=JSONSerializer)
+    first, second = (fleet.jobs.get(queue.enqueue("tests.engine.foreign_functions.add", 1, n).id) for n in range(2))
+    assert (told(fleet, first), told(fleet, second)) == (("queue", None, 0), ("queue", None, 1))
+    for what in ("queue:default", "lane:default"):
+        fleet.pauses.pause(what)
+        assert told(fleet, second) == ("paused", what, None)
+        fleet.pauses.resume(what)
+    worker.lease(Ask("r1", 2 * SLOT, {"default": SLOT}))
+    assert (fleet.jobs.why(first.id), told(fleet, second)) == (None, ("lane_full", "lane:default", 0))
+    later = queue.enqueue_in(timedelta(hours=1), "tests.engine.foreign_functions.add", 1, 2)
+    assert why(fleet, fleet.jobs.get(later.id)).reason == "scheduled"
+
+
 def test_a_limit_names_the_jobs_that_hold_it_but_not_another_tenants(fleet: Fleet, worker: Leases) -> None:
     theirs = gated.pair.enqueue(TOLD, tenant="other")
     ours, waits, last = gated.pair.enqueue_many([TOLD] * 3, tenant="acme")
