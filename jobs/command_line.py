@@ -24,7 +24,8 @@ def main(settings: Settings, about: str | None = None, arguments: Sequence[str] 
     if not settings.use_job_queue:
         parser.error("USE_JOB_QUEUE=false: jobs run in the web processes, and there is nothing to do here")
     if not options.scheduler:
-        return start.run(start.with_flags(settings, parser, options), options.queues, options.burst)
+        settings = start.with_flags(settings, parser, options)
+        return start.run(settings, options.queues, options.burst, options.name)
     from jobs.engine import scheduler
 
     logs.configure(settings, "scheduler")

@@ -69,6 +69,24 @@ def test_a_pause_outlives_restarts(fleet: Fleet, spawn_worker: Spawn) -> None:
     assert until_ended(fleet, job).status == "completed"
 
 
+def test_the_pause_of_a_worker_outlives_its_restart(fleet: Fleet, spawn_worker: Spawn) -> None:
+    first = spawn_worker("--name", "blue")
+    assert fleet.pauses.pause("worker:blue") == ["worker:blue"]
+    first.terminate()
+    assert first.wait(30) == 0
+    spawn_worker("--name", "blue")
+    waiting = samples.double.enqueue({})
+    spawn_worker("critical", "low")
+    assert until_ended(fleet, samples.double.enqueue({}, priority=Queue.LOW)).status == "completed"
+    assert fleet.jobs.get(waiting.id).status == "queued"
+    fleet.pauses.resume("worker:blue")
+    assert until_ended(fleet, waiting).worker == "blue"
+
+
+def test_a_name_that_is_none_ends_the_process(spawn: Spawn) -> None:
+    assert spawn("worker.py", "--name", "a:b").wait(60) == 2
+
+
 def test_jobs_of_plain_clients_are_paused_with_their_queue_and_the_default_lane(fleet: Fleet) -> None:
     put(fleet.redis, "plain")
     worker = leases_of(fleet)
