@@ -18,6 +18,10 @@ EVERY_SECOND = 2
 """Of the fleet's buckets, so that each bound is four times the one before."""
 
 
+NEVER_YET = {"finished": 0, "failed": 0, "retry": 0}
+"""Of a queue these are told from the first run on: what appears with a 1 was no increase to Prometheus."""
+
+
 class JobNumbers(Out):
     """Jobs of all queues: those there are now, and those that ended since ever."""
 
@@ -86,7 +90,8 @@ def _of_scopes(kind: Literal["queue", "lane", "type"], values: Mapping[str, Valu
     ran = HistogramMetricFamily(f"fleet_{kind}_run_seconds", f"How long runs took, by {kind}", labels=[kind])
     waited = HistogramMetricFamily(f"fleet_{kind}_wait_seconds", f"How long jobs waited, by {kind}", labels=[kind])
     for name, each in sorted(values.items()):
-        for outcome, number in sorted(each.ends.items()):
+        ends = (NEVER_YET if kind == "queue" else {}) | each.ends
+        for outcome, number in sorted(ends.items()):
             runs.add_metric([name, outcome], number)
         for family, durations in ((ran, each.run), (waited, each.wait)):
             if durations.count:

@@ -62,6 +62,16 @@ def test_counts_levels_and_durations_are_exposed(fleet: Fleet, client: FlaskClie
     assert client.get("/metrics/prometheus").status_code == 200
 
 
+def test_a_queue_tells_that_nothing_failed_yet(app: APIFlask, client: FlaskClient) -> None:
+    fleet: Fleet = app.extensions["fleet"]
+    tally = Tally("w1")
+    tally.count([RUN])
+    tally.flush(fleet.redis)
+    text = client.get("/metrics").text
+    assert 'fleet_queue_runs_total{outcome="failed",queue="default"} 0.0' in text
+    assert 'fleet_queue_runs_total{outcome="retry",queue="default"} 0.0' in text
+
+
 def test_workers_tell_of_themselves(client: FlaskClient, spawn_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
     worker = spawn_worker(WORKER_CONCURRENCY="7")
 
