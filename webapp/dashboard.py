@@ -60,6 +60,7 @@ def _bind_to_json() -> None:
     upstream.Job, upstream.Queue, upstream.Worker = json_rq.JsonJob, json_rq.JsonQueue, json_rq.JsonWorker
     upstream.requeue_job = json_rq.requeue
     upstream.serialize_current_job = _current_job
+    upstream.RedisConnectionError = ()  # its own answer to that is a 200; ours is below
     upstream.format_job_description = lambda job: job.description or ""
     for word in ("Canceled", "Deferred", "Failed", "Finished", "Scheduled", "Started"):
         name = f"{word}JobRegistry"

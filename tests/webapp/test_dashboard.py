@@ -239,6 +239,10 @@ def test_the_dashboard_says_so_when_redis_is_away(admin: FlaskClient, redis_serv
     redis_server.stop()
     try:
         assert admin.get("/admin/rq/0/data/queues.json").status_code == 503
+        for path in ("/admin/rq/", "/admin/rq/0/view/workers", "/admin/rq/0/view/jobs"):
+            page = admin.get(path, headers={"Accept": "text/html"})
+            assert (page.status_code, page.headers["Retry-After"]) == (503, "2"), path
+            assert 'aria-label="Console"' in page.text and "Redis can" in page.text, path
     finally:
         redis_server.start()
         wait_until(lambda: admin.get("/admin/rq/0/data/queues.json").status_code == 200)
