@@ -71,6 +71,11 @@ class LossyProxy:
         self.holds_request = self.holds_reply = nothing
         self._let_go.set()
 
+    def lead_to(self, port: int) -> None:
+        """Have the server at that port be the one behind it from now on, as a failover does."""
+        self._upstream = port
+        self.cut()
+
     def cut(self) -> None:
         """Hang up on everybody who is connected now."""
         for link in list(self._links):

@@ -21,6 +21,7 @@ from jobs.engine.ledger.audit import SETTLED
 from jobs.engine.ledger.backlog import backlog
 from jobs.engine.ledger.relay import Relay
 from jobs.engine.ledger.table import JOBS
+from jobs.engine.server_names import Naming
 from tests.conftest import RedisServer, wait_until
 from tests.ledger.conftest import row_of, told, unpushed, until
 from tests.ledger.samples import durable
@@ -153,7 +154,9 @@ def test_relays_side_by_side_push_each_job_once(
     jobs = [each.id for each in unpushed(fleet, durable.tell, [{"folder": str(folder)}] * 400)]
     epoch = "the-same-life"
     fleet.redis.set(keys.LEDGER_EPOCH, epoch)
-    relays = [Relay(fleet, broker.connect(fleet.settings, purpose="test")) for _ in range(4)]
+    servers = [Naming() for _ in range(4)]
+    clients = [broker.connect(fleet.settings, purpose="test", admission=each) for each in servers]
+    relays = [Relay(fleet, client, server) for client, server in zip(clients, servers, strict=True)]
     spawn_worker()
 
     def turn(relay: Relay) -> None:

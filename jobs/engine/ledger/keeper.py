@@ -18,6 +18,7 @@ from jobs.engine import broker, keys, registry
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.scripts import script
+from jobs.engine.server_names import Naming
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -43,7 +44,10 @@ class Keeper(threading.Thread):
     def __init__(self, fleet: Fleet, place: str) -> None:
         super().__init__(name="ledger", daemon=True)
         self._fleet, self._patience = fleet, PATIENCE[place].total_seconds()
-        self._client = broker.connect(fleet.settings, purpose="ledger", socket_timeout=ANSWER_WITHIN)
+        self._server = Naming()
+        self._client = broker.connect(
+            fleet.settings, purpose="ledger", socket_timeout=ANSWER_WITHIN, admission=self._server
+        )
         self._name = f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}"
         self._stopping, self._nudged, self._wake = threading.Event(), False, threading.Event()
         self._free_since: float | None = None
@@ -78,7 +82,7 @@ class Keeper(threading.Thread):
                 wait = self._turn()
                 self.failures = 0
             except BrokerUnavailable:
-                self.leads, wait = False, LOOK_AGAIN
+                self.leads, self._free_since, wait = False, 0.0, LOOK_AGAIN  # the first to find it again leads
             except Exception:
                 wait = self._failed()
             self._wake.wait(wait.total_seconds())
@@ -141,7 +145,7 @@ class Keeper(threading.Thread):
     def _new_relay(self) -> Relay:
         from jobs.engine.ledger.relay import Relay
 
-        return Relay(self._fleet, self._client)
+        return Relay(self._fleet, self._client, self._server)
 
     def _resign(self) -> None:
         if self.leads:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redis
 from sqlalchemy import RowMapping
 
 from jobs.engine import registry
-from jobs.engine.broker import translate_errors
 from jobs.engine.ledger import rows, steps
 from jobs.engine.ledger.audit import Audit
 from jobs.engine.ledger.fences import Fence
 from jobs.engine.ledger.following import Follower
+from jobs.engine.ledger.returning import Returned
 from jobs.engine.local.orphans import Orphans
+from jobs.engine.server_names import Naming
 from jobs.engine.workflows.keeping import WorkflowKeeper
 
 if TYPE_CHECKING:
@@ -27,21 +28,23 @@ AUDIT_EVERY = timedelta(seconds=1)
 
 
 class Relay:
-    """One process's part in keeping the ledger."""
+    """One process's part in keeping the ledger; `server` knows which one `client` talks to."""
 
-    def __init__(self, fleet: Fleet, client: redis.Redis) -> None:
+    def __init__(self, fleet: Fleet, client: redis.Redis, server: Naming) -> None:
         self._fleet, self._client = fleet, client
         self._follower, self._audit = Follower(fleet, client), Audit(fleet, client)
         self._workflows, self._orphans = WorkflowKeeper(fleet), Orphans(fleet, AUDIT_EVERY)
-        self._epoch, self._server = "", ""
+        self._returned, self._epoch = Returned(fleet, client, server), ""
         self._relay_at = self._audit_at = self._workflows_at = 0.0
 
     def turn(self, epoch: str) -> bool:
         """One round in the life `epoch` of Redis; whether there is more to do at once. Raises BrokerUnavailable."""
         now = time.monotonic()
         if epoch != self._epoch:
-            self._epoch, self._server = epoch, ""
+            self._epoch = epoch
             self._audit.begin_anew()
+        if self._returned.look():
+            self._audit.begin_anew(youngest_first=True)
         busy = self._follower.follow()
         if now >= self._relay_at:
             relayed = self._relay(epoch)
@@ -68,20 +71,9 @@ class Relay:
         self._push(steps.claim_new(self._fleet.database, _known_types()), fence, first=True)
 
     def _look_for_lost(self, epoch: str) -> None:
-        server = self._server_name()
-        if server != self._server:
-            self._server, is_another = server, bool(self._server)
-            if is_another:
-                self._audit.begin_anew(youngest_first=True)
         fence = self._fence(epoch)
         self._push(self._audit.look(epoch), fence, first=False)
         self._orphans.look()
-
-    def _server_name(self) -> str:
-        """The run of a server that answers: another one may have been a replica, or have read a file of a while ago."""
-        with translate_errors():
-            about: Any = self._client.info("server")
-        return str(about.get("run_id", ""))
 
     def _relay(self, epoch: str) -> bool:
         fence = self._fence(epoch)

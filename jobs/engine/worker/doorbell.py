@@ -18,6 +18,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from jobs.engine import broker, keys
+from jobs.engine.server_names import ADMISSION
 from jobs.engine.worker.leasing import Ask, Leased, Leases
 from jobs.engine.worker.server_clock import ServerClock
 from jobs.settings import Settings
@@ -138,7 +139,9 @@ class Bell:
         self._armed_at = self._not_before = 0.0
         self._selector, self._leases, self._clock = selector, leases, clock
         self._command = ("BLMOVE", keys.queue(queue), keys.inbox(worker, queue), "LEFT", "RIGHT", WAIT)
-        self._pool: Any = broker.connect(settings, purpose=f"doorbell-{queue}", blocking=True).connection_pool
+        self._pool: Any = broker.connect(
+            settings, purpose=f"doorbell-{queue}", blocking=True, admission=ADMISSION
+        ).connection_pool
         self._connection: Any = None
 
     def arm(self) -> bool:

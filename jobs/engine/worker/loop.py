@@ -16,6 +16,7 @@ import structlog
 from jobs.engine import broker, lanes
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
+from jobs.engine.server_names import ADMISSION
 from jobs.engine.worker.batch import Heard
 from jobs.engine.worker.commands import Commands
 from jobs.engine.worker.doorbell import Bell, Doorbell
@@ -56,7 +57,7 @@ class WorkLoop:
         self._nudge = Nudge(self._selector)
         self.pool = ChildPool(self._selector, settings, environ)
         self._slots = Slots(settings.worker_concurrency, lanes.concurrency(settings))
-        self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
+        self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL, admission=ADMISSION)
         self.leases = Leases(self._client, name, queues, fleet)
         clock = ServerClock()
         self._exchange = Exchange(self._client, self.leases, self._selector, clock)

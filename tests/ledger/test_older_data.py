@@ -1,0 +1,127 @@
+"""A Redis that comes back with older data hands out no job whose row has ended, however fast its workers are."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import redis
+
+from jobs.engine import Fleet, broker, keys
+from jobs.engine.ledger.following import Follower
+from jobs.engine.ledger.relay import Relay
+from jobs.engine.outcome import Outcome
+from jobs.engine.server_names import Naming
+from tests.conftest import RedisServer, wait_until
+from tests.engine.leases import lease, leases_of, settle
+from tests.engine.lossy_proxy import LossyProxy
+from tests.ledger.conftest import row_of, told, until
+from tests.ledger.samples import durable
+
+NOWHERE = "sqlite:////nonexistent/none.db"
+
+
+class Pair(NamedTuple):
+    """A Redis, another that may become its replica, and what leads to the one that counts."""
+
+    first: RedisServer
+    second: RedisServer
+    proxy: LossyProxy
+
+    def remember(self, how: str) -> None:
+        """What is there now comes back later."""
+        if how == "an older file":
+            redis.Redis.from_url(self.first.url).save()
+            return
+        replica, port = redis.Redis.from_url(self.second.url), self.first.url.split(":")[2].split("/")[0]
+        replica.replicaof("127.0.0.1", port)
+        wait_until(lambda: replica.info("replication").get("master_link_status") == "up")
+        wait_until(lambda: replica.exists(keys.LEDGER_SERVER))
+        replica.replicaof("NO", "ONE")
+
+    def fall_back(self, how: str) -> None:
+        """The first one fails, and what was remembered is there again."""
+        self.first.stop(signal.SIGKILL)
+        if how == "an older file":
+            self.first.start()
+            self.proxy.cut()
+        else:
+            self.proxy.lead_to(int(self.second.url.split(":")[2].split("/")[0]))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first, second = RedisServer(tmp_path / "first"), RedisServer(tmp_path / "second")
+    proxy = LossyProxy(int(first.url.split(":")[2].split("/")[0]))
+    yield Pair(first, second, proxy)
+    proxy.close()
+    first.stop()
+    second.stop()
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], pair: Pair) -> dict[str, str]:
+    return {**environ, "REDIS_URL": pair.proxy.url}
+
+
+def connections(pair: Pair, how: str) -> int:
+    server = pair.first if how == "an older file" else pair.second
+    return int(redis.Redis.from_url(server.url).info("stats")["total_connections_received"])
+
+
+@pytest.mark.parametrize("how", ["an older file", "a replica that is behind"])
+@pytest.mark.usefixtures("whatever_database")
+def test_workers_wait_until_the_ledger_has_looked(
+    fleet: Fleet, folder: Path, pair: Pair, spawn_worker: Callable[..., Any], how: str
+) -> None:
+    ended = [job.id for job in durable.tell.enqueue_many([{"folder": str(folder)}] * 3)]
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: fleet.redis.exists(keys.LEDGER_SERVER))
+        pair.remember(how)
+        spawn_worker(DATABASE_URL=NOWHERE)  # so that nobody but us looks
+        for job_id in ended:
+            until(fleet, job_id, lambda row: row["state"] == "finished")
+    pair.fall_back(how)
+    wait_until(lambda: connections(pair, how) > 30)
+    assert sorted(told(folder)) == sorted(ended), "the worker has found it, and leases nothing"
+    with fleet.ledger.kept("scheduler"):
+        after = durable.tell.enqueue({"folder": str(folder)})
+        until(fleet, after.id, lambda row: row["state"] == "finished")
+    assert sorted(told(folder)) == sorted([*ended, after.id])
+    assert {row_of(fleet, job_id)["state"] for job_id in ended} == {"finished"}
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_ends_that_redis_forgot_are_told_to_it_whatever_it_makes_of_its_runs(
+    fleet: Fleet, folder: Path, pair: Pair
+) -> None:
+    """One runs in the older data, one waits, one is delayed; the first is given back before anybody has looked."""
+    server, leases = Naming(), leases_of(fleet)
+    client = broker.connect(fleet.settings, purpose="test", admission=server)
+    relay = Relay(fleet, client, server)
+    runs, waits = (durable.tell.enqueue({"folder": str(folder)}).id for _ in range(2))
+    (first,) = lease(leases)
+    epoch = fleet.ledger.fence().epoch
+    relay.turn(epoch)
+    fleet.redis.hset(keys.TOKENS, "last", 1_000)
+    pair.remember("an older file")
+    (second,) = lease(leases)
+    assert (first.job_id, second.job_id) == (runs, waits)
+    settle(leases, (first, Outcome("finished")), (second, Outcome("finished")))
+    Follower(fleet, client).follow()
+    pair.fall_back("an older file")
+    wait_until(lambda: fleet.redis.ping())
+    fleet.redis.zadd(keys.LEASES, dict.fromkeys(fleet.redis.zrange(keys.LEASES, 0, -1), 1))
+    fleet.redis.delete(keys.REAPER)
+    wait_until(lambda: leases_of(fleet, "reaper").reap()[0] or not fleet.redis.zcard(keys.LEASES))
+    client.ping()  # as the keeper does when it renews its lead
+    relay.turn(epoch)
+    assert lease(leases, 5) == []
+    assert {row_of(fleet, job_id)["state"] for job_id in (runs, waits)} == {"finished"}
+    assert {fleet.redis.hget(keys.job(job_id), "status") for job_id in (runs, waits)} == {b"finished"}
+    assert int(fleet.redis.hget(keys.TOKENS, "last")) == 2_001_000, "no token of the lost moments is given again"
