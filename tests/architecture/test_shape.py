@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from tests.conftest import ROOT
 
 MOST_LINES = 300
 MOST_FUNCTION_LINES = 40
+LONG_IN_REDIS = {"consider", "write"}
+"""What leases and settles one job: each further call of a function costs every job Redis time."""
 SHIPPED = ("jobs", "webapp", "worker.py")
 ROOMS = (*SHIPPED, "deploy", "benchmarks", "tests")
 
@@ -40,6 +43,27 @@ def test_no_function_is_longer_than_40_lines() -> None:
         if function.end_lineno and function.end_lineno - function.lineno >= MOST_FUNCTION_LINES
     }
     assert too_long == {}
+
+
+def test_scripts_of_redis_are_as_small_and_say_what_they_take() -> None:
+    for script in sorted((ROOT / "jobs" / "engine" / "lua").glob("*.lua")):
+        lines = script.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= MOST_LINES, script.name
+        code = lines[1:] if lines[0].startswith("#!lua") else lines
+        assert code[0].startswith("-- "), script.name
+        assert script.name.startswith("lib_") or any(line.startswith("-- ") and "ARGV" in line for line in code)
+        assert [
+            name for name, length in _lua_functions(lines) if length > MOST_FUNCTION_LINES and name not in LONG_IN_REDIS
+        ] == []
+
+
+def _lua_functions(lines: list[str]) -> Iterator[tuple[str, int]]:
+    """The name of each function and how many lines it has; its end is indented as its beginning."""
+    for at, line in enumerate(lines):
+        name = re.match(r"\s*(?:local )?(?:function (\w+)|(\w+) = function)\b", line)
+        if name and not line.endswith("end"):
+            end = line[: len(line) - len(line.lstrip())] + "end"
+            yield name[1] or name[2], next(n for n, each in enumerate(lines[at:], 1) if each == end)
 
 
 def test_every_module_says_what_it_is() -> None:

@@ -1,3 +1,31 @@
+-- A job that waited is cancelled: its status, its registry, and for how long what there is of it stays.
+local function end_cancelled(P, id, key, queue, durable, unique, keep, at)
+  redis.call('HSET', key, 'status', 'canceled', 'ended_at', at.now, 'final', '1', 'error', '')
+  redis.call('ZADD', P .. ':canceled:' .. queue, at.seconds + keep, id)
+  keep = durable and LEDGER_KEPT or keep
+  redis.call('EXPIRE', key, keep)
+  redis.call('EXPIRE', P .. ':results:' .. id, keep)
+  redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
+  redis.call('DEL', P .. ':fleet:checkpoint:' .. id)
+  -- Of a durable one the ledger's row may be run again when its hash is gone.
+  if not durable then
+    redis.call('EXPIRE', P .. ':fleet:steps:' .. id, keep)
+  end
+  if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
+    redis.call('DEL', P .. ':fleet:unique:' .. unique)
+  end
+end
+
+local function leave_places(P, id, queue, gates, filed, at, quick)
+  if not quick and redis.call('LLEN', P .. ':queue:' .. queue) <= LONGEST_SEARCH then
+    redis.call('LREM', P .. ':queue:' .. queue, 1, id)
+  end
+  leave_line(P, id, queue, gates, filed, at.ms)
+  for _, kind in ipairs({'scheduled', 'deferred', 'ready'}) do
+    redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)
+  end
+end
+
 -- Cancelling one job: at once while it waits, by asking its worker while it runs. Returns cancelled, asked, missing, or the
 -- state that forbids it. `quick` leaves its id in the queue's list, where it is dropped when it is met.
 local function cancel_job(P, id, windows, keep, at, quick)
@@ -25,30 +53,11 @@ local function cancel_job(P, id, windows, keep, at, quick)
   if status ~= 'queued' and status ~= 'scheduled' and status ~= 'deferred' and status ~= 'ready_to_enqueue' then
     return status
   end
-  if not quick and redis.call('LLEN', P .. ':queue:' .. queue) <= LONGEST_SEARCH then
-    redis.call('LREM', P .. ':queue:' .. queue, 1, id)
-  end
-  leave_line(P, id, queue, gates_of(gates, windows), filed, at.ms)
-  for _, kind in ipairs({'scheduled', 'deferred', 'ready'}) do
-    redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)
-  end
-  redis.call('HSET', key, 'status', 'canceled', 'ended_at', at.now, 'final', '1', 'error', '')
-  redis.call('ZADD', P .. ':canceled:' .. queue, at.seconds + keep, id)
+  leave_places(P, id, queue, gates_of(gates, windows), filed, at, quick)
+  end_cancelled(P, id, key, queue, durable, unique, keep, at)
   if durable then
-    keep = LEDGER_KEPT
     tell_ledger(id, job_type, 'cancelled', attempts, '', '', at.now)
     send_to_ledger(P)
-  end
-  redis.call('EXPIRE', key, keep)
-  redis.call('EXPIRE', P .. ':results:' .. id, keep)
-  redis.call('EXPIRE', P .. ':fleet:log:' .. id, keep)
-  redis.call('DEL', P .. ':fleet:checkpoint:' .. id)
-  -- Of a durable one the ledger's row may be run again when its hash is gone.
-  if not durable then
-    redis.call('EXPIRE', P .. ':fleet:steps:' .. id, keep)
-  end
-  if unique and redis.call('GET', P .. ':fleet:unique:' .. unique) == id then
-    redis.call('DEL', P .. ':fleet:unique:' .. unique)
   end
   if job_type and job_type ~= '' and not durable then
     redis.call('ZADD', P .. ':fleet:ended:cancelled:' .. job_type, at.seconds, id)
