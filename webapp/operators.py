@@ -60,7 +60,7 @@ def admit(role: Role, *, fleet_wide: bool = False) -> Response | None:
         raise Problem(403, "This is about every tenant's jobs, and your sign-in is bound to one tenant.")
     if request.method not in sessions.SAFE_METHODS:
         _check_change()
-    g.operator, g.operator_principal = _actor(principal), principal
+    g.operator, g.operator_principal = actor_of(principal), principal
     return None
 
 
@@ -85,7 +85,7 @@ def known() -> Actor | None:
             found = sessions.signed_in()
         except BrokerUnavailable:
             found = None
-        g.looks = _actor(found) if found is not None and found.role else None
+        g.looks = actor_of(found) if found is not None and found.role else None
     looks: Actor | None = g.looks
     return looks
 
@@ -129,6 +129,13 @@ def of_shell(by: str | None = None) -> Actor:
     return audit_log.of_shell(by)
 
 
+def actor_of(principal: Principal) -> Actor:
+    """A sign-in that has a role, as one who acts by this request."""
+    tenant = None if principal.fleet_wide else principal.tenant
+    is_api = _is_api() or "Authorization" in request.headers
+    return Actor(principal.subject, str(principal.role), tenant, "api" if is_api else "page")
+
+
 def init_app(app: APIFlask) -> None:
     """Give templates, and macros that are imported, `may` and `may_change`."""
     app.jinja_env.globals.update(may=may, may_change=may_change)
@@ -143,11 +150,6 @@ def _caller() -> Principal | None:
 
 def _is_api() -> bool:
     return request.path.startswith(API)
-
-
-def _actor(principal: Principal) -> Actor:
-    tenant = None if principal.fleet_wide else principal.tenant
-    return Actor(principal.subject, str(principal.role), tenant, "api" if _is_api() else "page")
 
 
 def _check_change() -> None:

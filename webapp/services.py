@@ -14,6 +14,7 @@ from jobs.adapters.storage import Storage
 from jobs.engine import Fleet, connect
 from jobs.settings import Settings
 from webapp.accounts import Accounts
+from webapp.eras import Eras
 from webapp.revocation import Revocations
 
 
@@ -23,6 +24,7 @@ def init_app(app: APIFlask, settings: Settings) -> None:
     app.extensions["fleet"].refuse_while_away()
     app.extensions["revocations"] = Revocations(app.extensions["fleet"])
     app.extensions["accounts"] = Accounts(settings)
+    app.extensions["eras"] = Eras(app.extensions["fleet"], app.extensions["accounts"], settings.secret_key)
     app.extensions["database"] = databases.connect(settings)
     app.extensions["storage"] = storages.connect(settings)
 
@@ -52,6 +54,11 @@ def revocations() -> Revocations:
 def accounts() -> Accounts:
     """The operators' accounts of the login page."""
     return cast(Accounts, current_app.extensions["accounts"])
+
+
+def eras() -> Eras:
+    """Since when each account is as it is."""
+    return cast(Eras, current_app.extensions["eras"])
 
 
 def database() -> Database:

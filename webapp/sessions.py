@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from apiflask import APIFlask
@@ -15,8 +16,9 @@ from jobs.engine.notes import Notes
 from jobs.settings import Settings
 from webapp import origins, revocation
 from webapp.accounts import Account
+from webapp.eras import content_of
 from webapp.principal import SCOPES, Principal
-from webapp.services import accounts, fleet, revocations, settings
+from webapp.services import accounts, eras, fleet, revocations, settings
 
 LIFETIME = timedelta(hours=12)
 TICKET_LIFETIME = timedelta(minutes=5)
@@ -44,7 +46,8 @@ def init_app(app: APIFlask, settings: Settings) -> None:
 def sign_in(principal: Principal, account: Account | None = None) -> None:
     """Start a fresh session for `principal`; what an earlier session held is dropped.
 
-    One of an account ends with it: once its role, tenant or password is another one.
+    One of an account ends with it: once its role, tenant or password is another one, though that be put back. Raises
+    BrokerUnavailable.
     """
     session.clear()
     session.permanent = True
@@ -58,7 +61,8 @@ def sign_in(principal: Principal, account: Account | None = None) -> None:
     session["sign_in"] = secrets.token_urlsafe(16)
     session["since"] = datetime.now(UTC).timestamp()
     session["account"] = account.name if account else None
-    session["proof"] = _proof_of(account) if account else ""
+    session["proof"] = content_of(account, settings().secret_key) if account else ""
+    session["era"] = eras().begin(account) if account else ""
     session["csrf"] = secrets.token_urlsafe(32)
 
 
@@ -77,13 +81,24 @@ def signed_in() -> Principal | None:
     it raises BrokerUnavailable.
     """
     principal = _held()
-    return None if principal is None or ended(principal) else principal
+    return None if principal is None or ended(principal) or _is_of_another_era() else principal
 
 
 def ended(principal: Principal) -> bool:
     """Whether the sign-in behind this request was revoked; see `signed_in` for Redis' being away."""
+    return _told(lambda: revocations().include(principal))
+
+
+def _is_of_another_era() -> bool:
+    """Whether the account was another one since the sign-in."""
+    name, era = session.get("account"), str(session.get("era"))
+    return name is not None and _told(lambda: not eras().has(str(name), era))
+
+
+def _told(ask: Callable[[], bool]) -> bool:
+    """What all processes know; while nobody can tell, what only reads goes on."""
     try:
-        return revocations().include(principal)
+        return ask()
     except BrokerUnavailable:
         if request.method not in SAFE_METHODS:
             raise
@@ -138,12 +153,11 @@ def _account_stands() -> bool:
     if name is None:
         return session.get("proof") == ""
     account = accounts().named(str(name))
-    return account is not None and hmac.compare_digest(str(session.get("proof")).encode(), _proof_of(account).encode())
-
-
-def _proof_of(account: Account) -> str:
-    key, told = settings().secret_key.encode(), repr(account)
-    return hmac.new(key, told.encode(), "sha256").hexdigest()
+    proof = content_of(account, settings().secret_key) if account else ""
+    stands = account is not None and hmac.compare_digest(str(session.get("proof")).encode(), proof.encode())
+    if not stands:
+        eras().notice()
+    return stands
 
 
 def _token_sent(incoming: Request) -> str:

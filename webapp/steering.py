@@ -5,8 +5,9 @@ Pages, API and command line call the same functions. All raise NotFound, Conflic
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from jobs.engine import Fleet, NotFound
 from jobs.engine.audit_log import Actor
@@ -18,12 +19,13 @@ LONGEST_OPEN = timedelta(days=1)
 
 
 class Steered(Told):
-    """What was done: to which queue, lane, worker or breaker, and how it is now."""
+    """What was done: to which queue, lane, worker or breaker, how it is now, and whether it was not so before."""
 
     kind: Literal["queue", "lane", "worker", "breaker"]
     name: str
     state: str
     sentence: str
+    changed: bool = True
 
 
 def pause(fleet: Fleet, kind: Kind, name: str, by: Actor) -> Steered:
@@ -41,42 +43,51 @@ def drain_worker(fleet: Fleet, name: str, by: Actor) -> Steered:
     worker = next((each for each in fleet.survey.workers() if each.name == name), None)
     drain(fleet, name)
     before = {"state": worker.state, "running": [run.id for run in worker.running]} if worker else None
-    fleet.audit.record(action="worker.drain", target=name, by=by, before=before, after={"state": "draining"})
     sentence = f"Worker {name} takes nothing more and ends with what it runs."
-    return Steered(kind="worker", name=name, state="draining", sentence=sentence)
+    changed = worker is None or worker.state != "draining"
+    done = Steered(kind="worker", name=name, state="draining", sentence=sentence, changed=changed)
+    return _told(fleet, by, "worker.drain", done, before, {"state": "draining"})
 
 
 def open_breaker(fleet: Fleet, lane: str, provider: str, for_: timedelta, reason: str, by: Actor) -> Steered:
-    """Have a lane's jobs wait for at least so long."""
-    before = fleet.breakers.look(lane, provider)
-    now = fleet.breakers.open(lane, provider, min(for_, LONGEST_OPEN), reason)
+    """Have a lane's jobs wait for at least so long. Raises NeedsRedis too."""
+    now, name = fleet.breakers.open(lane, provider, min(for_, LONGEST_OPEN), reason), f"{lane}/{provider}"
     after = {"state": now.state, "seconds": round(now.wait.total_seconds()), "reason": reason}
-    name = f"{lane}/{provider}"
-    fleet.audit.record(action="breaker.open", target=name, by=by, before={"state": before.state}, after=after)
-    return Steered(kind="breaker", name=name, state=now.state, sentence=f"Breaker {name} is open.")
+    done = Steered(kind="breaker", name=name, state=now.state, sentence=f"Breaker {name} is open.")
+    return _told(fleet, by, "breaker.open", done, {"state": now.before}, after)
 
 
 def close_breaker(fleet: Fleet, lane: str, provider: str, by: Actor) -> Steered:
     """Have a lane go on at once."""
-    before = fleet.breakers.look(lane, provider)
-    now = fleet.breakers.close(lane, provider)
-    name = f"{lane}/{provider}"
-    states = {"state": before.state}, {"state": now.state}
-    fleet.audit.record(action="breaker.close", target=name, by=by, before=states[0], after=states[1])
-    return Steered(kind="breaker", name=name, state=now.state, sentence=f"Breaker {name} is closed; its lane goes on.")
+    now, name = fleet.breakers.close(lane, provider), f"{lane}/{provider}"
+    sentence, changed = f"Breaker {name} is closed; its lane goes on.", now.before != "closed"
+    done = Steered(kind="breaker", name=name, state=now.state, sentence=sentence, changed=changed)
+    return _told(fleet, by, "breaker.close", done, {"state": now.before}, {"state": now.state})
 
 
 def _pause(fleet: Fleet, kind: Kind, name: str, by: Actor, is_pause: bool) -> Steered:
     what = f"{kind}:{name}"
-    before = what in fleet.pauses.all()
-    if not before:
+    if what not in fleet.pauses.all():
         _refuse_unknown(fleet, kind, name)
-    after = what in (fleet.pauses.pause(what) if is_pause else fleet.pauses.resume(what))
-    verb = "pause" if is_pause else "resume"
-    fleet.audit.record(action=f"{kind}.{verb}", target=name, by=by, before={"paused": before}, after={"paused": after})
-    told = "is paused: it begins no further jobs, and what runs goes on" if after else "goes on"
-    sentence = f"{kind.capitalize()} {name} {told}."
-    return Steered(kind=kind, name=name, state="paused" if after else "ready", sentence=sentence)
+    before = fleet.pauses.switch(what, paused=is_pause)
+    told = "is paused: it begins no further jobs, and what runs goes on" if is_pause else "goes on"
+    state, sentence = "paused" if is_pause else "ready", f"{kind.capitalize()} {name} {told}."
+    done = Steered(kind=kind, name=name, state=state, sentence=sentence, changed=before != is_pause)
+    action = f"{kind}.{'pause' if is_pause else 'resume'}"
+    return _told(fleet, by, action, done, {"paused": before}, {"paused": is_pause})
+
+
+def _told(
+    fleet: Fleet, by: Actor, action: str, done: Steered, before: Mapping[str, Any] | None, after: Mapping[str, Any]
+) -> Steered:
+    """The same, with its line in the audit log; where nothing changed both say so."""
+    unchanged = {} if done.changed else {"changed": False}
+    fleet.audit.record(action=action, target=done.name, by=by, before=before, after={**after, **unchanged})
+    if done.changed:
+        return done
+    state = "not paused" if done.state == "ready" else f"{done.state} already"
+    sentence = f"{done.kind.capitalize()} {done.name} was {state}; nothing is changed."
+    return done.model_copy(update={"sentence": sentence})
 
 
 def _refuse_unknown(fleet: Fleet, kind: Kind, name: str) -> None:

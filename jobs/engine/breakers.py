@@ -12,7 +12,7 @@ import redis
 
 from jobs.engine import keys, lanes
 from jobs.engine.broker import translate_errors
-from jobs.engine.errors import NotFound
+from jobs.engine.errors import Conflict, NotFound
 from jobs.engine.scripts import script
 from jobs.settings import Settings
 
@@ -45,10 +45,11 @@ class Breaker:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A breaker's state after a call, and for how long (by Redis' clock) nothing of its lane begins."""
+    """A breaker's state after a call and before it, and for how long (by Redis' clock) nothing of its lane begins."""
 
     state: State
     wait: timedelta
+    before: State
 
 
 class Breakers:
@@ -81,8 +82,11 @@ class Breakers:
         return self._tell(lane, provider, "look")
 
     def open(self, lane: str, provider: str, for_: timedelta, reason: str = "opened by hand") -> Verdict:
-        """Open it by hand for at least so long."""
-        return self._tell(lane, provider, "open", reason, for_)
+        """Open it by hand for at least so long. Raises Conflict when too many are open, and then it is not."""
+        verdict = self._tell(lane, provider, "open", reason, for_)
+        if verdict.state != "open":
+            raise Conflict("200 breakers are open, and there can't be more: close one first")
+        return verdict
 
     def close(self, lane: str, provider: str) -> Verdict:
         """Close it by hand: its lane goes on at once."""
@@ -91,12 +95,12 @@ class Breakers:
     def _tell(self, lane: str, provider: str, what: str, reason: str = "", asked: timedelta = NOTHING) -> Verdict:
         limits = self._settings
         with translate_errors():
-            state, _, wait_ms = script("breaker")(
+            state, _, wait_ms, before = script("breaker")(
                 self._client(), keys.PREFIX, name_of(lane, provider), what, limits.breaker_failures,
                 _ms(limits.breaker_window), _ms(limits.breaker_open_for), _ms(limits.breaker_longest), _ms(asked),
                 reason[:LONGEST_REASON],
             )  # fmt: skip
-        return Verdict(state.decode(), timedelta(milliseconds=wait_ms))
+        return Verdict(state.decode(), timedelta(milliseconds=wait_ms), before.decode())
 
 
 def name_of(lane: str, provider: str) -> str:

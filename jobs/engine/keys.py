@@ -39,6 +39,7 @@ DEAD_LETTERS_KNOWN = f"{FLEET}:dead-letters:known"
 DEAD_LETTER_GROUPS = f"{FLEET}:dead-letters:groups"
 EXHAUSTED = f"{FLEET}:exhausted"
 AUDIT_LATER = f"{FLEET}:audit-later"
+AUDIT_JOBS_LATER = f"{FLEET}:audit-jobs-later"
 
 PERIODIC = f"{PREFIX}:scheduler:scheduled_jobs"
 SCHEDULES = f"{FLEET}:schedules"

@@ -30,6 +30,9 @@ class Notes(Protocol):
     def has(self, name: str) -> bool:
         """Whether it is there."""
 
+    def get(self, name: str) -> bytes | None:
+        """Read it; None where it is not there."""
+
     def take(self, name: str) -> bytes | None:
         """Read it and remove it, so that nobody else has it; None where it is not there."""
 
@@ -60,6 +63,12 @@ class RedisNotes:
     def has(self, name: str) -> bool:
         """See Notes.has."""
         return bool(self._client.exists(_key(name)))
+
+    @translate_errors()
+    def get(self, name: str) -> bytes | None:
+        """See Notes.get."""
+        found: bytes | None = self._client.get(_key(name))  # type: ignore[assignment]
+        return found
 
     @translate_errors()
     def take(self, name: str) -> bytes | None:

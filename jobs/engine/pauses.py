@@ -25,28 +25,34 @@ class Pauses:
 
     def pause(self, *whats: str) -> list[str]:
         """Begin no further jobs of these; what runs goes on. All that is paused now. Raises as `resume` does."""
-        return self._change("sadd", _checked(whats))
+        return self._change("sadd", _checked(whats))[1]
 
     def resume(self, *whats: str) -> list[str]:
         """Go on with these; workers are woken. All that is still paused.
 
         Raises NotFound for a lane that is not declared or what is none of these; BrokerUnavailable.
         """
-        return self._change("srem", _checked(whats))
+        return self._change("srem", _checked(whats))[1]
+
+    def switch(self, what: str, *, paused: bool) -> bool:
+        """Pause or resume one; whether it was paused before, in one step. Raises as `resume` does."""
+        return what in self._change("sadd" if paused else "srem", _checked([what]))[0]
 
     def all(self) -> list[str]:
         """All that is paused. Raises BrokerUnavailable."""
-        return self._change("", ())
+        return self._change("", ())[1]
 
-    def _change(self, command: str, whats: Sequence[str]) -> list[str]:
+    def _change(self, command: str, whats: Sequence[str]) -> tuple[list[str], list[str]]:
+        """All that is paused before and after."""
         with translate_errors(), self._fleet.redis.pipeline() as pipe:
-            if whats:
-                getattr(pipe, command)(keys.PAUSED, *whats)
             pipe.smembers(keys.PAUSED)
             if whats:
+                getattr(pipe, command)(keys.PAUSED, *whats)
+                pipe.smembers(keys.PAUSED)
                 pipe.publish(keys.FILED, "pauses")
             replies: list[Any] = pipe.execute()
-        return sorted(member.decode("utf-8", "replace") for member in replies[1 if whats else 0])
+        before, after = ([each.decode("utf-8", "replace") for each in replies[n]] for n in (0, 2 if whats else 0))
+        return sorted(before), sorted(after)
 
 
 def _checked(whats: Iterable[str]) -> list[str]:

@@ -40,7 +40,8 @@ class Machine(RuleBasedStateMachine):
 
     def opens(self, asked: float = 0) -> None:
         self.times = 1 if self.state == "closed" else self.times + 1
-        self.waits = max(min(FIRST * 2 ** (self.times - 1), LONGEST), asked)
+        before = self.waits if self.state == "open" else 0
+        self.waits = max(min(FIRST * 2 ** (self.times - 1), LONGEST), asked, before)
         self.state, self.failures, self.probing = "open", 0, False
 
     def closes(self) -> None:

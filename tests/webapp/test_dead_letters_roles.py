@@ -111,7 +111,16 @@ def test_what_was_done_stands_in_the_audit_log(
     )
     assert (one.before["status"], one.after) == ("failed", {"status": "queued"})
     assert (bulk.action, bulk.target) == ("dead_letter.discard", "dead letters: text=paper")
-    assert bulk.after == {"done": 1, "left": 0, "all": True}
+    assert bulk.before == {"jobs": {"failed": 1}}
+    assert bulk.after == {"done": 1, "left": 0, "all": True, "jobs": {"gone": 1}}
+    (part,) = client.get(
+        "/admin/queues/api/audit?action=dead_letter.discard", headers=acting_as("admin", "theirs")
+    ).json["items"]
+    assert (part["target"], part["after"]) == ("dead letters: all", {"done": 1, "jobs": {"gone": 1}})
+    (job,) = client.get(f"/admin/queues/api/audit/{part['id']}/jobs", headers=acting_as("admin", "theirs")).json[
+        "items"
+    ]
+    assert job == {"id": letters[1].id, "tenant": "theirs", "before": "failed", "after": "gone"}
 
 
 def test_nothing_is_changed_in_read_only_mode(app: APIFlask, acting_as: As, letters: list[JobView]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +9,7 @@ import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 
-from jobs.engine import BrokerUnavailable, Fleet
-from jobs.engine.inspection import acting
+from jobs.engine import Fleet
 from jobs.engine.outcome import of_error
 from jobs.engine.policy import Retry
 from tests.engine.leases import lease, leases_of, settle
@@ -130,24 +128,6 @@ def test_a_dry_run_comes_first_and_its_bound_is_what_is_done(
     assert found(client, operator, state="queued") == [late]
     (line,) = fleet.audit.search().items
     assert (line.action, line.target, line.after["done"]) == ("job.cancel", "jobs: state=queued", 3)
-
-
-def test_what_redis_broke_off_is_on_record_too(
-    client: FlaskClient, fleet: Fleet, operator: Header, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job_id = queued()
-    plan = client.post(f"{API}/bulk", json={"verb": "cancel"}, headers=operator).json
-
-    def then_away(*given: Any, really: Callable[..., None] = acting.act) -> None:
-        really(*given)
-        if given[2]:
-            raise BrokerUnavailable("Redis is away")
-
-    monkeypatch.setattr(acting, "act", then_away)
-    answer = client.post(f"{API}/bulk", json={"bound": plan["bound"], "dry_run": False}, headers=operator)
-    assert (answer.status_code, fleet.jobs.get(job_id).status) == (503, "cancelled")
-    (line,) = fleet.audit.search().items
-    assert (line.action, line.after) == ("job.cancel", {"done": "unknown: Redis went away", "all": False})
 
 
 def test_many_are_discarded_by_admins_alone(client: FlaskClient, app: APIFlask, fleet: Fleet, operator: Header) -> None:

@@ -162,21 +162,6 @@ def test_a_view_of_the_console_that_names_no_role_is_for_admins_of_the_whole_fle
     assert app.test_client().get("/admin/queues/forgotten").status_code == 303
 
 
-def test_signing_in_is_in_the_audit_log_and_wrong_words_are_not(app: APIFlask) -> None:
-    with pytest.raises(AssertionError):
-        enter(app, "operator", "wrong")
-    enter(app, "operator-a")
-    (line,) = app.extensions["fleet"].audit.search().items
-    assert (line.action, line.target, line.subject, line.role) == (
-        "operator.sign-in",
-        "operator-a",
-        "operator-a",
-        "operator",
-    )
-    assert (line.tenant, line.how) == ("a", "page")
-    assert line.correlation_id
-
-
 def test_the_password_helper_prints_an_entry_and_never_the_password(app: APIFlask) -> None:
     made = operators(app, "hash", "--name", "eve", "--role", "operator", "--tenant", "a", typed=f"{PASSWORD}\n" * 2)
     entry = made.stdout.strip()

@@ -73,6 +73,22 @@ def test_a_queue_or_lane_is_paused_and_resumed_and_that_is_on_record(
     assert (resumed.action, resumed.before, resumed.after) == (f"{kind}.resume", {"paused": True}, {"paused": False})
 
 
+@BOTH_WAYS
+@pytest.mark.parametrize("what", ["queues/low", "lanes/chat"])
+def test_what_changes_nothing_says_so_and_so_does_its_line(
+    admin: FlaskClient, csrf: Header, fleet: Fleet, what: str
+) -> None:
+    told = admin.post(f"{API}/{what}/resume", headers=csrf).get_json()
+    assert (told["state"], told["changed"]) == ("ready", False) and "was not paused; nothing" in told["sentence"]
+    assert admin.post(f"{API}/{what}/pause", headers=csrf).get_json()["changed"] is True
+    told = admin.post(f"{API}/{what}/pause", headers=csrf).get_json()
+    assert (told["state"], told["changed"]) == ("paused", False) and "paused already; nothing" in told["sentence"]
+    again, paused, resumed = fleet.audit.search().items
+    assert (resumed.before, resumed.after) == ({"paused": False}, {"paused": False, "changed": False})
+    assert (paused.before, paused.after) == ({"paused": False}, {"paused": True})
+    assert (again.before, again.after) == ({"paused": True}, {"paused": True, "changed": False})
+
+
 @pytest.mark.parametrize("path", ["queues/lwo", "lanes/chatt", "workers/nobody"])
 def test_what_there_is_not_can_not_be_paused(admin: FlaskClient, csrf: Header, fleet: Fleet, path: str) -> None:
     assert admin.post(f"{API}/{path}/pause", headers=csrf).status_code == 404
@@ -123,6 +139,8 @@ def test_the_shell_lists_pauses_and_resumes(run: Callable[..., str], fleet: Flee
     assert (row[0], row[1], row[-1]) == ("low", "1", "paused")
     assert the(json.loads(run("queues", "list", "--json")), "low")["counts"]["waiting"] == 1
     assert json.loads(run("queues", "resume", "low", "default", "--json"))[0]["state"] == "ready"
+    assert "was not paused; nothing is changed" in run("lanes", "resume", "chat")
+    run("lanes", "pause", "chat")
     assert "goes on" in run("lanes", "resume", "chat")
     assert "maintenance" in run("lanes", "list")
     run("queues", "pause", "lwo", fails=True)

@@ -27,7 +27,7 @@ def test_what_was_set_aside_is_listed_counted_and_discarded(client: FlaskClient,
     assert client.get(API, headers=viewer).json == {"items": [], "count": 0, "next_cursor": None}
     assert "fleet_scheduled_jobs_set_aside 0.0" in client.get("/metrics/prometheus").text
     (entry,) = fleet.audit.search(action="set_aside.").items
-    assert (entry.target, entry.after) == ("one, two", {"done": 1, "left": 1})
+    assert (entry.target, entry.after) == ("one, two", {"done": 1, "left": 1, "jobs": {"gone": 1}})
 
 
 @BOTH_WAYS

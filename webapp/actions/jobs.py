@@ -8,7 +8,8 @@ from typing import Any
 from jobs.engine import Fleet, JobView
 from jobs.engine.audit_log import Actor
 from jobs.engine.inspection import Done, bound_of
-from webapp.actions.letters import recorded
+from jobs.engine.inspection.bulk import MOST
+from webapp.actions.many import recorded
 from webapp.actions.told import tell
 
 AT_ONCE = 1_000
@@ -49,8 +50,8 @@ def discard(fleet: Fleet, by: Actor, job_id: str) -> JobView:
 def carry_out(fleet: Fleet, by: Actor, bound: str, *, most: int = AT_ONCE, cursor: str | None = None) -> Done:
     """Do what a dry run said. Raises as `Inspection.carry_out` does."""
 
-    def do() -> Done:
-        return fleet.inspection.carry_out(bound, by.tenant, by=by.subject, most=most, cursor=cursor)
+    def do(done: Done) -> Done:
+        return fleet.inspection.carry_out(bound, by.tenant, by=by.subject, most=most, cursor=cursor, done=done)
 
     allowed = bound_of(bound)
     return recorded(fleet, by, f"job.{allowed.verb}", "jobs", allowed.where, do)
@@ -62,7 +63,7 @@ def whole(fleet: Fleet, by: Actor, bound: str, verb: str) -> Done:
         raise ValueError(f"this is the bound of a dry run of {bound_of(bound).verb}")
     total, cursor = Done(), None
     while True:
-        step = carry_out(fleet, by, bound, cursor=cursor)
+        step = carry_out(fleet, by, bound, most=MOST, cursor=cursor)
         total.done, total.refused = total.done + step.done, total.refused + step.refused
         total.refusals = [*total.refusals, *step.refusals][:100]
         cursor = step.next_cursor

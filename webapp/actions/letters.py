@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
-from pydantic import BaseModel
-
-from jobs.engine import BrokerUnavailable, Fleet
+from jobs.engine import Fleet
 from jobs.engine.audit_log import Actor
 from jobs.engine.dead_letters import Done, Letter, where_of
+from webapp.actions.many import recorded
 
 AT_ONCE = 1_000
 """Letters that one request runs again or discards; its answer says how to go on."""
@@ -39,32 +37,11 @@ def discard(fleet: Fleet, by: Actor, bound: str, *, most: int = AT_ONCE, cursor:
     return _many(fleet, by, "dead_letter.discard", fleet.dead_letters.discard, bound, most, cursor)
 
 
-def words_of(where: BaseModel) -> str:
-    """A filter as one reads it: `text=disk, type=documents.ingest`; everything is `all`."""
-    wanted = where.model_dump(mode="json", exclude_defaults=True)
-    said = (f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in wanted.items())
-    return ", ".join(sorted(said)) or "all"
-
-
-def recorded(fleet: Fleet, by: Actor, action: str, what: str, where: BaseModel, do: Callable[[], Done]) -> Done:
-    """Do a step of a bulk action and write its line, also where Redis went away and nobody knows how much was done."""
-    target, tenant = f"{what}: {words_of(where)}", getattr(where, "tenant", None)
-    try:
-        done = do()
-    except BrokerUnavailable:
-        broken = {"done": "unknown: Redis went away", "all": False}
-        fleet.audit.record(action=action, target=target, by=by, after=broken, tenant=tenant)
-        raise
-    numbers = {"done": done.done, "left": done.refused, "all": done.next_cursor is None}
-    fleet.audit.record(action=action, target=target, by=by, after=numbers, tenant=tenant)
-    return done
-
-
 def _many(
     fleet: Fleet, by: Actor, action: str, act: Callable[..., Done], bound: str, most: int, cursor: str | None
 ) -> Done:
-    def do() -> Done:
-        return act(bound, by=by.subject, most=most, cursor=cursor, tenant=by.tenant)
+    def do(done: Done) -> Done:
+        return act(bound, by=by.subject, most=most, cursor=cursor, tenant=by.tenant, done=done)
 
     return recorded(fleet, by, action, "dead letters", where_of(bound), do)
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from jobs.engine import Fleet
 from jobs.engine.audit_log import Actor
+from jobs.engine.changes import Change
 
 LONGEST = 500
 
@@ -22,5 +23,6 @@ def discard(fleet: Fleet, by: Actor, ids: Sequence[str]) -> Discarded:
     """Throw these away. Raises BrokerUnavailable."""
     gone = fleet.set_aside.discard(ids)
     numbers = {"done": len(gone), "left": len(ids) - len(gone)}
-    fleet.audit.record(action="set_aside.discard", target=", ".join(ids)[:LONGEST], by=by, after=numbers)
+    changes = [Change(each, "", "set aside", "gone") for each in gone]
+    fleet.audit.record(action="set_aside.discard", target=", ".join(ids)[:LONGEST], by=by, after=numbers, jobs=changes)
     return Discarded(ids=gone)

@@ -13,7 +13,7 @@ from flask import redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from jobs.engine.audit_log import Actor
-from webapp import operators, sessions
+from webapp import operators, refused_sign_ins, sessions
 from webapp.accounts import Account
 from webapp.errors import Problem
 from webapp.services import accounts, fleet, settings
@@ -42,12 +42,13 @@ def login() -> ResponseReturnValue:
         raise Problem(403, "The form is too old; open the login page again.")
     wanted, name = request.form.get("next", ""), request.form.get("username", "")
     counters = _counters(name)
-    if wait := _locked_for(counters):
+    if wait := _locked_for(name, counters):
         minutes = max(1, round(wait.total_seconds() / 60))
         text = f"Too many tries. Wait {minutes} minutes, then try again."
         return _form(wanted, text), 429, {"Retry-After": str(int(wait.total_seconds()))}
     account = accounts().signed_in(name, request.form.get("password", ""))
     if account is None:
+        refused_sign_ins.failed(name, _network(request.remote_addr))
         return _form(wanted, "That name or password is not right."), 403
     fleet().notes.forget(*counters)
     return _welcome(account, wanted)
@@ -56,7 +57,8 @@ def login() -> ResponseReturnValue:
 def _welcome(account: Account, wanted: str) -> ResponseReturnValue:
     sessions.sign_in(account.principal(), account)
     by = Actor(account.name, account.role, account.tenant, "page")
-    fleet().audit.record(action="operator.sign-in", target=account.name, by=by)
+    after = {"address": _network(request.remote_addr)}
+    fleet().audit.record(action="operator.sign-in", target=account.name, by=by, after=after)
     if account.is_weak:
         structlog.get_logger("webapp").warning("a password hash is weak; make another", name=account.name)
     return redirect(wanted if _is_inside(wanted) else operators.home(by), 303)
@@ -97,7 +99,11 @@ def _network(address: str | None) -> str:
     return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _locked_for(counters: list[str]) -> timedelta | None:
+def _locked_for(name: str, counters: list[str]) -> timedelta | None:
     """How long to wait if this try is one too many. It counts before it is judged, so tries side by side count too."""
-    tries = zip(fleet().notes.count(counters, WINDOW), (TRIES_PER_ADDRESS, TRIES_PER_ACCOUNT), strict=True)
+    counts, address = fleet().notes.count(counters, WINDOW), _network(request.remote_addr)
+    for count, most, is_account in zip(counts, (TRIES_PER_ADDRESS, TRIES_PER_ACCOUNT), (False, True), strict=True):
+        if count.number == most + 1:
+            refused_sign_ins.locked_out(name, address, count.left, is_account=is_account)
+    tries = zip(counts, (TRIES_PER_ADDRESS, TRIES_PER_ACCOUNT), strict=True)
     return max((count.left for count, most in tries if count.number > most), default=None)

@@ -9,8 +9,9 @@ from flask.typing import ResponseReturnValue
 from jobs.adapters.database.models import Workspace
 from jobs.domains.documents import service
 from jobs.engine import Conflict, NotFound
-from webapp import revocation, sessions
+from webapp import operators, revocation, sessions
 from webapp.auth import current_user
+from webapp.principal import Principal
 from webapp.services import database, fleet, settings
 
 bp = APIBlueprint("page", __name__, enable_openapi=False)
@@ -36,10 +37,19 @@ def sign_out() -> ResponseReturnValue:
     """End the session or the bearer token, if there is one, and go back to the sign-in page."""
     if "Authorization" in request.headers:
         revocation.revoke(fleet(), current_user())
-    elif sessions.signed_in() is not None:
+        _tell(current_user())
+    elif (principal := sessions.signed_in()) is not None:
         current_user()
         sessions.sign_out()
+        _tell(principal)
     return redirect("/", 303)
+
+
+def _tell(principal: Principal) -> None:
+    """The audit log, where it was an operator."""
+    if principal.role is not None:
+        by = operators.actor_of(principal)
+        fleet().audit.record(action="operator.sign-out", target=by.subject, by=by)
 
 
 def _page(slug: str) -> ResponseReturnValue:

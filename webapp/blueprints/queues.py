@@ -23,7 +23,7 @@ bp = APIBlueprint("console_queues_api", __name__, url_prefix="/admin/queues/api"
 class Opening(In):
     """For how long at least a breaker is to be open, and why."""
 
-    seconds: int = Field(300, ge=1, le=86_400)
+    seconds: int = Field(300, ge=1, le=86_400, strict=True)
     reason: Line = Field("opened by hand", max_length=200)
 
 

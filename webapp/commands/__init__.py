@@ -8,9 +8,21 @@ from flask.cli import AppGroup
 
 def groups() -> list[AppGroup]:
     """The groups, in alphabetical order; all that has to be registered."""
-    from webapp.commands import breakers, dead_letters, jobs, lanes, operators, queues, schedules, set_aside, workers
+    from webapp.commands import (
+        audit,
+        breakers,
+        dead_letters,
+        jobs,
+        lanes,
+        operators,
+        queues,
+        schedules,
+        set_aside,
+        workers,
+    )
 
     return [
+        audit.group,
         breakers.group,
         dead_letters.letters,
         jobs.group,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 from flask.cli import AppGroup
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from jobs.engine.dead_letters import DeadLetters, Done, Letter, Where
 from jobs.engine.dead_letters.actions import MOST
@@ -19,26 +19,18 @@ letters = AppGroup("dead-letters", help="Jobs that failed for good: list, group,
 FILTERS = ("type", "tenant", "lane", "queue", "fingerprint", "text", "since", "until")
 
 
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say which letters are meant; the command gets them as `where`."""
+def _where(given: dict[str, Any]) -> Where:
+    wanted = {name: given.pop(name) for name in (*FILTERS, "spent")}
+    wanted["state"] = "quarantined" if given.pop("quarantined") else "dead"
+    return Where(**{name: value for name, value in wanted.items() if value is not None})
 
-    def run(**given: Any) -> None:
-        wanted = {name: given.pop(name) for name in FILTERS}
-        wanted["state"] = "quarantined" if given.pop("quarantined") else "dead"
-        wanted["spent"] = given.pop("spent")
-        try:
-            where = Where(**{name: value for name, value in wanted.items() if value is not None})
-        except ValidationError as error:
-            problems = (f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
-            raise click.UsageError("; ".join(problems)) from None
-        command(where=where, **given)
 
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    for name in reversed(FILTERS):
-        run = click.option(f"--{name}", default=None)(run)
-    run = click.option("--quarantined", is_flag=True, help="What was set aside instead.")(run)
-    return click.option("--spent/--final", default=None, help="Whether no retry was left, or none would help.")(run)
+filtered = shell.filtered(
+    _where,
+    click.option("--spent/--final", default=None, help="Whether no retry was left, or none would help."),
+    click.option("--quarantined", is_flag=True, help="What was set aside instead."),
+    *(click.option(f"--{name}", default=None) for name in FILTERS),
+)
 
 
 def acting(command: Callable[..., None]) -> Callable[..., None]:

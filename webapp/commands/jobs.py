@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 import click
 from flask.cli import AppGroup
-from pydantic import ValidationError
 
 from jobs.engine import Fleet, JobView
 from jobs.engine.audit_log import Actor
@@ -23,30 +22,19 @@ FILTERS = ("state", "type", "tenant", "queue", "lane", "error", "field", "value"
 HEAD = ("job", "state", "type", "tenant", "queue", "attempts", "latest", "error")
 
 
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say which jobs are meant; the command gets them as `where`."""
-
-    def run(**given: Any) -> None:
-        wanted = {name: given.pop(name) for name in FILTERS} | {"text": given.pop("text", None)}
-        try:
-            where = Where(**{name: value for name, value in wanted.items() if value is not None})
-        except ValidationError as error:
-            problems = (f"--{(problem['loc'] or ('field',))[0]}: {problem['msg']}" for problem in error.errors())
-            raise click.UsageError("; ".join(problems)) from None
-        command(where=where, **given)
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    for name in reversed(FILTERS):
-        kind = click.Choice(get_args(State)) if name == "state" else None
-        run = click.option(f"--{name}", default=None, type=kind)(run)
-    return run
+def _where(given: dict[str, Any]) -> Where:
+    wanted = {name: given.pop(name) for name in FILTERS} | {"text": given.pop("text", None)}
+    return Where(**{name: value for name, value in wanted.items() if value is not None})
 
 
-def paged(command: Callable[..., None]) -> Callable[..., None]:
-    """`--limit`, `--cursor` and `--json`."""
-    command = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))(command)
-    return click.option("--cursor", default=None, help="Where the last page ended.")(shell.as_json(command))
+def _option(name: str) -> shell.Option:
+    option: shell.Option = click.option(
+        f"--{name}", default=None, type=click.Choice(get_args(State)) if name == "state" else None
+    )
+    return option
+
+
+filtered = shell.filtered(_where, *map(_option, FILTERS))
 
 
 def acts(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,7 +47,7 @@ def acts(command: Callable[..., None]) -> Callable[..., None]:
 
 @group.command("list")
 @filtered
-@paged
+@shell.paged
 def list_jobs(where: Where, limit: int, cursor: str | None, as_json: bool) -> None:
     """Jobs in Redis and in the ledger, the latest first."""
     _list(where, limit, cursor, as_json)
@@ -68,7 +56,7 @@ def list_jobs(where: Where, limit: int, cursor: str | None, as_json: bool) -> No
 @group.command("search")
 @click.argument("text")
 @filtered
-@paged
+@shell.paged
 def search(where: Where, limit: int, cursor: str | None, as_json: bool) -> None:
     """Jobs with this id, or these words in their error, of which the options hold."""
     _list(where, limit, cursor, as_json)

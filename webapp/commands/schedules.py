@@ -57,11 +57,15 @@ def resume(**given: Any) -> None:
 
 
 def _steer(
-    do: Callable[[Fleet, Actor, str], ScheduleView], words: str, names: tuple[str, ...], by: str | None, as_json: bool
+    do: Callable[[Fleet, Actor, str], deeds.Steered], words: str, names: tuple[str, ...], by: str | None, as_json: bool
 ) -> None:
     actor = operators.of_shell(by)
     done = [shell.asked(lambda fleet, name=name: do(fleet, actor, name)) for name in names]  # type: ignore[misc]
-    shell.say(done, [f"{view.type} {words}" for view in done], as_json=as_json)
+    shell.say(
+        done,
+        [f"{view.type} {words if view.changed else 'was so already; nothing is changed'}" for view in done],
+        as_json=as_json,
+    )
 
 
 def _row(view: ScheduleView) -> tuple[str | int, ...]:

@@ -7,14 +7,46 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from jobs.engine import Fleet, FleetError, logs
 from webapp.services import fleet
 
 T = TypeVar("T")
+Command = Callable[..., None]
+Option = Callable[[Command], Command]
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 by = click.option("--by", default=None, help="Who wants it; the user of this shell by default.")
+
+
+def paged(command: Command) -> Command:
+    """`--limit`, `--cursor` and `--json`."""
+    command = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))(command)
+    return click.option("--cursor", default=None, help="Where the last page ended.")(as_json(command))
+
+
+def filtered(read: Callable[[dict[str, Any]], BaseModel], *options: Option) -> Option:
+    """Options that say which things are meant; the command gets them as `where`.
+
+    `read` takes what belongs to it out of everything that was given; what its model refuses is a usage error.
+    """
+
+    def decorate(command: Command) -> Command:
+        def run(**given: Any) -> None:
+            try:
+                where = read(given)
+            except ValidationError as error:
+                problems = (f"--{(problem['loc'] or ('field',))[0]}: {problem['msg']}" for problem in error.errors())
+                raise click.UsageError("; ".join(problems)) from None
+            command(where=where, **given)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+        for option in reversed(options):
+            run = option(run)
+        return run
+
+    return decorate
 
 
 def asked(ask: Callable[[Fleet], T]) -> T:

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from jobs.engine.dead_letters import Done, where_of
 from webapp import operators
 from webapp.actions import letters as acting
+from webapp.actions.many import words_of
 from webapp.api_answers import checked
 from webapp.blueprints.dead_letters import LetterQuery
 from webapp.console.forms import asked, is_filtered
@@ -115,7 +116,7 @@ def discard(job_id: str) -> ResponseReturnValue:
 def _plan(verb: str) -> ResponseReturnValue:
     where = asked(LetterQuery).where
     plan = fleet().dead_letters.plan(where, operators.own_tenant())
-    words, back = acting.words_of(where), url_for(".letters", **where.model_dump(mode="json", exclude_defaults=True))
+    words, back = words_of(where), url_for(".letters", **where.model_dump(mode="json", exclude_defaults=True))
     return render_template("console/letters_bulk.html", verb=verb, plan=plan, words=words, back=back)
 
 
@@ -140,7 +141,7 @@ def _carry_out(verb: str) -> ResponseReturnValue:
 def more(verb: str) -> ResponseReturnValue:
     """Where an action has stopped after a thousand letters: whether to go on."""
     given = {name: request.args.get(name, "") for name in ("bound", "cursor")}
-    words = acting.words_of(checked(lambda: where_of(given["bound"])))
+    words = words_of(checked(lambda: where_of(given["bound"])))
     return render_template("console/letters_more.html", verb=verb, given=given, words=words)
 
 

@@ -20,6 +20,8 @@ bp = blueprint("schedules")
 
 UPCOMING = 5
 
+NOTHING = "nothing is changed"
+
 
 @bp.get("/schedules")
 @operators.at_least("viewer")
@@ -52,8 +54,9 @@ def pause(name: str) -> ResponseReturnValue:
     """No runs until it is resumed."""
 
     def do() -> str:
-        acting.pause(fleet(), operators.operator(), name)
-        return f"{name} is paused: what is due is left out until it is resumed."
+        changed = acting.pause(fleet(), operators.operator(), name).changed
+        told = "is paused: what is due is left out until it is resumed" if changed else f"was paused already; {NOTHING}"
+        return f"{name} {told}."
 
     return act(do, _entry(name))
 
@@ -64,8 +67,8 @@ def resume(name: str) -> ResponseReturnValue:
     """Go on with the next time."""
 
     def do() -> str:
-        acting.resume(fleet(), operators.operator(), name)
-        return f"{name} goes on with its next time."
+        changed = acting.resume(fleet(), operators.operator(), name).changed
+        return f"{name} {'goes on with its next time' if changed else f'was not paused; {NOTHING}'}."
 
     return act(do, _entry(name))
 

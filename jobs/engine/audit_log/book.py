@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import structlog
-from sqlalchemy import ColumnElement, RowMapping, insert, or_, select
+from sqlalchemy import ColumnElement, RowMapping, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from jobs.engine.audit_log import bounds, cursors, later
-from jobs.engine.audit_log.lines import Actor, AuditLine, AuditPage, line_of, line_of_row, values_of
-from jobs.engine.audit_log.table import LINES
-from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.audit_log import bounds, cursors, later, records
+from jobs.engine.audit_log.lines import Actor, AuditLine, AuditPage, ChangedJob, JobsPage, line_of, line_of_row
+from jobs.engine.audit_log.records import Record, record_of
+from jobs.engine.audit_log.table import JOBS, LINES
+from jobs.engine.changes import Change
+from jobs.engine.errors import BrokerUnavailable, NotFound
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -62,26 +64,37 @@ class AuditLog:
         before: Mapping[str, Any] | None = None,
         after: Mapping[str, Any] | None = None,
         tenant: str | None = None,
+        jobs: Sequence[Change] = (),
+        to_tenants: str = "",
     ) -> AuditLine:
         """Write one line, once what it tells of has been done; `tenant` is whose thing it was, where that is known.
 
-        Never raises because a part is away: while the database is, the line lies in Redis and is stored later. The log
-        of a web process has it in any case. Credentials in it are struck out.
+        With `jobs` it is about those: each is kept with its state before and after, and where they are of many tenants
+        each tenant gets a line about its own, with `to_tenants` for a target. Never raises because a part is away:
+        while the database is, the line lies in Redis and is stored later. The log of a web process has it in any case.
+        Credentials in it are struck out.
         """
-        line = line_of(action, target, by, before, after, tenant)
-        told = line.model_dump(mode="json", exclude={"id", "at", "correlation_id"})
-        if by.how != "shell":
-            log.info("an operator acted", **told)
-        if time.monotonic() < self._away_until or not self._stored(line):
-            later.keep(self._fleet, line)
-        return line
+        record = record_of(line_of(action, target, by, before, after, tenant), jobs, to_tenants)
+        self._tell(record)
+        return record.line
+
+    def count(
+        self, line_id: str, number: int, *, action: str, target: str, by: Actor, after: Mapping[str, Any]
+    ) -> None:
+        """Write a line about what happens again and again, in place of the last one of that id (up to 32 of 0-9a-f).
+
+        Otherwise like `record`; `number` says how often it happened.
+        """
+        line = line_of(action, target, by, None, {"times": number, **after}, None)
+        self._tell(Record(line=line.model_copy(update={"id": line_id}), is_counted=True))
 
     def search(self, **wanted: Unpack[Wanted]) -> AuditPage:
         """The lines of which all of this holds, newest first, `limit` (50 unless given, 1,000 at most) a page.
 
         `tenant`, `subject`, `role` and `how` are compared whole, `action` by its beginning (`job.`), `target` is a part
-        of it whatever its case, `text` a part of subject, target, before or after; with these two a page may be short
-        before the end. `since` and `until` bound the time.
+        of it whatever its case, or the id of a job that was changed with others, `text` also a part of subject, before
+        or after; with these two a page may be short before the end. `since` and `until` bound the time. With a tenant
+        lines about many tenants' jobs are that tenant's part of them.
 
         Raises InvalidPayload for a cursor that is none of ours, SQLAlchemyError while the database is away.
         """
@@ -98,6 +111,28 @@ class AuditLog:
         page = [line_of_row(each) for each in found[:limit]]
         return AuditPage(items=page, next_cursor=None if last is None else cursors.after(last))
 
+    def get(self, line_id: str, tenant: str | None = None) -> AuditLine:
+        """One line, of that tenant where one is given. Raises NotFound, SQLAlchemyError."""
+        return line_of_row(self._row(line_id, tenant))
+
+    def jobs(self, line_id: str, tenant: str | None = None, *, after: int = -1, limit: int = 100) -> JobsPage:
+        """The jobs of a line, in the order in which they were changed, on from the one at place `after`.
+
+        Of a tenant's line about an action on many tenants' jobs there are that tenant's alone. Raises as `get` does.
+        """
+        line, job = self._row(line_id, tenant), JOBS.c
+        wanted = [job.line == (line["part_of"] or line["id"]), job.place > after]
+        if line["part_of"]:
+            wanted.append(job.tenant == line["tenant"])
+        with self._fleet.database.read() as session:
+            query = select(JOBS).where(*wanted).order_by(job.place).limit(limit + 1)
+            found = session.execute(query).mappings().all()
+        items = [
+            ChangedJob(id=each["job_id"], tenant=each["tenant"], before=each["before"], after=each["after"])
+            for each in found[:limit]
+        ]
+        return JobsPage(items=items, next_after=found[limit - 1]["place"] if len(found) > limit else None)
+
     def store_kept(self) -> int:
         """Store the lines that lie in Redis since the database was away; how many. Raises SQLAlchemyError."""
         if not self._fleet.has_broker:
@@ -111,10 +146,25 @@ class AuditLog:
         """Delete what is older, and all but the latest `most` lines; how many."""
         return bounds.forget(self._fleet.database, older_than, most)
 
-    def _stored(self, line: AuditLine) -> bool:
+    def _row(self, line_id: str, tenant: str | None) -> RowMapping:
+        wanted = [row.id == line_id, *([] if tenant is None else [row.tenant == tenant])]
+        with self._fleet.database.read() as session:
+            found = session.execute(select(LINES).where(*wanted)).mappings().first()
+        if found is None:
+            raise NotFound(f"there is no line {line_id} in the audit log")
+        return found
+
+    def _tell(self, record: Record) -> None:
+        told = record.line.model_dump(mode="json", exclude={"id", "at", "correlation_id"})
+        if record.line.how != "shell":
+            log.info("an operator acted", **told)
+        if time.monotonic() < self._away_until or not self._stored(record):
+            later.keep(self._fleet, record)
+
+    def _stored(self, record: Record) -> bool:
         try:
             with self._fleet.database.begin() as session:
-                session.execute(insert(LINES).values(values_of(line)))
+                records.write(session, record, is_sqlite=self._fleet.database.is_sqlite)
         except SQLAlchemyError as error:
             self._away_until = time.monotonic() + AWAY_FOR.total_seconds()
             log.warning("the database takes no line of the audit log", reason=type(error).__name__)
@@ -132,19 +182,28 @@ def _window_end(session: Session, wanted: Wanted) -> RowMapping | None:
 
 
 def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    if wanted.get("tenant") is None:
+        yield row.part_of.is_(None)
     for name in ("tenant", "subject", "role", "how"):
         if (value := wanted.get(name)) is not None:
             yield row[name] == value
     if action := wanted.get("action"):
         yield row.action.startswith(action, autoescape=True)
     if target := wanted.get("target"):
-        yield row.target.icontains(target, autoescape=True)
+        yield or_(row.target.icontains(target, autoescape=True), _is_about(target, wanted))
     if text := wanted.get("text"):
         places = (row.subject, row.target, row.before, row.after)
-        yield or_(*(place.icontains(text, autoescape=True) for place in places))
+        yield or_(*(place.icontains(text, autoescape=True) for place in places), _is_about(text, wanted))
     if since := wanted.get("since"):
         yield row.at >= since
     if until := wanted.get("until"):
         yield row.at < until
     if cursor := wanted.get("cursor"):
         yield cursors.behind(cursor)
+
+
+def _is_about(job_id: str, wanted: Wanted) -> ColumnElement[bool]:
+    """Whether a line changed that job with others; for a tenant, of its own jobs."""
+    tenant = wanted.get("tenant")
+    lines = select(JOBS.c.line).where(JOBS.c.job_id == job_id, *([] if tenant is None else [JOBS.c.tenant == tenant]))
+    return func.coalesce(row.part_of, row.id).in_(lines)

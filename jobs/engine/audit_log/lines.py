@@ -42,7 +42,10 @@ def of_shell(by: str | None = None) -> Actor:
 
 
 class AuditLine(BaseModel):
-    """What somebody did. `tenant` is whose things it was about, None when that is not one tenant's matter alone."""
+    """What somebody did. `tenant` is whose things it was about, None when that is not one tenant's matter alone.
+
+    `jobs` is how many jobs are listed with it: see AuditLog.jobs.
+    """
 
     id: str
     at: datetime
@@ -55,6 +58,7 @@ class AuditLine(BaseModel):
     before: Any = None
     after: Any = None
     correlation_id: str
+    jobs: int = 0
 
 
 class AuditPage(BaseModel):
@@ -62,6 +66,22 @@ class AuditPage(BaseModel):
 
     items: Sequence[AuditLine]
     next_cursor: str | None
+
+
+class ChangedJob(BaseModel):
+    """One of the jobs that a line is about, with its state before and after."""
+
+    id: str
+    tenant: str
+    before: str
+    after: str
+
+
+class JobsPage(BaseModel):
+    """Jobs that a line is about, and the place behind which the next page begins, if there is one."""
+
+    items: Sequence[ChangedJob]
+    next_after: int | None
 
 
 def line_of(
@@ -77,15 +97,15 @@ def line_of(
     return AuditLine(
         id=uuid4().hex,
         at=datetime.now(UTC),
-        subject=_text(by.subject, LONGEST_NAME),
-        role=_text(by.role, 16),
-        tenant=None if whose is None else _text(whose, LONGEST_NAME),
+        subject=text_of(by.subject, LONGEST_NAME),
+        role=text_of(by.role, 16),
+        tenant=None if whose is None else text_of(whose, LONGEST_NAME),
         how=by.how,
-        action=_text(action, LONGEST_ACTION),
-        target=_text(target, LONGEST_TARGET),
+        action=text_of(action, LONGEST_ACTION),
+        target=text_of(target, LONGEST_TARGET),
         before=_state(before),
         after=_state(after),
-        correlation_id=_text(str(structlog.contextvars.get_contextvars().get("correlation_id", "")), 64),
+        correlation_id=text_of(str(structlog.contextvars.get_contextvars().get("correlation_id", "")), 64),
     )
 
 
@@ -100,17 +120,17 @@ def line_of_row(row: RowMapping) -> AuditLine:
     return AuditLine(**{name: row[name] for name in AuditLine.model_fields} | states)
 
 
+def text_of(value: str, longest: int) -> str:
+    """Text that every database takes, without credentials."""
+    return scrub(str(value))[:longest].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def _user() -> str:
     """The name of the process' user, or its number where it has none, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def _text(value: str, longest: int) -> str:
-    """Text that every database takes."""
-    return scrub(str(value))[:longest].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _state(value: Mapping[str, Any] | None) -> Any:

@@ -1,4 +1,4 @@
-"""The audit log's table: a row for each thing that somebody did."""
+"""The audit log's tables: a row for each thing that somebody did, and for each job that was changed with others."""
 
 from __future__ import annotations
 
@@ -24,9 +24,27 @@ LINES = Table(
     Column("before", Text),
     Column("after", Text),
     Column("correlation_id", String(64), nullable=False),
+    Column("jobs", Integer, nullable=False, server_default="0"),
+    Column("part_of", String(32)),
     PrimaryKeyConstraint("number", name="pk_audit_lines"),
     Index("uq_audit_lines_id", "id", unique=True),
     Index("ix_audit_lines_at", "at", "number"),
     Index("ix_audit_lines_tenant_at", "tenant", "at", "number"),
     sqlite_autoincrement=True,
 )
+
+JOBS = Table(
+    "audit_jobs",
+    metadata,
+    Column("line", String(32), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("job_id", String(200), nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("before", String(16), nullable=False),
+    Column("after", String(16), nullable=False),
+    PrimaryKeyConstraint("line", "place", name="pk_audit_jobs"),
+    Index("ix_audit_jobs_job_id", "job_id"),
+    Index("ix_audit_jobs_at", "at"),
+)
+"""What a line about many jobs changed; the line is the whole's, also where a part of it is shown to one tenant."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import redis
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from jobs.engine import views
+from jobs.engine.changes import UNKNOWN, Change
 from jobs.engine.dead_letters.letters import Letter, Where
 from jobs.engine.dead_letters.places import Bound, text_of
 from jobs.engine.dead_letters.search import walk
@@ -18,6 +19,11 @@ MOST = 10_000
 SHOWN = 10
 AT_ONCE = 100
 """Letters a round trip."""
+REFUSALS = 100
+"""So many are told with their reason."""
+WAS = {"dead": "failed", "quarantined": "quarantined"}
+BECOMES = {"again": "queued", "gone": "gone"}
+"""The state that a script's word means."""
 Act = Callable[[Sequence[Letter]], list[str]]
 
 
@@ -41,12 +47,36 @@ class Refusal(BaseModel):
 
 
 class Done(BaseModel):
-    """What an action did; with `next_cursor` there is more to do within the same bound."""
+    """What an action did; with `next_cursor` there is more to do within the same bound.
+
+    `changes` tells it of each job, `begun` of those of which nobody knows yet: where Redis went away, nobody will.
+    """
 
     done: int = 0
     refused: int = 0
     refusals: list[Refusal] = []
     next_cursor: str | None = None
+    changes: list[Change] = Field(default_factory=list, exclude=True)
+    begun: dict[str, Change] = Field(default_factory=dict, exclude=True)
+
+    def begin(self, changes: Iterable[Change]) -> None:
+        """Say what is about to be done."""
+        self.begun = {each.id: each for each in changes}
+
+    def end(self, job_id: str, refusal: str = "", after: str = "") -> None:
+        """Say what became of one: why nothing, or in which state it is, if not the one that was expected."""
+        change = self.begun.pop(job_id)
+        if not refusal:
+            self.done += 1
+            self.changes.append(change._replace(after=after) if after else change)
+            return
+        self.refused += 1
+        if len(self.refusals) < REFUSALS:
+            self.refusals.append(Refusal(id=job_id, reason=refusal))
+
+    def told(self) -> list[Change]:
+        """All that was changed, or perhaps was."""
+        return [*self.changes, *(each._replace(after=UNKNOWN) for each in self.begun.values())]
 
 
 def plan(client: redis.Redis, where: Where) -> Plan:
@@ -63,34 +93,27 @@ def plan(client: redis.Redis, where: Where) -> Plan:
     return Plan(count=count, more=more, shown=shown, bound=text_of(Bound(where, until, count)))
 
 
-def carry_out(client: redis.Redis, bound: Bound, act: Act, good: str, most: int, cursor: str | None) -> Done:
+def carry_out(
+    client: redis.Redis, bound: Bound, act: Act, good: str, most: int, cursor: str | None, done: Done
+) -> Done:
     """Do to each letter within the bound, the oldest first, what `act` does, until `most` were touched.
 
     It may be repeated: what is no letter any more, or has died anew since, is not touched. Raises ValueError for a
-    cursor that is none, BrokerUnavailable: then some of it may be done.
+    cursor that is none, BrokerUnavailable: then some of it may be done, and `done` says what.
     """
-    done = Done()
     place = place_of(cursor) if cursor else START
     left = min(most, bound.letters)
     for step in walk(client, bound.where, bound.until, place) if left > 0 else ():
         for at in range(0, len(step.found), AT_ONCE):
             batch = step.found[at : at + AT_ONCE][: left - done.done - done.refused]
-            _note(done, batch, act(batch), good)
+            done.begin(Change(each.id, each.tenant, WAS[each.state], BECOMES[good]) for each in batch)
+            for letter, word in zip(batch, act(batch), strict=True):
+                done.end(letter.id, "" if word == good else reason_of(word))
             if done.done + done.refused >= left:
                 last = Place(batch[-1].score, batch[-1].id)
                 done.next_cursor = cursor_of(last) if left < bound.letters else None
                 return done
     return done
-
-
-def _note(done: Done, batch: Sequence[Letter], words: Sequence[str], good: str) -> None:
-    for letter, word in zip(batch, words, strict=True):
-        if word == good:
-            done.done += 1
-        else:
-            done.refused += 1
-            if len(done.refusals) < AT_ONCE:
-                done.refusals.append(Refusal(id=letter.id, reason=reason_of(word)))
 
 
 def reason_of(word: str) -> str:

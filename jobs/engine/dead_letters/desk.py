@@ -115,17 +115,16 @@ class DeadLetters:
         most: int = actions.MOST,
         cursor: str | None = None,
         tenant: str | None = None,
+        done: Done | None = None,
     ) -> Done:
         """Run again what a dry run found, in the order in which it died, with all retries; see `retry_one`.
 
-        It may be repeated; after `most` letters it stops and gives a cursor. `by` says who wants it. Raises ValueError
-        for a bound or cursor that is none, NotFound for a bound that is not of this tenant's letters alone,
-        BrokerUnavailable: then some letters may be on their way.
+        It may be repeated; after `most` letters it stops and gives a cursor. `by` says who wants it. A `done` that is
+        handed in tells what was done, however this ends. Raises ValueError for a bound or cursor that is none, NotFound
+        for a bound that is not of this tenant's letters alone, BrokerUnavailable: then some may be on their way.
         """
         allowed = _allowed(bound, tenant)
-        done = actions.carry_out(
-            self._fleet.redis, allowed, lambda batch: self._retry(batch, by), "again", most, cursor
-        )
+        done = self._carry_out(allowed, lambda batch: self._retry(batch, by), "again", most, cursor, done)
         log.info("dead letters run again", by=by, number=done.done, left=done.refused, where=allowed.where.wanted())
         return done
 
@@ -137,10 +136,11 @@ class DeadLetters:
         most: int = actions.MOST,
         cursor: str | None = None,
         tenant: str | None = None,
+        done: Done | None = None,
     ) -> Done:
         """Throw away what a dry run found, jobs and all; otherwise like `retry`."""
         allowed = _allowed(bound, tenant)
-        done = actions.carry_out(self._fleet.redis, allowed, self._discard, "gone", most, cursor)
+        done = self._carry_out(allowed, self._discard, "gone", most, cursor, done)
         log.info("dead letters discarded", by=by, number=done.done, left=done.refused, where=allowed.where.wanted())
         return done
 
@@ -178,6 +178,12 @@ class DeadLetters:
     def keep_within_bounds(self) -> None:
         """What workers do every ten seconds: drop what is too old or too many. Raises BrokerUnavailable."""
         letter_bounds.keep_within(self._fleet.redis, self._fleet.settings)
+
+    def _carry_out(
+        self, allowed: Bound, act: actions.Act, good: str, most: int, cursor: str | None, done: Done | None
+    ) -> Done:
+        begun = Done() if done is None else done
+        return actions.carry_out(self._fleet.redis, allowed, act, good, most, cursor, begun)
 
     def _found(self, job_id: str, tenant: str | None) -> Letter:
         details = self.get(job_id, tenant)

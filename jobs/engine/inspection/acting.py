@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.engine import durability, views
 from jobs.engine.broker import translate_errors
+from jobs.engine.changes import Change
 from jobs.engine.control import SEEN, policy_of
-from jobs.engine.dead_letters.actions import Done, Refusal, reason_of
+from jobs.engine.dead_letters.actions import Done, reason_of
 from jobs.engine.errors import Conflict, NotFound, UnknownJob
 from jobs.engine.inspection import steering
 from jobs.engine.inspection.live import Live
@@ -20,22 +21,20 @@ if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
 GOOD = frozenset({"again", "cancelled", "asked", "gone", "promoted"})
-REFUSALS = 100
+BECOMES = {"retry": "queued", "cancel": "cancelled", "discard": "gone", "promote": "queued"}
+STOPPING = {"asked": "stopping"}
 
 
 def act(fleet: Fleet, verb: str, jobs: Sequence[Live], by: str, done: Done) -> None:
     """Retry, cancel, discard or promote each, and note what became of it. Raises BrokerUnavailable."""
+    jobs = list({each.id: each for each in jobs}.values())  # a list may have an entry that a promotion left behind
+    done.begin(Change(each.id, each.tenant, each.state, BECOMES[verb]) for each in jobs)
     here = [each for each in jobs if each.word]
     words = dict(zip((each.id for each in here), _asked(fleet, verb, here, by) if here else (), strict=True))
-    for each in jobs:
-        word = words.get(each.id)
-        refusal = _one_by_one(fleet, verb, each.id, by) if word is None else "" if word in GOOD else reason_of(word)
-        if not refusal:
-            done.done += 1
-            continue
-        done.refused += 1
-        if len(done.refusals) < REFUSALS:
-            done.refusals.append(Refusal(id=each.id, reason=refusal))
+    for job_id, word in words.items():
+        done.end(job_id, "" if word in GOOD else reason_of(word), STOPPING.get(word, ""))
+    for job_id in [each.id for each in jobs if not each.word]:
+        done.end(job_id, _one_by_one(fleet, verb, job_id, by))
 
 
 def _asked(fleet: Fleet, verb: str, jobs: Sequence[Live], by: str) -> list[str]:

@@ -114,17 +114,17 @@ def plan(fleet: Fleet, where: Where, verb: str) -> Plan:
     return Plan(count=len(found), more=more, looked=course.looked, away=away, shown=shown, bound=bound)
 
 
-def carry_out(fleet: Fleet, bound: Bound, by: str, most: int, cursor: str | None) -> Done:
+def carry_out(fleet: Fleet, bound: Bound, by: str, most: int, cursor: str | None, done: Done) -> Done:
     """Do to the jobs within the bound what it says, until `most` were touched or five seconds are over.
 
     It may be repeated: what has changed since the dry run is not touched. Raises ValueError for a cursor that is none,
-    BrokerUnavailable: then some of it may be done.
+    BrokerUnavailable: then some of it may be done, and `done` says what.
     """
     states, places = states_of(bound.verb, bound.where), places_of(cursor)
     before = _touched(places.pop(TOUCHED, None))
     walks = [NamedWalk(fleet, bound.where), *search.walks(fleet, bound.where, states, [], latest=bound.until)]
     most = max(0, min(most, bound.jobs - before))
-    course, done = Course(walks, places, most), Done()
+    course = Course(walks, places, most)
     for step in course.steps():
         acting.act(fleet, bound.verb, meant(fleet, step, states, bound.until), by, done)
         course.left = most - done.done - done.refused

@@ -73,16 +73,24 @@ class Inspection:
         return bulk.plan(self._fleet, narrowed, verb)
 
     def carry_out(
-        self, bound: str, tenant: str | None = None, *, by: str, most: int = bulk.MOST, cursor: str | None = None
+        self,
+        bound: str,
+        tenant: str | None = None,
+        *,
+        by: str,
+        most: int = bulk.MOST,
+        cursor: str | None = None,
+        done: Done | None = None,
     ) -> Done:
         """Do what a dry run said, to no more jobs than it found; see `bulk.carry_out`. `by` says who wants it.
 
-        Raises ValueError for a bound or cursor that is none, NotFound for a bound of another tenant, BrokerUnavailable.
+        A `done` that is handed in tells what was done, however this ends. Raises ValueError for a bound or cursor that
+        is none, NotFound for a bound of another tenant, BrokerUnavailable.
         """
         allowed = bound_of(bound)
         if allowed.where.of_tenant(tenant) != allowed.where:
             raise NotFound("there are no such jobs")
-        done = bulk.carry_out(self._fleet, allowed, by, most, cursor)
+        done = bulk.carry_out(self._fleet, allowed, by, most, cursor, Done() if done is None else done)
         where = allowed.where.model_dump(mode="json", exclude_none=True)
         log.info("jobs changed in bulk", verb=allowed.verb, by=by, number=done.done, left=done.refused, where=where)
         return done

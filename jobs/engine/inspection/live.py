@@ -15,7 +15,10 @@ from jobs.engine.views import Status
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
-HEAD = ("status", "quarantined", "settled", "type", "ended_at", "started_at", "enqueued_at", "created_at", "ledger")
+HEAD = (
+    *("status", "quarantined", "settled", "type", "tenant", "ledger"),
+    *("ended_at", "started_at", "enqueued_at", "created_at"),
+)
 
 
 class Live(NamedTuple):
@@ -28,6 +31,7 @@ class Live(NamedTuple):
     job_type: str = ""
     settled: str = ""
     durable: bool = False
+    tenant: str = ""
 
 
 def meant(fleet: Fleet, found: Sequence[Found], states: Sequence[State], until: str = "") -> list[Live]:
@@ -40,7 +44,11 @@ def meant(fleet: Fleet, found: Sequence[Found], states: Sequence[State], until: 
 
 def _of_views(fleet: Fleet, found: Sequence[Found]) -> list[Live]:
     views_now = fleet.jobs.get_many([each.id for each in found])
-    return [Live(view.id, view.status, history.latest_of(view)) for view in views_now if view is not None]
+    return [
+        Live(view.id, view.status, history.latest_of(view), tenant=view.tenant or "")
+        for view in views_now
+        if view is not None
+    ]
 
 
 def _of_hashes(fleet: Fleet, found: Sequence[Found]) -> list[Live]:
@@ -59,7 +67,8 @@ def _live(found: Found, reply: Any) -> Live:
     is_aside = values[HEAD.index("quarantined")] is not None
     settled = "" if is_aside else head["settled"]
     state = _state_of(found, head["status"], is_aside)
-    return Live(found.id, state, latest, head["status"], head["type"], settled, bool(head["ledger"]))
+    tenant = head["tenant"] or (found.view.tenant if found.view else None) or ""
+    return Live(found.id, state, latest, head["status"], head["type"], settled, bool(head["ledger"]), tenant)
 
 
 def _state_of(found: Found, word: str, is_aside: bool) -> Status:

@@ -21,9 +21,14 @@ class LocalBreakers(Breakers):
         """None is ever open."""
         return []
 
+    def open(self, lane: str, provider: str, for_: timedelta, reason: str = "") -> Verdict:
+        """Raises NeedsRedis."""
+        name_of(lane, provider)
+        raise NeedsRedis("breakers need Redis, and the fleet runs without (USE_JOB_QUEUE=false)")
+
     def _tell(self, lane: str, provider: str, what: str, reason: str = "", asked: timedelta = NOTHING) -> Verdict:
         name_of(lane, provider)
-        return Verdict("closed", NOTHING)
+        return Verdict("closed", NOTHING, "closed")
 
 
 def _nowhere() -> redis.Redis:

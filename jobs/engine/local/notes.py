@@ -42,6 +42,14 @@ class LocalNotes:
             expires = session.connection().execute(query).scalar()
             return expires is not None and expires > steps.clock(session.connection())
 
+    def get(self, name: str) -> bytes | None:
+        """See Notes.get."""
+        with steps.unavailable(), self._database.read() as session:
+            query = select(table.c.value, table.c.expires).where(table.c.name == steps.bounded(name))
+            row = session.connection().execute(query).first()
+            is_good = row is not None and row[1] > steps.clock(session.connection())
+            return bytes(row[0]) if is_good and row is not None else None
+
     def take(self, name: str) -> bytes | None:
         """See Notes.take."""
         with steps.step(self._database) as step:

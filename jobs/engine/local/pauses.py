@@ -24,10 +24,11 @@ class LocalPauses(Pauses):
         super().__init__(fleet)
         self._local = fleet
 
-    def _change(self, command: str, whats: Sequence[str]) -> list[str]:
+    def _change(self, command: str, whats: Sequence[str]) -> tuple[list[str], list[str]]:
         with steps.step(self._local.database) as step:
+            before = sorted(step.execute(select(what_column)).scalars())
             if whats:
                 step.execute(delete(tables.paused).where(what_column.in_(whats)))
             if command == "sadd":
                 step.execute(insert(tables.paused), [{"what": what} for what in sorted(set(whats))])
-            return sorted(step.execute(select(what_column)).scalars())
+            return before, sorted(step.execute(select(what_column)).scalars())

@@ -4,7 +4,7 @@
 -- ARGV: prefix, LANE/PROVIDER, what happened (failed, worked, open: by hand, close: by hand, look), failures that open it
 --       (0: none do), ms within which they count, how long (ms) it opens first, how long (ms) at most, how long (ms) the
 --       provider or the hand asked for, why (a short text).
--- Returns {state, until when (ms) nothing of the lane begins or 0, how long (ms) that is from now}.
+-- Returns {state, until when (ms) nothing of the lane begins or 0, how long (ms) that is from now, the state before}.
 --include lib_events
 local P, name, what, enough, within = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local first_ms, longest_ms, asked_ms, reason = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
@@ -15,6 +15,7 @@ local till = tonumber(redis.call('ZSCORE', all, name) or '0')
 local known = redis.call('HMGET', key, 'state', 'failures', 'failing_since', 'times')
 -- A breaker whose time is over lets a probe begin; what else tells how its provider is does as well.
 local state = till > 0 and ((known[1] == 'half_open' or till <= ms) and 'half_open' or 'open') or 'closed'
+local before = state
 
 local function text(number)
   return string.format('%.0f', number)
@@ -34,7 +35,8 @@ local function open()
     return
   end
   local times = state == 'closed' and 0 or tonumber(known[4] or '0') or 0
-  till = ms + math.min(math.max(math.min(first_ms * 2 ^ times, longest_ms), asked_ms), ONE_DAY_MS)
+  -- Never shorter than the provider asked for before.
+  till = math.max(till, ms + math.min(math.max(math.min(first_ms * 2 ^ times, longest_ms), asked_ms), ONE_DAY_MS))
   redis.call('ZADD', all, text(till), name)
   redis.call('PERSIST', key)
   redis.call('HDEL', key, 'failures', 'failing_since')
@@ -74,4 +76,4 @@ elseif what == 'close' and state ~= 'closed' or (what == 'worked' and state == '
 elseif what == 'worked' and known[2] then
   redis.call('HDEL', key, 'failures', 'failing_since')
 end
-return {state, till, math.max(0, till - ms)}
+return {state, till, math.max(0, till - ms), before}

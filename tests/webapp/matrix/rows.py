@@ -165,6 +165,7 @@ OWN = {
     "POST workflows_console.replay": act("ended workflow", ok=202, json={"node": "first"}),
     "GET schedules_api.scheduled": look(),
     "GET audit_api.find": look(role="admin"),
+    "GET audit_api.jobs": look("audit line", role="admin"),
 }
 SCHEDULE: Mapping[str, Any] = {"values": {"name": "maintenance.forget_requests"}, **WIDE}
 QUEUE: Mapping[str, Any] = {"values": {"name": "low", "verb": "pause"}, **WIDE}
@@ -206,6 +207,7 @@ FLEET = {
 
 PAGES = {
     "GET console_audit.index": look(role="admin"),
+    "GET console_audit.line": look("audit line", role="admin"),
     "GET console_dead_letters.index": look(),
     "GET console_dead_letters.letters": look(),
     "GET console_dead_letters.letter": look("letter"),

@@ -13,6 +13,7 @@ from rq.serializers import JSONSerializer
 
 from jobs.engine import Fleet, Workflow, keys, registry
 from jobs.engine.audit_log import Actor
+from jobs.engine.changes import Change
 from jobs.engine.dead_letters import Where
 from jobs.engine.outcome import of_error
 from jobs.engine.policy import Retry
@@ -57,8 +58,10 @@ class World:
 
     def audit_line(self, tenant: str) -> Values:
         by = Actor(marker(tenant), "admin", tenant, "api")
-        self.fleet.audit.record(action="job.cancel", target=marker(tenant), by=by, before={"is": marker(tenant)})
-        return {}
+        about = {"target": marker(tenant), "before": {"is": marker(tenant)}}
+        jobs = [Change(marker(tenant), tenant, "queued", "cancelled")]
+        line = self.fleet.audit.record(action="job.cancel", by=by, jobs=jobs, **about)  # type: ignore[arg-type]
+        return {"line_id": line.id}
 
     def waiting(self, tenant: str) -> Values:
         return {"job_id": self.fleet.enqueue("samples.later", self._payload(tenant), tenant=tenant).id}
