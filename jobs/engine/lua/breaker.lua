@@ -35,8 +35,8 @@ local function open()
     return
   end
   local times = state == 'closed' and 0 or tonumber(known[4] or '0') or 0
-  -- Never shorter than the provider asked for before.
-  till = math.max(till, ms + math.min(math.max(math.min(first_ms * 2 ^ times, longest_ms), asked_ms), ONE_DAY_MS))
+  local wanted = ms + math.min(math.max(math.min(first_ms * 2 ^ times, longest_ms), asked_ms), ONE_DAY_MS)
+  till = state == 'open' and math.max(till, wanted) or wanted -- never shorter than what was asked for before
   redis.call('ZADD', all, text(till), name)
   redis.call('PERSIST', key)
   redis.call('HDEL', key, 'failures', 'failing_since')
