@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from jobs.engine.errors import InvalidJob, UnknownJob
@@ -39,6 +40,16 @@ def all_types() -> Iterator[JobType[Any]]:
 def any_durable() -> bool:
     """Whether any declared type is durable, so that there is a ledger."""
     return any(each.durable for each in _declared.values())
+
+
+@contextmanager
+def also(job_type: JobType[Any]) -> Iterator[None]:
+    """Know one type more meanwhile."""
+    _declared[job_type.name] = job_type
+    try:
+        yield
+    finally:
+        del _declared[job_type.name]
 
 
 def discover(packages: tuple[str, ...]) -> None:

@@ -20,11 +20,13 @@ from tests.engine.samples import jobs as samples
 Spawn = Callable[..., subprocess.Popen[bytes]]
 NEEDLESS = (
     "apispec",
+    "asyncio.base_events",
     "cryptography.fernet",
     "flask",
     "gunicorn",
     "numpy",
     "pygments",
+    "redis.asyncio.client",
     "rich",
     "rq.cli",
     "rq_scheduler",
@@ -69,6 +71,19 @@ def test_under_rqs_own_command_children_come_from_a_fresh_interpreter(fleet: Fle
 @pytest.mark.parametrize("name", NEEDLESS)
 def test_a_worker_does_not_load_what_it_does_not_need(name: str) -> None:
     code = f"import sys, worker; sys.exit({name!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_asyncio_is_all_there_as_soon_as_it_is_used() -> None:
+    code = """
+import worker, asyncio, redis
+async def answer():
+    return type(redis.asyncio.Redis()).__module__, asyncio.Lock().__module__, asyncio.get_running_loop().is_running()
+assert asyncio.run(answer()) == ("redis.asyncio.client", "asyncio.locks", True)
+assert not hasattr(asyncio, "nonsense") and not hasattr(redis.asyncio, "nonsense")
+from asyncio import *
+assert gather is asyncio.gather and StreamReader is asyncio.streams.StreamReader
+"""
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 

@@ -9,7 +9,6 @@ answers are JSON: {"ready"}, {"pid"} and, later, {"exited", "status"}.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import json
 import os
@@ -31,7 +30,7 @@ from jobs.engine import fleet as fleets
 from jobs.engine import logs, registry
 from jobs.engine.errors import FleetError
 from jobs.engine.fleet import Fleet
-from jobs.engine.worker import child, process, threaded_child
+from jobs.engine.worker import child, dense_pages, process, rehearsal, shared_heap, threaded_child
 from jobs.settings import Settings
 
 MOST_FDS = 253
@@ -116,14 +115,15 @@ def patience(fleet: Fleet) -> timedelta:
 
 
 def _load(fleet: Fleet) -> None:
-    """Load all there is, and keep the garbage collector from writing to it, so that children share its pages."""
+    """Load all there is, and have children share its pages."""
     fleet.discover()
     _preload(fleet)
     if (threads := process.threads()) > 1:
         log.warning("what preload= names has started threads; children won't have them", threads=threads - 1)
-    gc.collect()
-    gc.freeze()
+    rehearsal.rehearse(fleet, sys.modules[__name__])
+    shared_heap.share()
     process.give_back_memory()
+    dense_pages.fill_gaps()
 
 
 def _preload(fleet: Fleet) -> None:

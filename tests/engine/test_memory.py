@@ -1,0 +1,101 @@
+"""What children share with their worker: all that was loaded before them, since none of them has to write to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.engine import Fleet
+from jobs.engine.worker import shared_heap
+from tests.conftest import ROOT, wait_until
+from tests.engine.conftest import until_told
+from tests.engine.samples import jobs as samples
+
+Spawn = Callable[..., subprocess.Popen[bytes]]
+VERSIONS = ("3.11", "3.12", "3.13")
+FORKED = """
+import json, os, runpy, sys
+shared_heap = runpy.run_path(sys.argv[1])
+kept = [[str(number), {"number": float(number)}] for number in range(100_000)]
+dropped = open(os.devnull)
+def own():
+    lines = open("/proc/self/smaps_rollup").read().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty"))
+shared = shared_heap["share"]()
+reading, writing = os.pipe()
+if os.fork() == 0:
+    before = own()
+    held = [[text, about, about["number"]] for text, about in kept]
+    del held
+    os.write(writing, json.dumps(own() - before).encode())
+    os._exit(0)
+os.close(writing)
+copied = json.loads(os.read(reading, 100))
+descriptor = dropped.fileno()
+del dropped
+print(json.dumps({"shared": shared, "copied": copied, "closed": not os.path.exists(f"/proc/self/fd/{descriptor}")}))
+"""
+
+
+def interpreter(version: str) -> str:
+    """A Python of that version, or skip: this one, one on the PATH, or one of pyenv's."""
+    installed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python")
+    for path in (sys.executable, shutil.which(f"python{version}"), *installed):
+        code = f"import sys; sys.exit('%d.%d' % sys.version_info[:2] != {version!r})"
+        if path and subprocess.run([path, "-c", code], stderr=subprocess.DEVNULL, timeout=20).returncode == 0:
+            return str(path)
+    pytest.skip(f"there is no Python {version} here")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells of a process's memory")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_fork_that_reads_what_it_inherited_copies_none_of_it(version: str) -> None:
+    command = [interpreter(version), "-c", FORKED, str(Path(shared_heap.__file__))]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    assert found["shared"] is (version != "3.11")
+    assert (found["copied"] < 8_000) is found["shared"], "kilobytes; the list that it makes takes 7,000 of them"
+    assert found["closed"], "what has to be closed is, when nobody refers to it any more"
+
+
+def test_a_child_at_work_has_little_memory_of_its_own(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
+    spawn_worker()
+    samples.gate.enqueue({"folder": str(folder)})
+    child = psutil.Process(int(until_told(folder)[0].split()[1]))
+    most = 2.5 if sys.version_info >= (3, 12) else 4.5
+    assert child.memory_full_info().uss < most * 1e6
+
+
+def test_a_rehearsal_calls_none_of_the_applications_middlewares(spawn_worker: Spawn, tmp_path: Path) -> None:
+    spawn_worker(JOB_MIDDLEWARE="tests.engine.middlewares:Breaking")
+    job = samples.double.enqueue({"value": 1})
+    log = wait_until(lambda: text if job.id in (text := (tmp_path / "process-0.log").read_text()) else None)
+    assert "job raised" in log
+    assert "rehearsal" not in log
+
+
+def test_after_a_rehearsal_the_process_is_as_it_was() -> None:
+    code = """
+import os, signal, sys, threading
+from jobs.engine import fleet, registry
+from jobs.engine.worker import rehearsal
+from jobs.settings import Settings
+def state():
+    return (sorted(os.listdir("/proc/self/fd")), threading.enumerate(), signal.getsignal(signal.SIGALRM), sys.stdout,
+            sys.__stderr__, sys.getprofile(), list(registry.all_types()), os.fstat(1).st_ino, os.fstat(2).st_ino)
+known = fleet.connect(Settings.from_env())
+before = state()
+rehearsal.rehearse(known, rehearsal)
+assert state() == before, (before, state())
+print("printed")
+"""
+    environ = {**os.environ, "SECRET_KEY": "x" * 32, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("printed\n", "", 0)
