@@ -45,6 +45,10 @@ class IdempotencyConflict(EnqueueRefused):
     """The idempotency key was used before with another payload."""
 
 
+class InvalidTransaction(EnqueueRefused):
+    """A job with `unique=` needs a transaction that sees what others commit meanwhile: PostgreSQL's READ COMMITTED."""
+
+
 class BrokerUnavailable(FleetError):
     """Redis did not answer in time or refused to write; `retry_after` says when to try again."""
 

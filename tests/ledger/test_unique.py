@@ -6,11 +6,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
-from jobs.engine import Fleet, keys
+from jobs.engine import Fleet, InvalidTransaction, keys
 from tests.conftest import RedisServer, wait_until
 from tests.ledger.conftest import row_of
 from tests.ledger.samples import durable
@@ -97,3 +99,23 @@ def test_who_has_found_redis_silent_does_not_wait_for_it_again(
     own_redis.process.send_signal(signal.SIGCONT)
     with fleet.ledger.kept("scheduler"):
         wait_until(lambda: row_of(fleet, first.id)["step"] == "pushed")
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+def test_a_transaction_that_may_not_see_its_like_is_refused(
+    fleet: Fleet, folder: Path, database_url: str, level: Any
+) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite has one writer, which sees all")
+    payload = {"folder": str(folder)}
+    engine = fleet.database.engine.execution_options(rq_fleet_writes="FULL", isolation_level=level)
+    with Session(engine) as early, Session(engine) as late:
+        late.execute(text("SELECT count(*) FROM ledger_jobs"))  # takes its snapshot
+        if level != "READ COMMITTED":
+            with pytest.raises(InvalidTransaction, match=level):
+                durable.only_one.enqueue(payload, session=early)
+            durable.tell.enqueue(payload, session=late)
+            return
+        first = durable.only_one.enqueue(payload, session=early)
+        early.commit()
+        assert durable.only_one.enqueue(payload, session=late).id == first.id

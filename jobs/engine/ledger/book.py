@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from jobs.engine import registry
 from jobs.engine.errors import BrokerUnavailable
-from jobs.engine.ledger import outbox, retention, rows, steps
+from jobs.engine.ledger import doubts, outbox, retention, rows, steps
 from jobs.engine.ledger.courier import Courier
 from jobs.engine.ledger.fences import Fence
 from jobs.engine.ledger.keeper import Keeper
@@ -99,23 +99,24 @@ class Ledger:
 
     def _in_session(self, new: Sequence[NewJob], session: Session, asked: Asked) -> Sequence[JobView]:
         fence = self._courier.fences.at_hand() if not self.redis_is_away and outbox.is_plain(session) else None
-        known = self._write(new, session.connection(), PENDING if fence is None else PUSHING, asked)
-        written = Accepted(new, known, fence)
+        step = PENDING if fence is None else PUSHING
+        written = Accepted(new, *self._write(new, session.connection(), step, asked), fence)
         outbox.outbox_of(session, self._push_committed).add(written)
         return written
 
     def _in_connection(self, new: Sequence[NewJob], connection: Connection) -> Sequence[JobView]:
         """A Connection does not tell of its commits, only that one begins: the keeper looks from then on."""
-        known = self._write(new, connection, PENDING)
+        known, doubted = self._write(new, connection, PENDING)
         if self.keeper is not None:
             keeper = self.keeper
             event.listen(connection, "commit", lambda _: keeper.nudge(), once=True)
-        return Accepted(new, known, None)
+        return Accepted(new, known, doubted)
 
     def _write(
         self, new: Sequence[NewJob], connection: Connection, step: str, asked: Asked = MappingProxyType({})
-    ) -> dict[int, JobView]:
-        return Writer(self._fleet, connection, asked, redis_is_away=self.redis_is_away).write(new, step)
+    ) -> tuple[dict[int, JobView], list[int]]:
+        writer = Writer(self._fleet, connection, asked, redis_is_away=self.redis_is_away)
+        return writer.write(new, step), writer.doubted
 
     def _ask_first(self, new: Sequence[NewJob]) -> Asked:
         try:
@@ -130,18 +131,31 @@ class Ledger:
             for each in written:
                 if each.fresh:
                     self._push_accepted(each)
+            doubted = [each for each in written if each.doubted]
+            if doubted and not self.redis_is_away:
+                self._settle_doubted(doubted)
         except BrokerUnavailable as error:
             log.warning("durable jobs wait in the ledger for Redis", reason=str(error))
         except Exception:
             log.exception("durable jobs wait in the ledger for the relay")
 
     def _push_accepted(self, written: Accepted) -> None:
-        fresh, fence = written.fresh, written.fence
-        if fence is None:
-            if self.redis_is_away:
-                return
-            fence = self.fence()
-            taken = {row["id"] for row in steps.claim_of(self._fleet.database, [each.id for each in fresh])}
-            fresh = [each for each in fresh if each.id in taken]
-        if fresh:
-            written.arrived(self.push(fresh, fence, first=True))
+        if written.fence is not None:
+            written.arrived(self.push(written.fresh, written.fence, first=True))
+        elif not self.redis_is_away:
+            self._claim_and_push([written], written.fresh)
+
+    def _settle_doubted(self, written: Sequence[Accepted]) -> None:
+        views = {job_id: view for each in written for job_id, view in each.doubted_views().items()}
+        settled = doubts.settle(self._fleet.database, self._fleet.redis, list(views))
+        for new in [each.settled(settled, views) for each in written]:
+            if new:
+                self._claim_and_push(written, new)
+
+    def _claim_and_push(self, written: Sequence[Accepted], new: Sequence[NewJob]) -> None:
+        fence = self.fence()
+        taken = {row["id"] for row in steps.claim_of(self._fleet.database, [each.id for each in new])}
+        if new := [each for each in new if each.id in taken]:
+            arrived = self.push(new, fence, first=True)
+            for each in written:
+                each.arrived(arrived)

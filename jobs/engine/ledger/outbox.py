@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -19,10 +19,16 @@ OUTBOX = "rq_fleet_outbox"
 class Accepted(Sent):
     """Jobs that one call has written, as views that say where each is: in the ledger, and then in Redis."""
 
-    def __init__(self, new: Sequence[NewJob], known: dict[int, JobView], fence: Fence | None) -> None:
-        """With a fence the rows were written as `pushing`, so that this process is to push them."""
+    def __init__(
+        self, new: Sequence[NewJob], known: dict[int, JobView], doubted: Sequence[int], fence: Fence | None = None
+    ) -> None:
+        """With a fence the rows were written as `pushing`, so that this process is to push them.
+
+        Of what is `doubted`, as places, the known view may turn out to be that of a job that had ended.
+        """
         super().__init__(new, known)
         self.fence = fence
+        self.doubted = {new[at].id: at for at in doubted}
         self.fresh = [each for at, each in enumerate(new) if at not in known]
         self._arrived: set[str] = set()
         self._shown: dict[int, JobView] = {}
@@ -33,6 +39,22 @@ class Accepted(Sent):
         for view in self._shown.values():
             if view.id in job_ids:
                 view.__dict__["queued"] = "redis"
+
+    def settled(self, job_ids: Mapping[str, str], views: Mapping[str, JobView]) -> list[NewJob]:
+        """What came of doubted jobs, each by the one of which it is the like; those that are jobs of their own.
+
+        Who was shown a job that had ended is shown the one that is done instead, of those in `views`.
+        """
+        mine = {at: job_ids[job_id] for job_id, at in self.doubted.items() if job_id in job_ids}
+        for at, holder in mine.items():
+            if holder in views:
+                self._shown[at] = self._known.pop(at)
+                self._shown[at].__dict__.update(views[holder].__dict__ | {"queued": "ledger"})
+        return [self._new[at] for at, holder in mine.items() if holder == self._new[at].id]
+
+    def doubted_views(self) -> dict[str, JobView]:
+        """What doubted jobs look like if they are jobs of their own, by id."""
+        return {job_id: self._new[at].view for job_id, at in self.doubted.items()}
 
     def _view(self, place: int) -> JobView:
         known = self._known.get(place) or self._shown.get(place)

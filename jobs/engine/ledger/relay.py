@@ -11,7 +11,7 @@ import redis
 from sqlalchemy import RowMapping
 
 from jobs.engine import registry
-from jobs.engine.ledger import rows, steps
+from jobs.engine.ledger import doubts, rows, steps
 from jobs.engine.ledger.audit import Audit
 from jobs.engine.ledger.fences import Fence
 from jobs.engine.ledger.following import Follower
@@ -73,6 +73,7 @@ class Relay:
     def _look_for_lost(self, epoch: str) -> None:
         fence = self._fence(epoch)
         self._push(self._audit.look(epoch), fence, first=False)
+        doubts.settle(self._fleet.database, self._client)
         self._orphans.look()
 
     def _relay(self, epoch: str) -> bool:

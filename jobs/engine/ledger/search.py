@@ -14,6 +14,7 @@ from jobs.engine.database import Database
 from jobs.engine.errors import InvalidPayload
 from jobs.engine.ledger.rows import STATES, view_of
 from jobs.engine.ledger.table import (
+    DOUBTED,
     ENDED,
     FINISHED,
     IN_VAIN,
@@ -82,6 +83,7 @@ def search(database: Database, **wanted: Unpack[Wanted]) -> Found:
 
 
 def _plain_conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    yield row.step != DOUBTED
     if (tenant := wanted.get("tenant")) is not None:
         yield row.tenant == tenant
     if types := wanted.get("types"):

@@ -28,6 +28,8 @@ PUSHED: Final = "pushed"
 """Redis has it, in the life that `epoch` names."""
 LOCAL: Final = "local"
 """A pool of this fleet's own processes runs it; it is never pushed."""
+DOUBTED: Final = "doubted"
+"""Absorbed by a job that had not ended as far as its row knew: pending if it had, and gone if not (`doubts.settle`)."""
 
 QUEUED, SCHEDULED, STARTED = "queued", "scheduled", "started"
 FINISHED, FAILED, CANCELLED, QUARANTINED = "finished", "failed", "cancelled", "quarantined"

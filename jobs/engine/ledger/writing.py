@@ -14,7 +14,7 @@ from jobs.engine.control import in_redis
 from jobs.engine.errors import IdempotencyConflict
 from jobs.engine.ledger import turns
 from jobs.engine.ledger.rows import row_of, unique_key, view_of
-from jobs.engine.ledger.table import JOBS, LOCAL, OPEN, PENDING, VALUES
+from jobs.engine.ledger.table import DOUBTED, JOBS, LOCAL, OPEN, PENDING, VALUES
 from jobs.engine.new_jobs import NewJob
 from jobs.engine.views import JobView
 
@@ -47,11 +47,16 @@ def ask_first(fleet: Fleet, new: Sequence[NewJob]) -> Asked:
 
 
 class Writer:
-    """Writes the jobs of one call."""
+    """Writes the jobs of one call.
+
+    `doubted` are the places of those that were absorbed by a job of which it is not known whether it has ended: they
+    got rows all the same, which are settled after the commit.
+    """
 
     def __init__(self, fleet: Fleet, connection: Connection, asked: Asked, *, redis_is_away: bool) -> None:
         self._connection, self._asked, self._redis_is_away = connection, asked, redis_is_away
         self._seen_ended = fleet.jobs.seen_ended
+        self.doubted: list[int] = []
 
     def write(self, new: Sequence[NewJob], step: str) -> dict[int, JobView]:
         """Write a row for each job; the views, by place, of those that were there already and got none.
@@ -62,15 +67,21 @@ class Writer:
         known |= self._same_keys([(at, each) for at, each in enumerate(new) if at not in known])
         fresh = [(at, each) for at, each in enumerate(new) if at not in known]
         known |= self._insert(fresh, step)
+        doubted = [(at, new[at]) for at in self.doubted]
+        self._insert(doubted, DOUBTED)
+        self._write_values(each for at, each in fresh if at not in known)
+        self._write_values(each for _, each in doubted)
+        return known
+
+    def _write_values(self, written: Iterable[NewJob]) -> None:
         values = [
             {"job_id": each.id, "field": field, "value": value}
-            for at, each in fresh
-            if each.found_by and at not in known
+            for each in written
+            if each.found_by
             for field, value in each.found_by
         ]
         if values:
             self._connection.execute(insert(VALUES), values)
-        return known
 
     def _insert(self, fresh: Sequence[tuple[int, NewJob]], step: str) -> dict[int, JobView]:
         now = datetime.now(UTC)
@@ -103,24 +114,28 @@ class Writer:
     def _same_keys(self, wanted: Sequence[tuple[int, NewJob]]) -> dict[int, JobView]:
         """What is absorbed by an unfinished job of the same unique key: one of the ledger, or of this very call.
 
-        The row is believed, unless Redis was asked and knew better, now or lately. While Redis is away it is in doubt
-        whether a job that was pushed has ended: then the new one is written, and waits for the lock before its push.
+        The row is believed until the commit, unless Redis was asked and knew better, now or lately. While Redis is away
+        it is in doubt whether a job that was pushed has ended: then the new one is written, and waits for the lock
+        before its push.
         """
         keys = {at: key for at, each in wanted if (key := unique_key(each)) is not None}
         if not keys:
             return {}
         uniques = sorted(set(keys.values()))
         turns.take(self._connection, uniques)
-        rows = _rows(self._connection, row.unique_key, uniques, OPEN)
-        views = self._looked_at(rows)
-        holders = {each["unique_key"]: views[each["id"]] for each in rows if self._is_live(each)}
+        rows = _rows(self._connection, row.unique_key, uniques, OPEN, row.step != DOUBTED)
+        views, live = self._looked_at(rows), [each for each in rows if self._is_live(each)]
+        holders = {each["unique_key"]: views[each["id"]] for each in live}
+        certain = {each["unique_key"] for each in live if each["step"] in (PENDING, LOCAL) or each["id"] in self._asked}
         known = {}
         for at, each in wanted:
             if (key := keys.get(at)) is None:
                 continue
             if key in holders:
                 known[at] = holders[key]
+                self.doubted += [] if key in certain else [at]
             else:
+                certain.add(key)
                 holders[key] = each.view.model_copy(update={"queued": "ledger"})
         return known
 
