@@ -119,11 +119,6 @@ def may_see(view: Any) -> bool:
     return may(getattr(view, "least_role", "admin"), fleet_wide=getattr(view, "fleet_wide", True))
 
 
-def home(actor: Actor | None) -> str:
-    """The first page of the console that they may see."""
-    return CONSOLE if actor is None or actor.tenant is None else f"{CONSOLE}/jobs"
-
-
 def of_shell(by: str | None = None) -> Actor:
     """Who acts from a shell: whoever can start one with the fleet's settings may everything."""
     return audit_log.of_shell(by)

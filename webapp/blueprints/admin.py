@@ -61,7 +61,7 @@ def _welcome(account: Account, wanted: str) -> ResponseReturnValue:
     fleet().audit.record(action="operator.sign-in", target=account.name, by=by, after=after)
     if account.is_weak:
         structlog.get_logger("webapp").warning("a password hash is weak; make another", name=account.name)
-    return redirect(wanted if _is_inside(wanted) else operators.home(by), 303)
+    return redirect(wanted if _is_inside(wanted) else operators.CONSOLE, 303)
 
 
 def _form(wanted: str, problem: str = "") -> str:
@@ -76,7 +76,7 @@ def _form(wanted: str, problem: str = "") -> str:
 
 
 def _target(wanted: str) -> str:
-    return wanted if _is_inside(wanted) else operators.home(operators.known())
+    return wanted if _is_inside(wanted) else operators.CONSOLE
 
 
 def _is_inside(wanted: str) -> bool:

@@ -51,8 +51,8 @@ class Frame:
 
     @property
     def home(self) -> str:
-        """The first page that who looks may see."""
-        return operators.home(self.who)
+        """The first page."""
+        return HOME
 
     @property
     def is_read_only(self) -> bool:

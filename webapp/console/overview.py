@@ -22,6 +22,10 @@ ROWS = 30
 """Rows of the table of the charts' numbers."""
 
 
+FEW = 8
+"""Of each kind of thing that a tenant's overview lists."""
+
+
 class Notice(NamedTuple):
     """What needs attention, and where to look."""
 
@@ -31,9 +35,11 @@ class Notice(NamedTuple):
 
 
 @bp.get("")
-@operators.at_least("viewer", fleet_wide=True)
+@operators.at_least("viewer")
 def index() -> ResponseReturnValue:
-    """Queues, lanes, workers, schedulers and breakers."""
+    """Queues, lanes, workers, schedulers and breakers; for who is bound to a tenant, what is of that."""
+    if (tenant := operators.own_tenant()) is not None:
+        return _of_tenant(tenant)
     survey, wanted = fleet().survey, range_named(request.args.get("range"))
     queues, lanes, workers = survey.queues(), survey.lanes(), survey.workers()
     schedulers, breakers, points = survey.schedulers(), survey.breakers(), series(fleet(), wanted)
@@ -54,6 +60,21 @@ def index() -> ResponseReturnValue:
         points=points,
         drawn=charts_of(points),
         sparse=_sparse(points),
+    )
+
+
+def _of_tenant(tenant: str) -> ResponseReturnValue:
+    """Counts, and the latest of each kind, as far as bounded looks find them."""
+    desk = fleet()
+    letters = desk.dead_letters.find(limit=FEW, tenant=tenant) if desk.has_broker else None
+    flows = desk.workflows.find("running", limit=FEW, tenant=tenant) if desk.has_broker else None
+    return render_template(
+        "console/overview_tenant.html",
+        tenant=tenant,
+        tallies=desk.inspection.tallies(tenant),
+        page=desk.inspection.find(tenant=tenant, limit=FEW),
+        letters=letters,
+        flows=flows,
     )
 
 

@@ -8,11 +8,12 @@ import structlog
 
 from jobs.engine.dead_letters.actions import Done
 from jobs.engine.errors import NotFound
-from jobs.engine.inspection import bulk, details, search, steering
+from jobs.engine.inspection import bulk, details, search, steering, tally
 from jobs.engine.inspection.bulk import Plan
 from jobs.engine.inspection.details import Details
 from jobs.engine.inspection.places import bound_of
 from jobs.engine.inspection.search import Page
+from jobs.engine.inspection.tally import Tallies
 from jobs.engine.inspection.where import Where
 from jobs.engine.views import JobView
 
@@ -61,6 +62,10 @@ class Inspection:
         steering.discard(self._fleet, view)
         log.info("job discarded", by=by, job_id=job_id, job_type=view.type)
         return view
+
+    def tallies(self, tenant: str) -> Tallies:
+        """How many jobs of a tenant are in each state, as far as 0.1 s allow to count; see `tally.tallies`."""
+        return tally.tallies(self._fleet, tenant)
 
     def plan(self, where: Where, verb: str, tenant: str | None = None) -> Plan:
         """A dry run of retry, cancel, discard or promote: how many jobs it would touch, and the bound for `carry_out`.

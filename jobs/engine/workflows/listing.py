@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 import redis
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from jobs.engine import keys
 from jobs.engine.broker import translate_errors
 from jobs.engine.places import Place, cursor_of, entries_after, place_of
-from jobs.engine.workflows.views import WorkflowStatus, number_of, status_of, time_of
+from jobs.engine.workflows.views import WorkflowHead, number_of, status_of, time_of
 
 State = Literal["running", "ended"]
 INDEX: Mapping[State, str] = {"running": keys.WORKFLOWS_RUNNING, "ended": keys.WORKFLOWS_ENDED}
@@ -21,22 +20,10 @@ MOST_LOOKED_AT = 2_000
 """Workflows that one page looks at; with a filter it may therefore be short before the end."""
 
 
-class WorkflowSummary(BaseModel):
-    """A workflow without its nodes; times are UTC, `bad` counts nodes that did not complete and had to."""
+class WorkflowSummary(WorkflowHead):
+    """A workflow without its nodes; `bad` counts those that did not complete and had to."""
 
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    name: str
-    status: WorkflowStatus
-    tenant: str = ""
-    round: int = 1
-    total: int = 0
-    done: int = 0
     bad: int = 0
-    percent: float = 0.0
-    created_at: datetime | None = None
-    ended_at: datetime | None = None
 
 
 class WorkflowPage(BaseModel):

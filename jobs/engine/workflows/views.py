@@ -50,8 +50,8 @@ class EdgeView(BaseModel):
     policy: EdgePolicy
 
 
-class WorkflowView(BaseModel):
-    """A workflow's state; times are UTC, `round` counts its runs, `percent` is of nodes that have ended."""
+class WorkflowHead(BaseModel):
+    """What every view of a workflow tells; times are UTC, `round` counts its runs, `percent` is of nodes that ended."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,6 +65,11 @@ class WorkflowView(BaseModel):
     percent: float = 0.0
     created_at: datetime | None = None
     ended_at: datetime | None = None
+
+
+class WorkflowView(WorkflowHead):
+    """A workflow's state with its nodes and edges."""
+
     nodes: list[NodeView] = []
     edges: list[EdgeView] = []
 

@@ -108,7 +108,7 @@ PUBLIC = {
 WIDE: Mapping[str, Any] = {"wide": True}
 CONSOLE = {
     "GET metrics_json.metrics": look(**WIDE),
-    "GET console_overview.index": look(**WIDE),
+    "GET console_overview.index": look(),
     "GET console_events.events": look(),
     "GET rq_dashboard.queues_overview": look(**WIDE),
     "GET rq_dashboard.jobs_overview": look(**WIDE),
@@ -180,6 +180,7 @@ FLEET = {
     "POST schedules_api.resume": act(**SCHEDULE),
     "GET set_aside.find": look(**WIDE),
     "POST set_aside.discard": act(json={"ids": ["unknown"]}, **WIDE),
+    "GET console_queues_api.counts": look(query={"tenant": "a"}),
     "GET console_queues_api.queues": look(**WIDE),
     "GET console_queues_api.lanes": look(**WIDE),
     "GET console_queues_api.workers": look(**WIDE),
