@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 
 from benchmarks import _crowd, _report
 from benchmarks._broker import broker
+from benchmarks._served import scraped
 from benchmarks.letters import SETTINGS
 from jobs.adapters.database import migrate
 from jobs.engine import Fleet, connect, keys
@@ -28,9 +29,9 @@ from webapp.sessions import make_ticket
 
 TIMES, LONG_ENOUGH_MS = 10, 1_000
 PAGE_MS, SCRAPE_MS, NO_BOUND = 200, 50, 0
-JOBS = "/admin/queues/jobs"
+JOBS, LETTERS = "/admin/queues/jobs", "/admin/queues/dead-letters"
 MORE_TO_SAY = (f"{JOBS}/bulk",)
-"""What is asked for with more than an address. Dry runs count 10,000 things, and are bounded by that."""
+"""What is asked for with more than an address."""
 RANGES = ("/admin/queues?range=24h", "/admin/queues?range=7d")
 SEARCHES = (
     *("state=failed", "state=queued", "state=scheduled", "type=bench.failing", "type=bench.failing&state=failed"),
@@ -75,6 +76,8 @@ def measured(options: argparse.Namespace, url: str, place: Path) -> int:
     app = create_app(_settings(url, place))
     fleet, client = app.extensions["fleet"], _admin(app)
     rows = [_row(client, path, bound) for path, bound in _asked(app, fleet)]
+    for processes in (2, 8):
+        rows += scraped(app, _environment(url, place), place, processes=processes, bound=SCRAPE_MS)
     queue = fleet.redis.llen(keys.queue("default"))
     facts = {"waiting_jobs": options.waiting, "in_one_queue": queue, "failed_jobs": options.failed}
     facts |= {"delayed_jobs": options.delayed, "rows_of_the_ledger": options.history}
@@ -92,8 +95,13 @@ def measured(options: argparse.Namespace, url: str, place: Path) -> int:
 
 
 def _settings(redis_url: str, folder: Path) -> Settings:
+    return Settings.from_env(_environment(redis_url, folder))
+
+
+def _environment(redis_url: str, folder: Path) -> dict[str, str]:
     places = {"REDIS_URL": redis_url, "DATABASE_URL": f"sqlite:///{folder / 'bench.db'}"}
-    return Settings.from_env({**SETTINGS, **places, "STORAGE_URL": f"file://{folder / 'storage'}"})
+    secrets = {"SECRET_KEY": "k" * 64, "JWT_SECRET": "j" * 64}
+    return {**SETTINGS, **secrets, **places, "STORAGE_URL": f"file://{folder / 'storage'}"}
 
 
 def _fill(options: argparse.Namespace, url: str, place: Path) -> None:
@@ -129,10 +137,13 @@ def _asked(app: APIFlask, fleet: Fleet) -> Iterator[tuple[str, int]]:
     cursor = fleet.inspection.find(limit=50).next_cursor
     pages = [*(rule for rule in own if rule not in MORE_TO_SAY), *RANGES, f"{JOBS}?cursor={cursor}"]
     pages += [f"{JOBS}?{search}" for search in SEARCHES]
-    pages += [f"{JOBS}/{failed.id}", f"{JOBS}/{deep.decode()}", f"/admin/queues/dead-letters/{failed.id}"]
-    yield from ((path, NO_BOUND if "/bulk" in path else PAGE_MS) for path in pages)
+    pages += [f"{JOBS}/{failed.id}", f"{JOBS}/{deep.decode()}", f"{LETTERS}/{failed.id}"]
+    pages += [f"{JOBS}/bulk?verb={verb}" for verb in ("retry", "cancel", "promote", "discard")]
+    pages += [f"{JOBS}/bulk?verb=retry&error=nobody says this", f"{JOBS}/bulk?verb=retry&type=bench.failing"]
+    pages += [f"{LETTERS}/bulk/retry?text=nobody says this", f"{LETTERS}/bulk/retry?type=bench.failing"]
+    yield from ((path, PAGE_MS) for path in pages)
     yield from ((path, SCRAPE_MS) for path in ("/metrics", "/api/metrics"))
-    yield from ((path, NO_BOUND) for path in (f"{JOBS}/bulk?verb=retry", f"{JOBS}/bulk?verb=cancel", *RQ_DASHBOARD))
+    yield from ((path, NO_BOUND) for path in RQ_DASHBOARD)
 
 
 def _row(client: FlaskClient, path: str, bound: int) -> Row:

@@ -30,6 +30,8 @@ OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """Reads heads in the event loop: thousands that never finish theirs hold a socket each, and no thread."""
 
+    wsgi: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.leaving_conns: deque[Any] = deque()

@@ -90,7 +90,7 @@ def _of_scopes(kind: Literal["queue", "lane", "type"], values: Mapping[str, Valu
     ran = HistogramMetricFamily(f"fleet_{kind}_run_seconds", f"How long runs took, by {kind}", labels=[kind])
     waited = HistogramMetricFamily(f"fleet_{kind}_wait_seconds", f"How long jobs waited, by {kind}", labels=[kind])
     for name, each in sorted(values.items()):
-        ends = (NEVER_YET if kind == "queue" else {}) | each.ends
+        ends = {**(NEVER_YET if kind == "queue" else {}), **each.ends}
         for outcome, number in sorted(ends.items()):
             runs.add_metric([name, outcome], number)
         for family, durations in ((ran, each.run), (waited, each.wait)):

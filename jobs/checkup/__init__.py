@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from typing import TextIO
 
-from jobs.checkup import broker, data, job_types, system
+from jobs.checkup import broker, data, job_types, system, trust
 from jobs.checkup.findings import Finding, within
 from jobs.settings import Settings
 
@@ -17,9 +17,12 @@ PARTS = {
     "database": (data.examine_database, "Look at DATABASE_URL, and whether that server runs."),
     "storage": (data.examine_storage, "Look at STORAGE_URL and its credentials."),
     "job types": (job_types.examine, "Mend the file or the variable that it names."),
+    "signatures": (trust.examine, "Look at Redis first."),
     "processes": (broker.examine_workforce, "Look at Redis first."),
     "system": (system.examine, ""),
 }
+
+NEED_REDIS = (broker.examine, broker.examine_workforce, trust.examine)
 
 
 def run(settings: Settings, out: TextIO | None = None) -> int:
@@ -38,7 +41,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Look at every part that is used; one that does not answer within ten seconds is a problem too."""
     found: list[Finding] = []
     for part, (look, advice) in PARTS.items():
-        if not settings.use_job_queue and look in (broker.examine, broker.examine_workforce):
+        if not settings.use_job_queue and look in NEED_REDIS:
             continue
         found += within(part, partial(look, settings), advice)
     return found

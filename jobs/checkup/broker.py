@@ -13,6 +13,7 @@ from jobs.checkup.findings import Finding
 from jobs.engine import Fleet, keys
 from jobs.engine.breakers import Breakers
 from jobs.engine.broker import translate_errors
+from jobs.engine.log_redaction import scrub
 from jobs.engine.scheduler.names import SCHEDULERS
 from jobs.settings import Settings
 
@@ -25,6 +26,9 @@ MARK = f"{keys.FLEET}:checkup"
 def examine(settings: Settings) -> Iterator[Finding]:
     """Connection, version, role, eviction, persistence, memory, rights and clock."""
     client = Fleet(settings).redis
+    if (refusal := _refusal(client)) is not None:
+        yield refusal
+        return
     with translate_errors():
         began = time.perf_counter()
         client.ping()
@@ -68,6 +72,18 @@ def examine_workforce(settings: Settings) -> Iterator[Finding]:
     for breaker in Breakers(settings, lambda: fleet.redis).all():
         yield Finding("note", PROCESSES, f"the breaker {breaker.name} is {breaker.state}: {breaker.reason}",
                       "It closes by itself once the provider answers.")  # fmt: skip
+
+
+def _refusal(client: redis.Redis) -> Finding | None:
+    """What is wrong with the name or the password."""
+    try:
+        client.ping()
+    except (redis.AuthenticationError, redis.ResponseError) as error:
+        return Finding("problem", REDIS, f"it lets nobody in like this: {scrub(str(error))}",
+                       "Look at the user and the password in REDIS_URL, or REDIS_PASSWORD.")  # fmt: skip
+    except redis.RedisError:
+        return None  # whoever asks next says so
+    return None
 
 
 def _about(info: Mapping[str, Any]) -> Iterator[Finding]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
 
 from jobs.checkup.findings import Finding
 from jobs.settings import DEVELOPMENT_SECRET, Settings
 
 FILES_A_CHILD, FILES = 8, 250
+SOON = 1.0  # seconds
 PART = "system"
 
 
@@ -31,3 +34,29 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if not settings.anybody_can_sign_in:
         yield Finding("problem", PART, "nobody could sign in",
                       "Set JWT_SECRET or JWT_JWKS_URL, or ADMIN_PASSWORD_HASH.")  # fmt: skip
+    yield from _port(settings.port)
+
+
+def _port(port: int) -> Iterator[Finding]:
+    """Who listens where the web server shall."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), SOON):
+            pass
+    except OSError:
+        return
+    if _is_ours(port):
+        yield Finding("ok", PART, f"a web server of a fleet answers at port {port}")
+    else:
+        yield Finding("note", PART, f"something else listens at port {port}, so that no web server can start there",
+                      "End it, or set PORT to another one.")  # fmt: skip
+
+
+def _is_ours(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=SOON)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().read(100).strip() == b'{"status":"ok"}'
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

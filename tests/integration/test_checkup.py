@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -17,6 +19,9 @@ from jobs.checkup import Finding
 from jobs.engine import Fleet, keys
 from jobs.settings import Settings
 from tests.conftest import ROOT, RedisServer, free_port
+from tests.engine.samples import jobs as samples
+from tests.webapp.live_server import serving
+from webapp import create_app
 
 
 @pytest.fixture
@@ -87,6 +92,41 @@ def test_rights_that_are_missing_are_named(environ: dict[str, str], other_redis:
     assert (note.level, problem.level) == ("note", "problem")
     assert "refuses commands that the fleet needs" in problem.text
     assert "words" not in problem.text
+
+
+def test_a_password_that_is_wrong_or_missing_is_named(environ: dict[str, str], other_redis: RedisServer) -> None:
+    with redis.Redis(port=other_redis.port) as client:
+        client.config_set("requirepass", "the-right-one")
+    try:
+        for user in ("", ":hidden@"):
+            (problem,) = found(environ, "Redis", REDIS_URL=f"redis://{user}127.0.0.1:{other_redis.port}/0")
+            assert (problem.level, "the password in REDIS_URL" in problem.advice) == ("problem", True)
+            assert "hidden" not in problem.text
+    finally:
+        with redis.Redis(port=other_redis.port, password="the-right-one") as client:
+            client.config_set("requirepass", "")
+
+
+def test_another_secret_is_noticed_by_the_jobs_that_wait(environ: dict[str, str], fleet: Fleet) -> None:
+    samples.double.enqueue_many([{"value": each} for each in range(3)])
+    assert found(environ, "signatures") == []
+    (problem,) = found(environ, "signatures", SECRET_KEY="another-secret-than-that-of-the-others-1")
+    assert problem.level == "problem"
+    assert problem.text == "3 of 3 waiting jobs would be refused here: the envelope's signature is wrong"
+    assert "the same SECRET_KEY" in problem.advice
+    fleet.redis.zadd(keys.QUARANTINE, {"strange": 1})
+    (note,) = found(environ, "signatures")
+    assert note.text == "1 jobs were set aside unread"
+
+
+def test_a_port_that_is_taken_is_named(environ: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (note,) = [each for each in found(environ, "system", PORT=str(port)) if str(port) in each.text]
+    assert "set PORT" in note.advice
+    with serving(create_app(Settings.from_env(environ))) as base:
+        port = str(urlsplit(base).port)
+        assert not [each for each in found(environ, "system", PORT=port) if port in each.text]
 
 
 def test_a_schema_that_is_missing_or_old_names_the_command(environ: dict[str, str], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class LetterQuery(Where):
 
 
 class Action(In):
-    """A dry run of `where`, unless `dry_run` is false: then what the `bound` of a dry run allows, on from `cursor`."""
+    """A dry run of `where`, unless `dry_run` is false: then what the `bound` of one allows; both on from `cursor`."""
 
     where: Where | None = None
     dry_run: StrictBool = True
@@ -42,8 +42,8 @@ class Action(In):
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Action:
-        if self.dry_run and (self.bound or self.cursor):
-            raise ValueError("a dry run takes where, and no bound or cursor")
+        if self.dry_run and self.bound:
+            raise ValueError("a dry run takes where, and no bound")
         if not self.dry_run and (self.where or not self.bound):
             raise ValueError("what is no dry run takes the bound of one, and no where")
         return self
@@ -121,6 +121,7 @@ def _page(query: LetterQuery) -> dict[str, Any]:
 
 def _act(wanted: Action, act: Callable[..., Done], status: int) -> ResponseReturnValue:
     if wanted.dry_run:
-        return answer(letters().plan(wanted.where or Where(), operators.own_tenant()))
+        where, own = wanted.where or Where(), operators.own_tenant()
+        return answer(checked(lambda: letters().plan(where, own, cursor=wanted.cursor)))
     bound = wanted.bound or ""
     return answer(checked(lambda: act(fleet(), operators.operator(), bound, cursor=wanted.cursor)), status)

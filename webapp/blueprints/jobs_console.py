@@ -46,7 +46,7 @@ class Promoting(In):
 
 
 class Bulk(In):
-    """A dry run of `verb` on `where`, unless `dry_run` is false: then what a `bound` allows, on from `cursor`."""
+    """A dry run of `verb` on `where`, unless `dry_run` is false: then what a `bound` allows; both on from `cursor`."""
 
     verb: Verb | None = None
     where: Where | None = None
@@ -56,8 +56,8 @@ class Bulk(In):
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Bulk:
-        if self.dry_run and (self.bound or self.cursor or not self.verb):
-            raise ValueError("a dry run takes a verb and where, and no bound or cursor")
+        if self.dry_run and (self.bound or not self.verb):
+            raise ValueError("a dry run takes a verb and where, and no bound")
         if not self.dry_run and (self.where or self.verb or not self.bound):
             raise ValueError("what is no dry run takes the bound of one, and neither verb nor where")
         return self
@@ -125,7 +125,7 @@ def bulk(json_data: Bulk) -> ResponseReturnValue:
     by, cursor = operators.operator(), json_data.cursor
     if json_data.dry_run:
         where, verb = json_data.where or Where(), str(json_data.verb)
-        return answer(checked(lambda: fleet().inspection.plan(where, verb, by.tenant)))
+        return answer(checked(lambda: fleet().inspection.plan(where, verb, by.tenant, cursor=cursor)))
     bound = json_data.bound or ""
     admit_bulk(checked(lambda: bound_of(bound)).verb)
     return answer(checked(lambda: acting.carry_out(fleet(), by, bound, cursor=cursor)), 202)

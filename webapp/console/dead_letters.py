@@ -13,6 +13,7 @@ from webapp.actions import letters as acting
 from webapp.actions.many import words_of
 from webapp.api_answers import checked
 from webapp.blueprints.dead_letters import LetterQuery
+from webapp.console.bulk import COUNTS_WITHIN
 from webapp.console.forms import asked, is_filtered
 from webapp.console.frame import act, blueprint
 from webapp.services import fleet
@@ -114,10 +115,11 @@ def discard(job_id: str) -> ResponseReturnValue:
 
 
 def _plan(verb: str) -> ResponseReturnValue:
-    where = asked(LetterQuery).where
-    plan = fleet().dead_letters.plan(where, operators.own_tenant())
-    words, back = words_of(where), url_for(".letters", **where.model_dump(mode="json", exclude_defaults=True))
-    return render_template("console/letters_bulk.html", verb=verb, plan=plan, words=words, back=back)
+    where, on, own = asked(LetterQuery).where, request.args.get("cursor") or None, operators.own_tenant()
+    plan = checked(lambda: fleet().dead_letters.plan(where, own, within=COUNTS_WITHIN, cursor=on))
+    wanted = where.model_dump(mode="json", exclude_defaults=True)
+    about = {"words": words_of(where), "back": url_for(".letters", **wanted)}
+    return render_template("console/letters_bulk.html", verb=verb, plan=plan, wanted=wanted, **about)
 
 
 def _carry_out(verb: str) -> ResponseReturnValue:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 
 import redis
 from pydantic import BaseModel, Field
@@ -12,11 +14,13 @@ from jobs.engine.changes import UNKNOWN, Change
 from jobs.engine.dead_letters.letters import Letter, Where
 from jobs.engine.dead_letters.places import Bound, text_of
 from jobs.engine.dead_letters.search import walk
-from jobs.engine.places import START, Place, cursor_of, place_of
+from jobs.engine.places import NUMBER, START, STRANGE, Place, cursor_of, decoded, encoded, place_of
 
 MOST = 10_000
 """Letters that one dry run counts, and one action touches."""
 SHOWN = 10
+WITHIN = timedelta(seconds=5)
+"""So long a dry run counts at a time."""
 AT_ONCE = 100
 """Letters a round trip."""
 REFUSALS = 100
@@ -30,13 +34,15 @@ Act = Callable[[Sequence[Letter]], list[str]]
 class Plan(BaseModel):
     """What an action would touch: how many letters, the oldest of them, and the bound to hand to the action.
 
-    `more` says that there are more than 10,000: those come with the next dry run.
+    `more` says that there are, or may be, more: those come with the next dry run. Where time was short, counting goes
+    on from `next_cursor`.
     """
 
     count: int
     more: bool
     shown: list[Letter]
     bound: str
+    next_cursor: str | None = None
 
 
 class Refusal(BaseModel):
@@ -79,18 +85,37 @@ class Done(BaseModel):
         return [*self.changes, *(each._replace(after=UNKNOWN) for each in self.begun.values())]
 
 
-def plan(client: redis.Redis, where: Where) -> Plan:
-    """Count, up to 10,000, and change nothing. Raises BrokerUnavailable."""
-    shown: list[Letter] = []
-    count, until, more = 0, "0", False
-    for step in walk(client, where, "", told=SHOWN):
-        shown += step.found[: SHOWN - len(shown)]
-        times = step.times[: MOST - count]
-        count, until = count + len(times), times[-1] if times else until
-        more = len(step.times) > len(times) or (count == MOST and not step.is_end)
-        if count == MOST:
+def plan(client: redis.Redis, where: Where, *, within: timedelta = WITHIN, cursor: str | None = None) -> Plan:
+    """Count, up to 10,000 and for so long, on from a cursor if there is one, and change nothing.
+
+    Raises ValueError for a cursor that is none, BrokerUnavailable.
+    """
+    place, until, count = _counted(cursor)
+    told, begun = Plan(count=count, more=True, shown=[], bound=""), time.monotonic()
+    for step in walk(client, where, "", place, told=SHOWN):
+        told.shown += step.found[: SHOWN - len(told.shown)]
+        times = step.times[: MOST - told.count]
+        told.count, until, place = told.count + len(times), times[-1] if times else until, step.place
+        told.more = len(step.times) > len(times) or not step.is_end
+        if told.count == MOST or time.monotonic() - begun > within.total_seconds():
             break
-    return Plan(count=count, more=more, shown=shown, bound=text_of(Bound(where, until, count)))
+    told.bound = text_of(Bound(where, until, told.count))
+    if told.more and told.count < MOST:
+        told.next_cursor = encoded([*place, until, told.count])
+    return told
+
+
+def _counted(cursor: str | None) -> tuple[Place, str, int]:
+    """From where to go on, the time of the last letter that was counted, and how many were. Raises ValueError."""
+    if not cursor:
+        return START, "0", 0
+    values = decoded(cursor)
+    if not (isinstance(values, list) and len(values) == 4):
+        raise ValueError(STRANGE)
+    *place, until, count = values
+    if not (isinstance(until, str) and NUMBER.fullmatch(until) and type(count) is int and 0 <= count < MOST):
+        raise ValueError(STRANGE)
+    return place_of(encoded(place)), until, count
 
 
 def carry_out(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -100,12 +100,20 @@ class DeadLetters:
         payload = None if is_aside else shown_payload(fields.get(b"data", b""))
         return Details(**letter.model_dump(), payload=payload, history=runs, lines=told)
 
-    def plan(self, where: Where = EVERYTHING, tenant: str | None = None) -> Plan:
+    def plan(
+        self,
+        where: Where = EVERYTHING,
+        tenant: str | None = None,
+        *,
+        within: timedelta = actions.WITHIN,
+        cursor: str | None = None,
+    ) -> Plan:
         """A dry run of `retry` and `discard`: what they would touch, and the bound that they take.
 
-        Raises NotFound for a filter by another tenant, BrokerUnavailable.
+        Where `within` was short it counts on from the `next_cursor` that the last one gave. Raises NotFound for a
+        filter by another tenant, ValueError for a cursor that is none, BrokerUnavailable.
         """
-        return actions.plan(self._fleet.redis, where.within(tenant))
+        return actions.plan(self._fleet.redis, where.within(tenant), within=within, cursor=cursor)
 
     def retry(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -67,15 +68,24 @@ class Inspection:
         """How many jobs of a tenant are in each state, as far as 0.1 s allow to count; see `tally.tallies`."""
         return tally.tallies(self._fleet, tenant)
 
-    def plan(self, where: Where, verb: str, tenant: str | None = None) -> Plan:
+    def plan(
+        self,
+        where: Where,
+        verb: str,
+        tenant: str | None = None,
+        *,
+        within: timedelta = bulk.WITHIN,
+        cursor: str | None = None,
+    ) -> Plan:
         """A dry run of retry, cancel, discard or promote: how many jobs it would touch, and the bound for `carry_out`.
 
-        Raises ValueError where the jobs' state does not allow it, BrokerUnavailable.
+        Where `within` was short it counts on from the `next_cursor` that the last one gave. Raises ValueError where the
+        jobs' state does not allow it, or for a cursor that is none; BrokerUnavailable.
         """
         narrowed = where.of_tenant(tenant)
         if narrowed is None:
             raise NotFound("there are no such jobs")
-        return bulk.plan(self._fleet, narrowed, verb)
+        return bulk.plan(self._fleet, narrowed, verb, within=within, cursor=cursor)
 
     def carry_out(
         self,
