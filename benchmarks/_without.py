@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.engine import envelope, execute, payloads, scripts
+from jobs.engine import envelope, payloads, scripts
 from jobs.engine.envelope import Envelope
+from jobs.engine.middleware import Middleware
+from jobs.engine.middleware.caller import Caller
 
 
 def signature() -> None:
@@ -31,10 +33,13 @@ def validation() -> None:
 
 def log_fields() -> None:
     """Bind no names to what the job logs."""
-    execute.logged = lambda function, payload, context: function(payload, context)
+    Caller.around_run = Middleware.around_run  # type: ignore[method-assign]
 
 
-NO_EVENTS = "local EVENTS = {kept = 0} local function emit() end local function tell_together(work) return work() end"
+NO_EVENTS = (
+    "local EVENTS = {kept = 0} local function emit() end local function emit_end() end "
+    "local function tell_together(work) return work() end"
+)
 
 
 def events() -> None:

@@ -1,13 +1,15 @@
 """What each safety of the worker costs a job: lease, fence, events, signature, validation, log line, records.
 
 Redis' share is counted: MONITOR says which commands a job needs for what, the server's own statistics what each takes.
-The child's share is timed part by part on a real envelope. Beside both stands a run without the part, which is
+The worker's share is timed part by part on a real envelope. Beside both stands a run without the part, which is
 coarser: a small part drowns in what else the machine does.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import tempfile
 import time
@@ -24,10 +26,16 @@ from benchmarks._broker import broker
 from benchmarks._systems import fleet
 from benchmarks._without import PARTS
 from benchmarks.fleet_jobs import Number
-from jobs.engine import Context, connect, envelope, execute, logs, payloads
+from jobs.engine import Context, connect, envelope, logs, payloads
+from jobs.engine.middleware.caller import Caller
+from jobs.engine.outcome import Outcome
+from jobs.engine.worker.run_log import RunLog
+from jobs.engine.worker.running import FIRST_CALLBACK_TIME, Running
+from jobs.engine.worker.settlements import Settlement
+from jobs.engine.worker.settling import EndedRun
 from jobs.settings import Settings
 
-TIMES = 5000
+TIMES, TOGETHER = 5000, 100
 WHOLE = "everything"
 SILENT = "log line of the worker"
 
@@ -75,17 +83,18 @@ def count(bench: Bench, jobs: int) -> tuple[dict[str, tuple[float, float]], Figu
 
 
 def timed(settings: Settings) -> dict[str, float]:
-    """Microseconds of a child a job for the parts that run there, on a real envelope of the benchmark's job."""
+    """Microseconds of the worker a job for the parts that run there, on a real envelope of the benchmark's job."""
     keys, job_id = connect(settings).keys, "0" * 32
     data = keys.seal("bench.touch", "").data(job_id, payloads.dump(Number(number=12_345), None), "")
     arguments = envelope.decode(data).args
-    context = _context(settings)
+    caller, context = Caller(settings), _context(settings)
     logs.configure(settings, "benchmark")
     return {
         "reading the envelope": _micros(lambda: envelope.decode(data)),
         "signature": _micros(lambda: keys.verify(job_id, *arguments)),
         "validation": _micros(lambda: payloads.load(Number, arguments[1], None)),
-        "log fields of the job": _micros(lambda: execute.logged(lambda *_: None, None, context)),
+        "log fields of the job": _micros(lambda: caller.around_run(_nothing, None, context)),
+        SILENT: _log_line(job_id),
     }
 
 
@@ -119,7 +128,7 @@ def table(
             "part": name,
             "Redis calls": round(counted[name][0], 2) if name in counted else "",
             "Redis µs": round(counted[name][1], 1) if name in counted else "",
-            "child µs": round(child[name], 1) if name in child else "",
+            "worker µs": round(child[name], 1) if name in child else "",
             "without it: worker µs": round(without[name]["worker µs/job"], 1) if name in without else "",
             "without it: Redis µs": round(without[name]["Redis µs/job"], 1) if name in without else "",
         }
@@ -129,7 +138,7 @@ def table(
         "part": "a whole job",
         "Redis calls": round(sum(calls for calls, _ in counted.values()), 2),
         "Redis µs": round(whole["Redis µs/job"], 1),
-        "child µs": round(whole["worker µs/job"] - whole["parent µs/job"], 1),
+        "worker µs": round(whole["worker µs/job"], 1),
         "without it: worker µs": "",
         "without it: Redis µs": "",
     }
@@ -150,27 +159,44 @@ def _difference(whole: Sequence[Figures], without: Sequence[Figures], side: str)
     return median(ours[side] - theirs[side] for ours, theirs in pairs)
 
 
-def _micros(call: Callable[[], Any]) -> float:
+def _micros(call: Callable[[], Any], times: int = TIMES) -> float:
     """The least of five means: what disturbs a measurement only adds to it."""
-    return min(_mean(call) for _ in range(5))
+    return min(_mean(call, times) for _ in range(5))
 
 
-def _mean(call: Callable[[], Any]) -> float:
+def _mean(call: Callable[[], Any], times: int) -> float:
     begun = time.process_time_ns()
-    for _ in range(TIMES):
+    for _ in range(times):
         call()
-    return (time.process_time_ns() - begun) / TIMES / 1000
+    return (time.process_time_ns() - begun) / times / 1000
+
+
+class _Silent:
+    """Nobody listens, and nobody cancels."""
+
+    def report(self, kind: str, value: dict[str, Any]) -> None: ...
+
+    def cancelled(self) -> bool:
+        return False
+
+    def stopping(self) -> bool:
+        return False
+
+
+def _log_line(job_id: str) -> float:
+    """The line that tells of a run's end, and its count, among so many as end together."""
+    run = Running(job_id, "0" * 24, "default", "default", [None] * FIRST_CALLBACK_TIME)
+    ended = [EndedRun(run, Outcome("finished", "1"), 1.0, 1.001, Settlement("", ()), False)] * TOGETHER
+    log, words = RunLog(Settings.from_env({"LOG_FORMAT": "json"}), "benchmark"), ["ok"] * TOGETHER
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
+        return _micros(lambda: log.write(ended, words), TIMES // TOGETHER) / TOGETHER
+
+
+def _nothing(payload: Any, context: Context) -> None:
+    """A job that does nothing."""
 
 
 def _context(settings: Settings) -> Context:
-    class Silent:
-        def report(self, kind: str, value: dict[str, Any]) -> None:
-            """Nobody listens."""
-
-        def cancelled(self) -> bool:
-            """Never."""
-            return False
-
     return Context(
         job_id="0" * 32,
         execution_id="0" * 32,
@@ -180,7 +206,7 @@ def _context(settings: Settings) -> Context:
         tenant="",
         correlation_id="",
         settings=settings,
-        reporter=Silent(),
+        reporter=_Silent(),
     )
 
 

@@ -70,7 +70,7 @@ def of_result(result: Any) -> Outcome:
         return of_error(Permanent(f"the job's result is no JSON: {error}"), None, 1)
     if len(text) > LARGEST_RESULT:
         return of_error(Permanent("the job's result is over 1 MiB: store it and return its key"), None, 1)
-    return Outcome("finished", value=text)
+    return Outcome("finished", text)
 
 
 def of_error(error: BaseException, retry: Retry | None, attempt: int) -> Outcome:

@@ -12,6 +12,7 @@ from benchmarks._bench import Bench
 from benchmarks._broker import Broker, broker
 from benchmarks._systems import fleet
 from benchmarks.scale import Case
+from jobs.settings import Settings
 from tests.conftest import redis_binary
 
 
@@ -53,6 +54,13 @@ def test_every_command_of_a_job_is_counted_by_what_it_is_for(bench: Bench) -> No
     assert {"lease and fence", "events", "the job's hash", "result and retention"} <= set(found)
     assert found["events"][0] > 1
     assert all(micros >= 0 for _, micros in found.values())
+
+
+def test_the_worker_s_parts_are_timed_on_an_envelope_of_the_benchmark_s_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "TIMES", 200)
+    timed = costs.timed(Settings.from_env({}))
+    assert {"signature", "validation", costs.SILENT} <= set(timed)
+    assert all(micros > 0 for micros in timed.values())
 
 
 def test_without_events_none_are_emitted(bench: Bench) -> None:

@@ -41,7 +41,7 @@ def test_outcomes_are_sent_in_the_words_of_redis(fleet: Fleet, few: int) -> None
 
 
 def tiny_runs(count: int) -> list[Running]:
-    values = [b"", b"samples.double", *[None] * 19]
+    values = [b"", b"samples.double", *[None] * 24]
     return [Running(f"job-{n}", f"execution-{n}", "default", "default", values) for n in range(count)]
 
 

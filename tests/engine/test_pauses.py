@@ -135,7 +135,7 @@ def test_what_waits_behind_a_run_in_its_process_can_be_taken_back() -> None:
     ours, theirs = socket.socketpair()
     fd = page.create()
     child, in_the_process = Child(ChildProcess(), ours, page.Page(fd), None), page.Page(fd)
-    runs = [Running(f"job-{n}", f"execution-{n}", "default", "default", [None] * 21) for n in range(4)]
+    runs = [Running(f"job-{n}", f"execution-{n}", "default", "default", [None] * 26) for n in range(4)]
     for each in runs:
         each.held_until = lease_clock.now() + 60
     child.begin(runs)

@@ -16,18 +16,19 @@ from jobs.engine.worker.running import Running, Settlement
 from tests.engine.leases import leases_of
 from tests.engine.samples import jobs as samples
 
-LONG_WAY = "bl"
-"""Flags of a run that may have logged."""
+SHORT_WAY, LONG_WAY = "short", "long"
+"""The latter is that of a run that may have logged."""
 ROW = re.compile(r'\["[^][]*\]')
 """What the ledger is told of a job."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d{10,}(\.\d+|-\d+)?")
 
 
-def settlement(run: Running, value: str, flags: str) -> Settlement:
+def settlement(run: Running, value: str, way: str = SHORT_WAY) -> Settlement:
     begun = time.time()
-    head, own, _ = run.settlement(Outcome("finished", value=value), begun - 0.25, begun)
-    assert own[5] == "b"
-    return Settlement(head, (*own[:5], flags, *own[6:]))
+    run.has_reported = way == LONG_WAY
+    told = run.settlement(Outcome("finished", value=value), begun - 0.25, begun)
+    assert len(told.own) == (5 if way == SHORT_WAY else 8)
+    return told
 
 
 def left_by(fleet: Fleet, run: Running) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def left_by(fleet: Fleet, run: Running) -> dict[str, Any]:
         is_own = run.job_id.encode() in key
         about = [nameless(item, run) for item in items(fleet, key) if is_own or run.job_id in item]
         if about and b"lease-reply" not in key:
-            left[nameless(key.decode(), run)] = about, fleet.redis.ttl(key) // 60 if is_own else None
+            left[nameless(key.decode(), run)] = about, round(fleet.redis.ttl(key) / 60) if is_own else None
     return left
 
 
@@ -61,9 +62,9 @@ def nameless(text: str, run: Running) -> str:
     return TIME.sub("TIME", text.replace(run.execution_id, "EXECUTION").replace(run.job_id, "ID"))
 
 
-def batch(fleet: Fleet, count: int) -> tuple[list[JobView], list[Running]]:
+def batch(fleet: Fleet, count: int, request: str = "a0b1c2d3e4f5a6b7c8d9") -> tuple[list[JobView], list[Running]]:
     jobs = samples.double.enqueue_many([{}] * count)
-    ask = Ask("a0b1c2d3e4f5a6b7c8d9", 10 * SLOT, {"default": 10 * SLOT}, tiny={"samples.double": 1})
+    ask = Ask(request, 10 * SLOT, {"default": 10 * SLOT}, tiny={"samples.double": 1})
     return jobs, leases_of(fleet).lease(ask).runs
 
 
@@ -80,7 +81,7 @@ def test_both_ways_leave_the_same(fleet: Fleet, value: str, told: bool, field: s
     if told:
         about = [(run.job_id, run.execution_id, run.job_type, 1) for run in runs]
         reports.write(fleet.redis, [Report("progress", *each, {"stage": "half", "percent": 50}) for each in about])
-    told_of = [settlement(run, value, flags) for run, flags in zip(runs, ("b", LONG_WAY), strict=True)]
+    told_of = [settlement(run, value, way) for run, way in zip(runs, (SHORT_WAY, LONG_WAY), strict=True)]
     assert leases_of(fleet).settle(told_of).words == ["ok", "ok"]
     short, long = (left_by(fleet, run) for run in runs)
     assert short == long
@@ -89,9 +90,9 @@ def test_both_ways_leave_the_same(fleet: Fleet, value: str, told: bool, field: s
 
 def test_both_ways_count_the_same(fleet: Fleet) -> None:
     _, runs = batch(fleet, 5)
-    me, flags = f"{keys.PREFIX}:worker:w1", ["b", "b", "b", "b", LONG_WAY]
+    me, ways = f"{keys.PREFIX}:worker:w1", [*[SHORT_WAY] * 4, LONG_WAY]
     fleet.redis.hset(me, "birth", "now")
-    told_of = [settlement(run, "1", each) for run, each in zip(runs, flags, strict=True)]
+    told_of = [settlement(run, "1", each) for run, each in zip(runs, ways, strict=True)]
     leases_of(fleet).settle(told_of)
     assert fleet.redis.hget(f"{keys.FLEET}:counters", "finished:samples.double") == b"5"
     assert fleet.redis.hget(me, "successful_job_count") == b"5"
@@ -104,8 +105,8 @@ def test_times_are_counted_over_the_turn_of_a_second_and_however_they_are_writte
 ) -> None:
     _, runs = batch(fleet, 1)
     fleet.redis.hset(f"{keys.PREFIX}:worker:w1", "birth", "now")
-    head, own, _ = settlement(runs[0], "1", "b")
-    leases_of(fleet).settle([Settlement(head, (*own[:3], begun, ended, *own[5:]))])
+    head, own, _ = settlement(runs[0], "1")
+    leases_of(fleet).settle([Settlement(head, (*own[:3], begun, ended))])
     counted = float(fleet.redis.hget(f"{keys.PREFIX}:worker:w1", "total_working_time") or 0)
     assert counted == pytest.approx(0.2, abs=1e-6)
 
@@ -113,7 +114,7 @@ def test_times_are_counted_over_the_turn_of_a_second_and_however_they_are_writte
 def test_one_whose_result_can_not_be_written_is_set_aside_and_its_neighbours_are_not(fleet: Fleet) -> None:
     jobs, runs = batch(fleet, 3)
     fleet.redis.set(f"{keys.PREFIX}:results:{runs[1].job_id}", "no stream")
-    words = leases_of(fleet).settle([settlement(run, "1", "b") for run in runs]).words
+    words = leases_of(fleet).settle([settlement(run, "1") for run in runs]).words
     assert words == ["ok", "refused", "ok"]
     assert [fleet.jobs.get(job.id).status for job in jobs] == ["completed", "quarantined", "completed"]
     assert fleet.redis.zcard(keys.BATCHES) == 0
@@ -122,5 +123,16 @@ def test_one_whose_result_can_not_be_written_is_set_aside_and_its_neighbours_are
 def test_a_job_that_somebody_waits_for_has_a_follow_up(fleet: Fleet) -> None:
     _, runs = batch(fleet, 2)
     fleet.redis.sadd(f"{keys.PREFIX}:job:{runs[0].job_id}:dependents", "another")
-    settled = leases_of(fleet).settle([settlement(run, "1", "b") for run in runs])
+    settled = leases_of(fleet).settle([settlement(run, "1") for run in runs])
     assert (settled.words, settled.followed) == (["ok", "ok"], 1)
+
+
+def test_outcomes_of_several_batches_are_written_together(fleet: Fleet) -> None:
+    (_, first), (_, second) = batch(fleet, 3), batch(fleet, 2, "b" * 20)
+    ids = {run.job_id.encode() for run in first + second}
+    one_by_one = [run for pair in zip(first, [*second, None], strict=True) for run in pair if run]
+    assert leases_of(fleet).settle([settlement(run, "1") for run in one_by_one]).words == ["ok"] * 5
+    assert set(fleet.redis.zrange(f"{keys.PREFIX}:finished:default", 0, -1)) == ids
+    kept = fleet.redis.lrange(f"{keys.FLEET}:finished:samples.double", 0, -1)
+    assert {entry.split(b":")[0] for entry in kept} == ids
+    assert fleet.redis.zcard(keys.BATCHES) == 0

@@ -29,7 +29,8 @@ from jobs.engine.worker.nudge import Nudge
 from jobs.engine.worker.overseer import Overseer
 from jobs.engine.worker.pool import ChildPool
 from jobs.engine.worker.run_log import RunLog
-from jobs.engine.worker.running import Running, Settlement
+from jobs.engine.worker.running import Running
+from jobs.engine.worker.settlements import Settlement
 from jobs.engine.worker.settling import EndedRun
 from jobs.engine.worker.slots import QueueOrder, Slots
 

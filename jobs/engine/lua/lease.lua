@@ -11,8 +11,9 @@
 --       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
 --          more until it runs nothing, for a job that has to run alone, when (ms) the next rate window opens before which
---          somebody waits or 0, paused lanes (with commas)}, a job being {hash fields as told below, id, execution, queue, lane, 1 if
---          it is leased in a batch, then more hash fields and times for callbacks where there are any}.
+--          somebody waits or 0, paused lanes (with commas), the request, heads}, a job being {hash fields, id, execution, queue,
+--          lane, 1 if it is leased in a batch, then more hash fields and times for callbacks where there are any}, or a text
+--          (lib_fields).
 --          A request that does not fit any more gets {0, the request that was given jobs last, {}, ...}.
 -- Of tiny types what this call hands out is one batch, with one lease; what else a start writes waits (lib_leases).
 --include lib_batch
@@ -37,13 +38,13 @@ local memory_key, leases, batches = P .. ':fleet:lease-reply:' .. worker, P .. '
 --include lib_early
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {cjson.encode(request)}, false, false
 local letters, has_batch, places_taken = {}, false, 0
-local puts_aside, overflowed, gates_known = false, {}, nil
+local puts_aside, overflowed, gates_known, nothing_special = false, {}, nil, false
 
 --include lib_gates_met
 
 -- Whether workers died while they ran this job.
 local function is_suspect(fields)
-  return (tonumber(fields.worker_deaths or '0') or 0) >= DEATHS_BEFORE_ALONE
+  return fields.worker_deaths and (tonumber(fields.worker_deaths) or 0) >= DEATHS_BEFORE_ALONE
 end
 
 --include lib_fields
@@ -79,7 +80,7 @@ end
 
 -- A job that was run again by RQ's own means after its end: its attempts start anew.
 local function forget_last_end(id, key, fields)
-  if fields[19] == '1' then
+  if fields[14] == '1' then
     leave_dead_letters(id)
     redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'progress', 'exc_info', 'alone')
     redis.call('PERSIST', key)
@@ -99,15 +100,17 @@ local function show(id, queue, fields, attempt, member)
   end
   later('ZADD', leases, lease_until, member)
   later('ZADD', P .. ':wip:' .. queue, wip_until, member)
-  if fields[7] and fields[7] ~= '' then
+  read_rest(P .. ':job:' .. id, fields)
+  if fields[16] and fields[16] ~= '' then
     local data = '{"type":' .. as_json[fields[2] or ''] .. ',"attempt":' .. attempt .. ',"job_id":"' .. id .. '"}'
-    pcall(emit, P, fields[7], 'job:started', data)
+    pcall(emit, P, fields[16], 'job:started', data)
   end
 end
 
 local function begin(id, queue, lane, key, fields)
   local number = #jobs + 1
-  local execution = request .. as_place(places_taken + number - 1)
+  local place = as_place(places_taken + number - 1)
+  local execution = request .. place
   local attempt = fields[6] and string.format('%d', (tonumber(fields[6]) or 0) + 1) or '1'
   fields[6] = attempt
   local taken = tiny[fields[2]] or SLOT
@@ -122,10 +125,10 @@ local function begin(id, queue, lane, key, fields)
   if (fields.ended_at or '') ~= '' then
     redis.call('HSET', key, 'ended_at', '')
   end
-  if fields[20] or fields.given_back then
+  if fields[15] or fields.given_back then
     redis.call('HDEL', key, 'filed', 'given_back')
   end
-  if fields[18] then
+  if fields[13] then
     tell_ledger(id, fields[2], 'started', attempt, worker, now)
   end
   if is_batched then
@@ -135,7 +138,7 @@ local function begin(id, queue, lane, key, fields)
   end
   room, free[lane] = room - taken, free[lane] - taken
   letters[number] = is_batched and 'u' or '-'
-  jobs[number] = told(key, fields, id, execution, queue, lane, is_batched)
+  jobs[number] = is_batched and told_briefly(fields, id, place, queue, lane) or told(key, fields, id, execution, queue, lane, is_batched)
   memory[number + 1] = '["' .. id .. '","' .. execution .. '",' .. as_json[queue] .. ',' .. as_json[lane] .. ']'
 end
 
@@ -171,7 +174,7 @@ end
 local function consider(id, queue, is_filed)
   local key = P .. ':job:' .. id
   scanned = scanned + 1
-  if not (id:find('^%w+$') or id:find('^[%w_-]+$')) then
+  if not is_id(id) then
     return quarantine(P, id, queue, 'the id is none that RQ allows', seconds)
   end
   if puts_aside and put_aside_like_others(id, queue, key, is_filed) then
@@ -182,8 +185,8 @@ local function consider(id, queue, is_filed)
   if fields.err then
     return quarantine(P, id, queue, 'the job is not a hash', seconds)
   end
-  if fields[16] ~= 'queued' then
-    if not fields[16] and redis.call('EXISTS', key) == 1 then
+  if fields[11] ~= 'queued' then
+    if not fields[11] and redis.call('EXISTS', key) == 1 then
       quarantine(P, id, queue, 'the job has no status', seconds)
     end
     return
@@ -198,7 +201,7 @@ local function consider(id, queue, is_filed)
     redis.call('ZADD', P .. ':scheduled:' .. queue, seconds + math.ceil(lease_ms / 1000), id)
     return
   end
-  local lane = lane_of(fields[17])
+  local lane = lane_of(fields[12])
   local needed = tiny[fields[2]] or SLOT
   if free[lane] < needed then
     return file(id, queue, lane, is_filed)
@@ -206,8 +209,8 @@ local function consider(id, queue, is_filed)
   if room < needed then
     return 'full'
   end
-  if fields[14] or declared.windows[lane] then
-    fields.gates = gates().met(fields[14], declared.windows[lane], declared.counts)
+  if fields[7] or declared.windows[lane] then
+    fields.gates = gates().met(fields[7], declared.windows[lane], declared.counts)
     if not gates().may_pass(P, id, queue, fields.gates, fields.given_back, ms) then
       puts_aside = true
       return
@@ -224,7 +227,7 @@ end
 local function reader_of(queue)
   local index = P .. ':fleet:overflowed:' .. queue
   local sources = {}
-  for _, lane in ipairs(redis.call('SMEMBERS', index)) do
+  for _, lane in ipairs(nothing_special and {} or redis.call('SMEMBERS', index)) do
     must_drain = must_drain or (lane == ALONE and not idle)
     if lane == ALONE and idle or lane ~= ALONE and free[lane_of(lane)] > 0 then
       local key = P .. ':fleet:overflow:' .. queue .. ':' .. lane
@@ -261,13 +264,12 @@ end
 
 return tell_together(function()
   if remembered() then
-    return {ms, '', jobs, 0, alone and 1 or 0, 0, ''}
+    return {ms, '', jobs, 0, alone and 1 or 0, 0, '', request, told_heads}
   end
   if has_windows then
     gates().admit_due(P, gates().windows, ms)
   end
-  local blocked_queues, paused_lanes = what_is_paused(P, worker, queues, free)
-  local next_trial = heed_breakers(P, free, paused_lanes, SLOT, ms)
+  local blocked_queues, paused_lanes, next_trial = look_for_the_special()
   local readers = readers_of(blocked_queues)
   local blocked = names_of(readers)
   begin_with_alone(readers)
@@ -289,5 +291,5 @@ return tell_together(function()
     redis.call('PUBLISH', P .. ':fleet:filed', filed)
   end
   return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
-    next_look(has_windows and gates().next_due(P, gates().windows, ms) or 0, next_trial), table.concat(paused_lanes, ',')}
+    next_look(has_windows and gates().next_due(P, gates().windows, ms) or 0, next_trial), table.concat(paused_lanes, ','), request, told_heads}
 end)

@@ -2,7 +2,7 @@
 -- `topics` are comma-separated, each with its tenant in front, as jobs.engine.events.stream_suffix makes them.
 -- Ids are "ms-number" of one clock of the whole fleet. As with XADD none is smaller than the last, though Redis' own clock
 -- went back. A call takes numbers ahead: those of one that breaks off are not given again.
-local EVENTS = {kept = '3600', as_it_is = 'as it is', most = 1000, slack = 100, numbers = 1000, slice = 2000}
+local EVENTS = {kept = '3600', as_it_is = 'as it is', most = 1000, slack = 100, numbers = 1000, slice = 2000, start = ' job:started '}
 -- Messages are channel, text and one more text or false in turn.
 local told_to_expire, together, messages, n_messages = {}, false, {}, 0
 local event_clock, digits = {left = 0}, {[0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'}
@@ -20,6 +20,7 @@ local function take_numbers(key)
   redis.call('SET', key, event_clock.ms .. string.format('%.0f', event_clock.number + EVENTS.numbers))
 end
 
+-- The next id, in two parts: a text that is made for every event costs.
 local function next_event_id(prefix)
   if event_clock.left == 0 then
     take_numbers(prefix .. ':fleet:event-clock')
@@ -31,7 +32,7 @@ local function next_event_id(prefix)
   if digit == 0 or not event_clock.begin then
     event_clock.begin = event_clock.ms .. (number > 9 and string.format('%.0f', (number - digit) / 10) or '')
   end
-  return event_clock.begin .. digits[digit]
+  return event_clock.begin, digits[digit]
 end
 
 local function push_event(key, entry, before)
@@ -87,12 +88,18 @@ local function emit_on(key, entry, is_start, own_kept, before)
   tell(key, before or entry, before and entry)
 end
 
+local function entry_of(prefix, name, data)
+  local begin, digit = next_event_id(prefix)
+  return begin .. digit .. name .. data
+end
+
 -- Returns the event's id. The list is kept for an hour from then on, that of the first topic for `own_kept` seconds if
 -- given, or EVENTS.as_it_is for one that was begun a moment ago. A start keeps no list longer: it follows `job:queued` and comes before the end. A call tells a list but once.
 -- `start` is the data of a `job:started` that was not told before and goes first.
 local function emit(prefix, topics, name, data, own_kept, start)
-  local before = start and next_event_id(prefix) .. ' job:started ' .. start
-  local id = next_event_id(prefix)
+  local before = start and entry_of(prefix, EVENTS.start, start)
+  local begin, digit = next_event_id(prefix)
+  local id = begin .. digit
   local entry, is_start = id .. ' ' .. name .. ' ' .. data, name == 'job:started'
   if not topics:find(',', 1, true) then
     emit_on(prefix .. ':events:' .. topics, entry, is_start, own_kept, before)
@@ -103,6 +110,16 @@ local function emit(prefix, topics, name, data, own_kept, start)
     own_kept = nil
   end
   return id
+end
+
+-- The same for the end of a run, whose name has a space on either side, with its start in front where that is untold.
+local function emit_end(prefix, topics, name, data, own_kept, untold)
+  if topics:find(',', 1, true) then
+    emit(prefix, topics, name:sub(2, -2), data, own_kept, untold and data)
+  else
+    local before = untold and entry_of(prefix, EVENTS.start, data)
+    emit_on(prefix .. ':events:' .. topics, entry_of(prefix, name, data), false, own_kept, before)
+  end
 end
 
 -- The channels of the messages to which somebody listens; nil when all may be, and when Redis does not say.

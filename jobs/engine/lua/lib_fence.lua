@@ -1,20 +1,20 @@
 -- Part of settle.lua: whether a run is still its worker's.
 -- What batches hold is read once a call and written once.
 local batches, UNTOLD, NOT_HELD = {}, ('u'):byte(), ('-'):byte()
-local function batch_of(execution)
-  local request, place = place_of(execution)
+local function batch_held(request)
   local batch = batches[request]
   if batch == nil then
     local held = redis.call('HGET', batch_key(P, request), 'held')
     batch = held and {held:byte(1, -1)} or {}
     batches[request] = batch
   end
-  return batch, place
+  return batch
 end
 
 -- Returns whether the run's batch still held it; then `run.untold` says whether its start is still to be told.
 local function leave_batch(run)
-  local batch, place = batch_of(run.execution)
+  local request, place = place_of(run.execution)
+  local batch = batch_held(request)
   local letter = batch[place] or NOT_HELD
   if letter == NOT_HELD then
     return false

@@ -1,16 +1,31 @@
 -- Part of lease.lua: the fields of a job's hash, by their places in FIELDS; those in MORE have names.
--- What the worker is told of every job, and what this script needs to know of it; then what only a job has that was leased
--- before, or is a plain RQ client's: of that too the worker is told the first six.
-local FIELDS = {'data', 'type', 'tenant', 'timeout', 'deadline', 'attempts', 'topics', 'correlation_id', 'unique_key',
-  'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'gates', 'enqueued_at',
+-- SOON is what this script needs to know of every job, and REST what is told of it besides, unless it is a first run in a
+-- batch; then what only a job has that was leased before, or is a plain RQ client's: of that the worker is told the first six.
+-- A field costs 0.1 us also where there is none, a call 2 us: a worker that knows no tiny types asks for the REST at once.
+local SOON = {'data', 'type', 'tenant', 'timeout', 'deadline', 'attempts', 'gates', 'correlation_id', 'unique_key', 'enqueued_at',
   'status', 'lane', 'ledger', 'final', 'filed'}
+local REST = {'topics', 'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks'}
 local MORE = {'deaths', 'cancel_requested', 'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl', 'execution',
   'ended_at', 'worker_deaths', 'given_back'}
-local TOLD, TOLD_MORE = 15, 6
+local FIELDS, TOLD, TOLD_MORE = SOON, #SOON + #REST, 6
+if not next(tiny) then
+  FIELDS = {unpack(SOON)}
+  for _, name in ipairs(REST) do
+    FIELDS[#FIELDS + 1] = name
+  end
+end
+
+local ZERO = ('0'):byte()
+-- 32 digits, as most ids are, are soon told from anything else: what is read as a number may have only spaces or a sign
+-- around it.
+local function is_id(id)
+  local first, last = id:byte(1), id:byte(-1)
+  return #id == 32 and first >= ZERO and last >= ZERO and tonumber(id, 16) or id:find('^[%w_-]+$')
+end
 
 local function read_fields(key)
   local fields = redis.pcall('HMGET', key, unpack(FIELDS))
-  if not fields.err and (fields[6] or fields[19] or (fields[2] or '') == '') then
+  if not fields.err and (fields[6] or fields[14] or (fields[2] or '') == '') then
     local more = redis.call('HMGET', key, unpack(MORE))
     fields.deaths, fields.execution, fields.ended_at, fields.worker_deaths, fields.given_back = more[1], unpack(more, 7, 10)
     fields.more = more
@@ -18,16 +33,58 @@ local function read_fields(key)
   return fields
 end
 
--- What the worker is told of a run: the first fields, the run, and what else there is. The table is the one of the fields,
--- since a new one would have to grow.
+local function read_rest(key, fields)
+  if fields[TOLD] == nil then
+    local rest = redis.call('HMGET', key, unpack(REST))
+    for n = 1, #REST do
+      fields[#SOON + n] = rest[n]
+    end
+  end
+end
+
+-- What the worker is told of a run: the fields, the run, and what else there is.
 local function told(key, fields, id, execution, queue, lane, is_batched)
+  read_rest(key, fields)
   fields[TOLD + 1], fields[TOLD + 2], fields[TOLD + 3], fields[TOLD + 4] = id, execution, queue, lane
   fields[TOLD + 5] = is_batched and 1 or 0
   if fields.more then
     for n = 1, TOLD_MORE do
-      fields[#FIELDS + n] = fields.more[n]
+      fields[TOLD + 5 + n] = fields.more[n]
     end
-    prepare_foreign_run(key, fields, #FIELDS + TOLD_MORE)
+    prepare_foreign_run(key, fields, TOLD + 5 + TOLD_MORE)
   end
   return fields
+end
+
+-- A first run in a batch of which there is little to say is told as one text: its place (four digits) and id, the number of
+-- its head, and its correlation id, each with a line feed behind it, 27 characters of `enqueued_at`, and the data. Heads
+-- (type, tenant, timeout, queue, lane) are told once. A text costs a tenth of what a table of 20 fields does.
+local told_heads, head, PRECISE, ALIKE = {}, {}, #'2026-01-01T00:00:00.000000Z', 16
+local function is_headed(by, fields, queue, lane)
+  return by[1] == fields[2] and by[2] == fields[3] and by[3] == fields[4] and by[4] == queue and by[5] == lane
+end
+
+local function head_of(fields, queue, lane)
+  if is_headed(head, fields, queue, lane) then
+    return head.number
+  end
+  for n = #told_heads, math.max(1, #told_heads - ALIKE), -1 do
+    if is_headed(told_heads[n], fields, queue, lane) then
+      head = told_heads[n]
+      return head.number
+    end
+  end
+  head = {fields[2], fields[3], fields[4], queue, lane, number = #told_heads .. '\n'}
+  told_heads[#told_heads + 1] = head
+  return head.number
+end
+
+-- Nil where there is more to say.
+local function told_briefly(fields, id, place, queue, lane)
+  local correlation, enqueued = fields[8] or '', fields[10]
+  if fields.more or fields[5] or fields[7] or fields[9] or fields[13] or not enqueued or #enqueued ~= PRECISE
+    or correlation ~= '' and correlation:find('\n', 1, true) then
+    return nil
+  end
+  return place .. id .. '\n' .. head_of(fields, queue, lane) .. correlation .. '\n' .. enqueued .. fields[1]
 end

@@ -7,13 +7,13 @@ local function has_foreign_follow_ups(key)
 end
 
 -- A run begins (field 2 is its job's type): RQ's `ttl` is for the time in the queue, and the worker has to know how long
--- its callbacks (fields 10 to 12) may take, which goes behind the first `told` fields.
+-- its callbacks (fields 17 to 19) may take, which goes behind the first `told` fields.
 local function prepare_foreign_run(key, fields, told)
   if (fields[2] or '') ~= '' then
     return
   end
   redis.call('PERSIST', key)
-  if (fields[10] or '') .. (fields[11] or '') .. (fields[12] or '') ~= '' then
+  if (fields[17] or '') .. (fields[18] or '') .. (fields[19] or '') ~= '' then
     local times = redis.call('HMGET', key, 'success_callback_timeout', 'failure_callback_timeout', 'stopped_callback_timeout')
     for n = 1, 3 do
       fields[told + n] = times[n]

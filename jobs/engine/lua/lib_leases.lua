@@ -8,14 +8,13 @@ local function place_of(execution)
 end
 
 -- A place in the four digits that an execution ends with.
-local DIGITS = '0123456789abcdef'
+local DIGITS = {[0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'}
 local function as_place(place)
   if place > 255 then
     return string.format('%04x', place)
   end
   local last = place % 16
-  local before = (place - last) / 16
-  return '00' .. DIGITS:sub(before + 1, before + 1) .. DIGITS:sub(last + 1, last + 1)
+  return '00' .. DIGITS[(place - last) / 16] .. DIGITS[last]
 end
 
 local function batch_key(P, request)

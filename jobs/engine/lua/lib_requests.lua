@@ -25,7 +25,7 @@ local function remembered()
   for n = 2, #last do
     local id, execution, queue, lane = unpack(last[n])
     local fields = read_fields(P .. ':job:' .. id)
-    local ours = fields[1] and fields[16] == 'started' and fields.execution == execution
+    local ours = fields[1] and fields[11] == 'started' and fields.execution == execution
     local letter = ours and letter_of(P, id, execution)
     if letter or ours and redis.call('ZSCORE', leases, id .. ':' .. execution) then
       alone = alone or is_suspect(fields)

@@ -8,10 +8,12 @@ for n = 1, N_HEADS do
 end
 
 local function read(at)
+  local head = heads[ARGV[at]]
+  local is_short = head.__index.request
   local run = setmetatable({id = ARGV[at + 1], execution = ARGV[at + 2], value = ARGV[at + 3], begun = ARGV[at + 4],
-    ended = ARGV[at + 5], flags = ARGV[at + 6], exc = ARGV[at + 8]}, heads[ARGV[at]])
+    ended = ARGV[at + 5], flags = is_short and 'b' or ARGV[at + 6], exc = is_short and '' or ARGV[at + 8]}, head)
   run.in_batch, run.is_plain = run.flags:byte() == IN_BATCH, run.flags == '' or run.flags == 'b'
-  if ARGV[at + 7] ~= '' then
+  if not is_short and ARGV[at + 7] ~= '' then
     local more = cjson.decode(ARGV[at + 7])
     run.wait, run.reason, run.unique, run.exc_b64, run.data = more.wait, more.reason, more.unique, more.exc_b64, more.data
     run.letter = more.letter

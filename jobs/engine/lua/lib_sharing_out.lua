@@ -1,4 +1,19 @@
 -- Part of lease.lua: which queue each job comes from, what goes back, and who runs empty for a job that runs alone.
+
+-- Pauses, open breakers and jobs put aside: mostly there is none of them, which one call says.
+local function look_for_the_special()
+  local keys = {P .. ':suspended', P .. ':fleet:paused', P .. ':fleet:breakers'}
+  for _, queue in ipairs(queues) do
+    keys[#keys + 1] = P .. ':fleet:overflowed:' .. queue
+  end
+  nothing_special = redis.call('EXISTS', unpack(keys)) == 0
+  if nothing_special then
+    return {}, {}, 0
+  end
+  local blocked, paused_lanes = what_is_paused(P, worker, queues, free)
+  return blocked, paused_lanes, heed_breakers(P, free, paused_lanes, SLOT, ms)
+end
+
 local function readers_of(blocked)
   local readers = {}
   for n, queue in ipairs(queues) do

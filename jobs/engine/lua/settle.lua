@@ -2,15 +2,17 @@
 -- Write the outcomes of several runs, each only while its lease is still this execution's (fencing). Safe to repeat: an
 -- outcome that was written before answers 'again'. Jobs whose dependents or other follow-ups are due are recorded.
 -- ARGV: prefix, worker, now (RFC 3339), number of heads; then the heads: what runs have in common (JSON: queue, kind, type,
---       seconds to keep, how many of the type to keep, event); then 9 a run: number of its head, id, execution, return value
---       (base64) or '', begun (epoch s), ended (epoch s), flags (r: a renewal may have written RQ's execution records,
+--       seconds to keep, how many of the type to keep, event; and the request, of plain ends: lib_plain_end); then 6 or 9 a run:
+--       number of its head, id, execution, return value (base64) or '', begun (epoch s), ended (epoch s), and unless its head
+--       names a request flags (r: a renewal may have written RQ's execution records,
 --       b, which comes first: it was leased in a batch, l: the job may have logged; of plain RQ jobs n: it returned a Retry,
 --       x: it did so too often, a: its retry goes to the front), what else there is to say (JSON: wait before a retry in s, reason, unique lock,
 --       traceback zlib and base64, event data, of what raised: attempt, error, text, fingerprint, spent) or '', traceback
 --       (zlib) or ''.
 -- Seconds to keep: -1 for ever (RQ's result_ttl). Kinds: finished, failed, cancelled, stopped (by RQ's command), retry,
 -- released, lost, quarantined.
--- Returns a word a run (ok, again, stale or refused), then the number of runs that have follow-ups.
+-- Returns a word a run (ok, again, stale or refused; none at all where each would be ok), then the number of runs that have
+-- follow-ups.
 --include lib_batch
 --include lib_events
 --include lib_execution
@@ -18,7 +20,7 @@
 local P, worker, now = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
 local seconds, fraction = tonumber(time[1]), tonumber(time[2]) / 1000000
-local PER_RUN, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT, WORKFLOW_KEPT, TOLD_KEPT = 9, tonumber(ARGV[4]), 3, 200, 60, 86400, 60
+local LONG, N_HEADS, POISON_DEATHS, TRIM_AT_ONCE, FOLLOWED_KEPT, WORKFLOW_KEPT, TOLD_KEPT = 8, tonumber(ARGV[4]), 3, 200, 60, 86400, 60
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local STATUS = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'stopped'}
 local REGISTRY = {finished = 'finished', failed = 'failed', cancelled = 'canceled', stopped = 'failed'}
@@ -265,17 +267,11 @@ end
 --include lib_plain_end
 
 return tell_together(function()
-  local out, runs, ids = {}, {}, {}
-  for n = 1, (#ARGV - first_run + 1) / PER_RUN do
-    local at = first_run + (n - 1) * PER_RUN
-    runs[n] = not is_said_to_be_plain(at) and read(at)
-    ids[n] = ARGV[at + 1]
-  end
-  any_dependent = has_any_dependent(ids)
+  local out, all_ok, runs, plain, places = {}, true, read_all()
   look_up_leases(runs)
   for n, run in ipairs(runs) do
-    local at = first_run + (n - 1) * PER_RUN
-    out[n] = not run and settle_plainly(at) or settle(run or read(at))
+    local word = plain[n] and settle_plainly(places[n], plain[n]) or settle(run or read(places[n]))
+    out[n], all_ok = word, all_ok and word == 'ok'
   end
   count_plain_ends()
   write_batches()
@@ -287,6 +283,7 @@ return tell_together(function()
   flush()
   write_counts()
   send_to_ledger(P)
+  out = all_ok and {} or out
   out[#out + 1] = followed
   return out
 end)

@@ -3,10 +3,11 @@
 from jobs.engine.statistics.reading import NoStatistics, Point, Statistics, merged
 from jobs.engine.statistics.sampling import sample
 from jobs.engine.statistics.scopes import Scope
-from jobs.engine.statistics.tally import Counted, Tally
+from jobs.engine.statistics.tally import AboutRun, Counted, Tally
 from jobs.engine.statistics.values import Histogram, Values
 
 __all__ = [
+    "AboutRun",
     "Counted",
     "Histogram",
     "NoStatistics",

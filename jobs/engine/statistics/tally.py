@@ -28,6 +28,10 @@ class Counted(NamedTuple):
     wait: float | None = None
 
 
+AboutRun = tuple[str, str, str, str, float, float | None]
+"""What `Counted` says, without its names: where many end these take as long to make as all that is done with them."""
+
+
 class Tally:
     """Counts in one thread, flushed by another."""
 
@@ -38,7 +42,7 @@ class Tally:
         self._pending: Mapping[str, int] = {}
         self._number = 0
 
-    def count(self, runs: Iterable[Counted]) -> None:
+    def count(self, runs: Iterable[AboutRun]) -> None:
         """Take in runs; those that are alike are one entry until the flush."""
         with self._lock:
             for queue, lane, job_type, kind, ran, waited in runs:

@@ -18,13 +18,15 @@ from jobs.engine.worker.page import SETTLED, Page
 from jobs.engine.worker.remains import Remains
 from jobs.engine.worker.running import Running
 
+NOTHING: Mapping[str, Any] = {}
+
 
 class Heard(NamedTuple):
     """Of a run: progress, output, ended (with its outcome), died, given back, passed over; of a child: idle."""
 
     kind: str
     running: Running
-    value: Mapping[str, Any] = {}
+    value: Mapping[str, Any] = NOTHING
     ended: wire.Ended | None = None
 
 
@@ -140,7 +142,7 @@ class Child:
         for ended in wire.unpack_outcomes(data):
             running = self.open.pop(self._batch[ended.place].execution_id, None)
             if running is not None:
-                yield Heard("ended", running, ended=ended)
+                yield Heard("ended", running, NOTHING, ended)
 
     def _passed_over(self, now: float) -> Iterator[Heard]:
         due = [index for index, at in self._taken.items() if now >= at]

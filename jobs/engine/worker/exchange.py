@@ -102,7 +102,7 @@ class Exchange:
         self._calls.popleft()
         took = timedelta(seconds=time.monotonic() - call.sent_at)
         if call.ended:
-            return Answer(took, call.ended, settled(reply), None)
+            return Answer(took, call.ended, settled(reply, len(call.ended)), None)
         leased = self._leases.leased(reply)
         if leased.outdated is None:
             self._clock.seen(leased.server_time, call.sent_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -19,7 +19,9 @@ from jobs.engine.keys import PREFIX
 from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import script
 from jobs.engine.worker.packing import settle_command
-from jobs.engine.worker.running import Running, Settlement, of_reply
+from jobs.engine.worker.reading import Told
+from jobs.engine.worker.running import Running
+from jobs.engine.worker.settlements import Settlement
 
 SLOT = 32
 """What a slot is counted in: room for one job, or for so many tiny ones."""
@@ -49,12 +51,11 @@ class Ask:
     known: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Leased:
     """What a lease call gave: runs (read when looked at), queues that are paused, whether there may be more."""
 
-    jobs: Sequence[Any] = field(repr=False)
-    read: Callable[[Any], Running] = field(repr=False)
+    told: Told = field(repr=False)
     server_time: datetime
     blocked: frozenset[str]
     more: bool
@@ -69,7 +70,12 @@ class Leased:
     @cached_property
     def runs(self) -> list[Running]:
         """The runs."""
-        return [self.read(each) for each in self.jobs]
+        return self.told.runs()
+
+    @property
+    def jobs(self) -> Sequence[Any]:
+        """The same, unread."""
+        return self.told.jobs
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class Leases:
     def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """Write outcomes. Raises BrokerUnavailable."""
         with translate_errors():
-            return settled(script("settle")(self._client, *self.settle_arguments(settlements)))
+            return settled(script("settle")(self._client, *self.settle_arguments(settlements)), len(settlements))
 
     def settle_arguments(self, settlements: Sequence[Settlement]) -> list[str | bytes | float]:
         """What the settle script is called with."""
@@ -140,10 +146,10 @@ class Leases:
 
     def leased(self, reply: Any) -> Leased:
         """What the lease script has answered."""
-        server_ms, blocked, jobs, more, alone, opens_at, lanes = reply
+        server_ms, blocked, jobs, more, alone, opens_at, lanes, *briefly = reply
+        request, heads = briefly or (b"", ())
         return Leased(
-            jobs=jobs,
-            read=lambda job: of_reply(job, self._fleet, self.kept),
+            told=Told(jobs, request, heads, self._fleet, self.kept),
             server_time=datetime.fromtimestamp(server_ms / 1000, UTC),
             blocked=_names(blocked) if server_ms else frozenset(),
             more=bool(more),
@@ -213,9 +219,9 @@ class Leases:
             pipe.execute()
 
 
-def settled(reply: list[Any]) -> Settled:
-    """What the settle script has answered."""
-    return Settled([word.decode() for word in reply[:-1]], reply[-1])
+def settled(reply: list[Any], runs: int) -> Settled:
+    """What the settle script has answered about so many runs: a word for each, or none where all would be "ok"."""
+    return Settled([word.decode() for word in reply[:-1]] or ["ok"] * runs, reply[-1])
 
 
 def _names(text: bytes) -> frozenset[str]:

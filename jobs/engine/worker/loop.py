@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import os
 import selectors
@@ -42,6 +43,8 @@ LONGEST_SLEEP = 3600.0
 GIVE_UP = 5.0
 """Seconds that outcomes may wait for Redis after a shutdown's grace."""
 SHORT_CALL = timedelta(seconds=5)
+GARBAGE_EVERY = 20_000
+"""New objects after which cycles among them are looked for: Python's 700 are there after a few dozen runs."""
 log = structlog.get_logger("worker")
 
 
@@ -89,6 +92,7 @@ class WorkLoop:
         for thread in (self._heartbeat, self._housekeeping, self._follow_ups):
             thread.start()
         self._busy_at = time.monotonic()
+        gc.set_threshold(GARBAGE_EVERY, *gc.get_threshold()[1:])
         try:
             while not self._done():
                 self._turn()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from jobs.engine.worker.running import Settlement
-
-ARGUMENTS_OF_A_RUN = 9
+from jobs.engine.worker.settlements import Settlement
 
 
 def settle_command(sha: str, about: Sequence[str], settlements: Sequence[Settlement]) -> bytes:
@@ -20,7 +18,7 @@ def settle_command(sha: str, about: Sequence[str], settlements: Sequence[Settlem
         runs.append(number)
         runs.append(ready or words(own))
     first = ("EVALSHA", sha, "0", *about, str(len(numbers)), *numbers)
-    count = len(first) + ARGUMENTS_OF_A_RUN * len(settlements)
+    count = len(first) + sum(len(own) + 1 for _, own, _ in settlements)
     return b"".join((b"*%d\r\n" % count, words(first), *runs))
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 import structlog
 
 from jobs.engine.log_redaction import redact
-from jobs.engine.statistics import Counted, Tally
+from jobs.engine.statistics import AboutRun, Tally
 from jobs.engine.worker.settling import EndedRun
 from jobs.settings import Settings
 
@@ -54,13 +54,14 @@ class RunLog:
         )
 
 
-def _counted(batch: Sequence[EndedRun], words: Sequence[str]) -> Iterator[Counted]:
+def _counted(batch: Sequence[EndedRun], words: Sequence[str]) -> Iterator[AboutRun]:
     """The runs that were taken; what was given back goes on elsewhere and is counted there."""
     for (running, outcome, begun, ended, _, _), word in zip(batch, words, strict=True):
         if word in TAKEN and outcome.kind != "released":
             since = running.enqueued_at
             wait = None if since is None else begun - since if begun > since else 0.0
-            yield Counted(running.queue, running.lane, running.job_type, outcome.kind, max(0.0, ended - begun), wait)
+            ran = ended - begun if ended > begun else 0.0
+            yield running.queue, running.lane, running.job_type, outcome.kind, ran, wait
 
 
 @lru_cache(4096)

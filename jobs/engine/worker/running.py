@@ -10,14 +10,14 @@ from binascii import b2a_base64
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from jobs.engine import events, registry, views
-from jobs.engine.errors import UnknownJob
-from jobs.engine.fleet import Fleet
+from jobs.engine import events, views
 from jobs.engine.foreign import KEPT
-from jobs.engine.outcome import Kind, Outcome
+from jobs.engine.outcome import Outcome
 from jobs.engine.policy import Policy, Retention
+from jobs.engine.worker import settlements
+from jobs.engine.worker.settlements import Settlement
 
 DEFAULT_TIMEOUT = timedelta(seconds=180)
 """RQ's own, for jobs of plain clients that name none."""
@@ -28,27 +28,30 @@ FOR_EVER = timedelta(seconds=-1)
 CALLBACK_TIME = timedelta(seconds=60)
 """RQ's own, for callbacks that name none."""
 LONGEST = int(timedelta(days=3660).total_seconds())
-EVENTS = {
-    "finished": "job:completed",
-    "failed": "job:failed",
-    "cancelled": "job:cancelled",
-    "stopped": "job:cancelled",
-    "retry": "job:retrying",
-    "released": "job:queued",
-    "lost": "job:queued",
-    "quarantined": "job:failed",
-}
 
 
-class Settlement(NamedTuple):
-    """What the settle script is told of a run: the part that many runs have in common, and the run's own.
+class Brief:
+    """What first runs of a batch have in common that differ in nothing but their ids and data."""
 
-    Of most runs the latter is there in the words of Redis' protocol too.
-    """
+    __slots__ = ("_end", "_place", "job_type", "order", "policy", "tenant", "timeout", "values")
 
-    head: str
-    own: tuple[str | bytes, ...]
-    ready: bytes = b""
+    def __init__(self, values: Sequence[bytes | None], policy: Policy | None, request: str, queue: str) -> None:
+        self.values, self.policy = values, policy
+        self.job_type, self.tenant = _text(values[TYPE]), _text(values[TENANT])
+        self.timeout = _timeout(values[TIMEOUT])
+        self.order: tuple[Any, ...] = ()
+        """What the child is told of them."""
+        self._place, self._end = (queue, request), ""
+        if policy is not None:
+            seconds = None if self.timeout is None else self.timeout.total_seconds()
+            self.order = (self.job_type, self.tenant, 1, seconds, policy.memory_mb, "")
+
+    def end(self, kept: Retention) -> str:
+        """What the settle script is told of those that finish; put together when the first one has."""
+        if not self._end:
+            queue, request = self._place
+            self._end = settlements.head(queue, "finished", self.job_type, kept.finished, kept.finished_count, request)
+        return self._end
 
 
 class Running:
@@ -57,17 +60,29 @@ class Running:
     __slots__ = (
         *("job_id", "execution_id", "queue", "lane", "values", "data", "job_type", "tenant", "attempt", "timeout"),
         *("policy", "leased_at", "begun_at", "kill_at", "is_tiny", "has_begun", "has_ended", "has_reported"),
-        *("is_settling", "is_stopped", "cancelling", "renewed", "kept", "in_batch", "held_until"),
+        *("is_settling", "is_stopped", "cancelling", "renewed", "kept", "in_batch", "held_until", "brief"),
     )
 
-    def __init__(self, job_id: str, execution_id: str, queue: str, lane: str, values: Sequence[bytes | None]) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        execution_id: str,
+        queue: str,
+        lane: str,
+        values: Sequence[bytes | None],
+        brief: Brief | None = None,
+        data: bytes = b"",
+    ) -> None:
+        """`brief` is there for a run of a batch of which there is little to say; its `data` is not among its values."""
         self.job_id, self.execution_id, self.queue, self.lane = job_id, execution_id, queue, lane
-        self.values = values
-        self.data = values[0] or b""
-        self.job_type, self.tenant = _text(values[TYPE]), _text(values[TENANT])
-        self.attempt = _attempt(values[ATTEMPTS])
-        self.timeout = _timeout(values[TIMEOUT])
+        self.values, self.brief, self.in_batch = values, brief, brief is not None
         self.policy: Policy | None = None
+        if brief is not None:
+            self.data, self.job_type, self.tenant = data, brief.job_type, brief.tenant
+            self.attempt, self.timeout, self.policy = 1, brief.timeout, brief.policy
+        else:
+            self.data, self.job_type, self.tenant = values[0] or b"", _text(values[TYPE]), _text(values[TENANT])
+            self.attempt, self.timeout = _attempt(values[ATTEMPTS]), _timeout(values[TIMEOUT])
         self.kept = KEPT
         self.leased_at = time.monotonic()
         self.held_until = 0.0
@@ -76,7 +91,7 @@ class Running:
         self.cancelling = ""
         self.is_settling = self.is_stopped = self.is_tiny = self.has_begun = self.has_ended = self.has_reported = (
             self.renewed
-        ) = self.in_batch = False
+        ) = False
 
     def text(self, index: int) -> str:
         """A field of the job's hash as text; empty where there is none."""
@@ -130,6 +145,8 @@ class Running:
 
     def order(self) -> tuple[Any, ...]:
         """What the child is told: the fields of `execute.Run`."""
+        if self.brief is not None and self.brief.order:
+            return (self.job_id, self.execution_id, self.data, *self.brief.order)
         seconds = None if self.timeout is None else self.timeout.total_seconds()
         order = (self.job_id, self.execution_id, self.data, self.job_type, self.tenant, self.attempt, seconds)
         if self.policy is not None and not (any(self.values[CALLBACKS]) or self.values[WEBHOOKS]):
@@ -142,17 +159,25 @@ class Running:
 
     def settlement(self, ended: Outcome, begun: float, ended_at: float) -> Settlement:
         """What the settle script is told of this run's outcome; `begun` and `ended_at` are epoch seconds."""
-        head = _head(self.queue, ended.kind, self.job_type if self.policy else "", *self._retention(ended.kind))
         value = "" if ended.value in (None, "null") else b2a_base64(ended.value.encode(), newline=False).decode()
+        times = (f"{begun:.6f}", f"{ended_at:.6f}")
+        if self.brief is not None and self.policy is not None and self._ends_plainly(ended):
+            return settlements.plain(
+                self.job_id, self.execution_id, value, *times, self.brief.end(self.policy.retention)
+            )
+        head = settlements.head(
+            self.queue, ended.kind, self.job_type if self.policy else "", *self._retention(ended.kind)
+        )
         flags = ("b" if self.in_batch else "") + ("r" if self.renewed else "")
         flags += ("l" if self.has_reported or self.attempt > 1 else "") + ended.flags
-        times = (f"{begun:.6f}", f"{ended_at:.6f}")
         if ended.kind == "finished" and self.values[UNIQUE_KEY] is None and self.policy is not None:
-            own = (self.job_id, self.execution_id, value, *times, flags, "", "")
-            return Settlement(head, own, b"" if ended.flags else _ready(*own))
+            return Settlement(head, (self.job_id, self.execution_id, value, *times, flags, "", ""))
         packed = zlib.compress(ended.traceback.encode()) if ended.traceback else b""
         more = json.dumps(self._more(ended, packed))
         return Settlement(head, (self.job_id, self.execution_id, value, *times, flags, more, packed))
+
+    def _ends_plainly(self, ended: Outcome) -> bool:
+        return ended.kind == "finished" and not (self.renewed or self.has_reported or ended.flags)
 
     def _more(self, ended: Outcome, packed: bytes) -> dict[str, Any]:
         wait = ended.wait.total_seconds() if ended.wait else 0.0
@@ -191,45 +216,13 @@ class Running:
         return (kept.failed, kept.failed_count) if kind == "failed" else (kept.finished, kept.finished_count)
 
 
-(DATA, TYPE, TENANT, TIMEOUT, DEADLINE, ATTEMPTS, TOPICS, CORRELATION_ID, UNIQUE_KEY) = range(9)
-CALLBACKS = slice(9, 12)
-WEBHOOKS, GATES, ENQUEUED_AT = range(12, 15)
-TOLD_OF_ALL, TOLD_FIRST = 15, 20
-(DEATHS, CANCEL_REQUESTED, RETRIES_LEFT, RETRY_INTERVALS, RESULT_TTL, FAILURE_TTL) = range(TOLD_OF_ALL, 21)
+(DATA, TYPE, TENANT, TIMEOUT, DEADLINE, ATTEMPTS, GATES, CORRELATION_ID, UNIQUE_KEY, ENQUEUED_AT) = range(10)
+TOPICS, CALLBACKS, WEBHOOKS = 15, slice(16, 19), 19
+TOLD_OF_ALL, TOLD_FIRST = 20, 25
+(DEATHS, CANCEL_REQUESTED, RETRIES_LEFT, RETRY_INTERVALS, RESULT_TTL, FAILURE_TTL) = range(TOLD_OF_ALL, 26)
 NOTHING_MORE = [None] * 6
-FIRST_CALLBACK_TIME = 21
+FIRST_CALLBACK_TIME = 26
 """Where the fields are that lease.lua tells of (its FIELDS and MORE)."""
-
-
-def of_reply(reply: list[Any], fleet: Fleet, kept: timedelta = KEPT) -> Running:
-    """A run from one job of the lease script's reply; results of plain RQ jobs are kept for `kept` unless they say."""
-    job_id, execution_id, queue, lane, in_batch = reply[TOLD_OF_ALL:TOLD_FIRST]
-    values = reply[:TOLD_OF_ALL] + (reply[TOLD_FIRST:] or NOTHING_MORE)
-    running = Running(job_id.decode(), execution_id.decode(), _text(queue), _text(lane), values)
-    running.policy, running.kept, running.in_batch = _policy(running.job_type, fleet), kept, bool(in_batch)
-    return running
-
-
-def _policy(name: str, fleet: Fleet) -> Policy | None:
-    try:
-        return fleet.policy(registry.get(name)) if name else None
-    except UnknownJob:
-        return None
-
-
-def _ready(job: str, execution: str, value: str, begun: str, ended: str, flags: str, *_: str) -> bytes:
-    """The words of a run of which there is no more to say."""
-    return (
-        f"${len(job)}\r\n{job}\r\n${len(execution)}\r\n{execution}\r\n${len(value)}\r\n{value}\r\n"
-        f"${len(begun)}\r\n{begun}\r\n${len(ended)}\r\n{ended}\r\n${len(flags)}\r\n{flags}\r\n$0\r\n\r\n$0\r\n\r\n"
-    ).encode()
-
-
-@lru_cache(1000)
-def _head(queue: str, kind: Kind, job_type: str, keep: timedelta, count: int) -> str:
-    seconds = int(keep.total_seconds())
-    head = {"queue": queue, "kind": kind, "type": job_type, "keep": seconds, "count": count, "event": EVENTS[kind]}
-    return json.dumps(head)
 
 
 @lru_cache(1000)

@@ -15,7 +15,8 @@ from jobs.engine import reports
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.outcome import Outcome
 from jobs.engine.reports import Report
-from jobs.engine.worker.running import Running, Settlement
+from jobs.engine.worker.running import Running
+from jobs.engine.worker.settlements import Settlement
 
 RETRY = timedelta(seconds=0.5)
 MOST_AT_ONCE = 1000

@@ -76,7 +76,7 @@ def unpack_outcomes(data: bytes) -> Iterator[Ended]:
         if body == b"null" and kind == FINISHED:
             outcome = NOTHING
         else:
-            outcome = Outcome("finished", value=body.decode()) if kind == FINISHED else of_message(json.loads(body))
+            outcome = Outcome("finished", body.decode()) if kind == FINISHED else of_message(json.loads(body))
         yield Ended(place, outcome, bool(spoiled), begun, ended)
 
 
