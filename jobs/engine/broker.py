@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ContextDecorator
@@ -37,6 +38,8 @@ from jobs.settings import InvalidSettings, Settings
 ANSWER_WITHIN = timedelta(seconds=0.8)
 LONGEST_BLOCK = timedelta(seconds=5)
 CONNECT_WITHIN = timedelta(seconds=0.6)
+FOUND_WITHIN, LEAST = timedelta(seconds=0.7), timedelta(seconds=0.3)
+"""So long a request waits for Sentinels and the primary that they name together, and for that one at least."""
 HEALTH_CHECK_EVERY = timedelta(seconds=20)
 CONNECTIONS = 100
 RETRY_AFTER = timedelta(seconds=1)
@@ -161,9 +164,23 @@ class _Watched:
     """Tells when a connection can't be had or an answer does not come, but not when somebody waits on purpose."""
 
     presence: Presence
+    began = 0.0
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
+        self.began = time.monotonic()
         return self._told(super().connect, *args, certain=True, **kwargs)  # type: ignore[misc]
+
+    def connect_to(self, address: Any) -> None:
+        """Of a primary that Sentinels have named: the longer they took, the less it is waited for."""
+        left = FOUND_WITHIN.total_seconds() - (time.monotonic() - self.began)
+        waits: Any = self
+        usual, usual_connect = waits.socket_timeout, waits.socket_connect_timeout
+        waits.socket_timeout = waits.socket_connect_timeout = max(left, LEAST.total_seconds())
+        try:
+            super().connect_to(address)  # type: ignore[misc]
+        finally:
+            waits.socket_timeout, waits.socket_connect_timeout = usual, usual_connect
+        waits._sock.settimeout(usual)
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         read = super().read_response  # type: ignore[misc]

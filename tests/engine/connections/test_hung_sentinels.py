@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -36,3 +39,42 @@ def test_who_asks_is_refused_soon_and_who_asks_then_at_once(url: str) -> None:
             fleet.ping()
     assert time.monotonic() - began < 50 * 0.3, "the others waited for none"
     fleet.close()
+
+
+def answer(connection: socket.socket, primary: int) -> None:
+    """What a Sentinel says of a primary at that port."""
+    known = {"name": "main", "ip": "127.0.0.1", "port": str(primary), "flags": "master", "num-other-sentinels": "2"}
+    known |= {"num-slaves": "1", "quorum": "1"}
+    parts = [text for pair in known.items() for text in pair]
+    told = f"*1\r\n*{len(parts)}\r\n" + "".join(f"${len(part)}\r\n{part}\r\n" for part in parts)
+    with suppress(OSError):
+        while asked := connection.recv(65536):
+            is_the_question = b"MASTERS" in asked.upper()
+            connection.sendall(told.encode() if is_the_question else b"+OK\r\n" * len(re.findall(rb"\*\d+\r\n", asked)))
+
+
+def serve(listener: socket.socket, primary: int) -> None:
+    with suppress(OSError):
+        while True:
+            threading.Thread(target=answer, args=(listener.accept()[0], primary), daemon=True).start()
+
+
+def test_a_primary_that_hangs_is_waited_for_the_less_the_longer_sentinels_took() -> None:
+    """The best of some tries, as the machine may be busy: 0.3 s for a Sentinel, and then 0.6 s were 0.9 s."""
+    hung, primary, sentinel = (socket.create_server(("127.0.0.1", 0), backlog=100) for _ in range(3))
+    threading.Thread(target=serve, args=(sentinel, primary.getsockname()[1]), daemon=True).start()
+    places = ",".join(f"127.0.0.1:{each.getsockname()[1]}" for each in (hung, sentinel))
+    took = []
+    for _ in range(5):
+        fleet = Fleet(Settings(environment="test", redis_url=f"redis://{places}/0?master=main"))
+        fleet.refuse_while_away()
+        began = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            fleet.ping()
+        took.append(time.monotonic() - began)
+        fleet.close()
+        if min(took) < 0.8:
+            break
+    assert min(took) < 0.8
+    for each in (hung, primary, sentinel):
+        each.close()
