@@ -29,23 +29,27 @@ class Checkpoints:
     def __init__(self, fleet: Fleet, job_id: str, execution_id: str, *, is_leased: bool = True) -> None:
         self._fleet, self._job_id, self._execution_id, self._is_leased = fleet, job_id, execution_id, is_leased
 
-    def load(self) -> Any:
-        """What was saved last, None when nothing was. Raises BrokerUnavailable."""
+    def load(self, nonce: str = "") -> Any:
+        """What was saved last by the job that was accepted with this nonce, None when nothing was.
+
+        Raises BrokerUnavailable.
+        """
         with translate_errors():
             text: Any = self._fleet.redis.get(keys.checkpoint(self._job_id))
-        return None if text is None else json.loads(text)
+        of, _, saved = (text or b"").rpartition(b"\n")
+        return json.loads(saved) if saved and of.decode() == nonce else None
 
     def steps(self, nonce: str = "") -> Store:
         """Where the steps are kept of the job that was accepted with this nonce."""
         about = self._fleet, self._job_id, self._execution_id
         return RedisStore(*about, nonce=nonce, is_leased=self._is_leased)
 
-    def save(self, data: Any) -> bool:
+    def save(self, data: Any, nonce: str = "") -> bool:
         """Replace it; False when this run is no longer the job's. Raises Permanent for what is no JSON or too large.
 
         Raises BrokerUnavailable.
         """
-        text = as_text(data)
+        text = f"{nonce}\n{as_text(data)}" if nonce else as_text(data)
         about = (self._job_id, self._execution_id if self._is_leased else "", int(KEPT.total_seconds()))
         with translate_errors():
             word: bytes = script("checkpoint")(self._fleet.redis, keys.PREFIX, *about, text)

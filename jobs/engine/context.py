@@ -94,7 +94,7 @@ class Context:
 
     def resume(self) -> Any:
         """What an earlier run of this job saved last as its checkpoint, or None. Raises BrokerUnavailable."""
-        return self._checkpoints().load()
+        return self._checkpoints().load(self.nonce)
 
     def checkpoint(self, data: Any) -> None:
         """Save what the job has reached (JSON, up to 256 KiB): a later run gets it from `resume()`. Also a `check()`.
@@ -103,7 +103,7 @@ class Context:
         Cancelled, and Permanent for data that can't be saved. A Redis that is away is logged and costs the checkpoint.
         """
         try:
-            saved = self._checkpoints().save(data)
+            saved = self._checkpoints().save(data, self.nonce)
         except BrokerUnavailable as error:
             self.log.warning("checkpoint not saved", reason=str(error))
             saved = False

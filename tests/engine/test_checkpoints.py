@@ -114,6 +114,19 @@ def test_a_run_that_lost_its_lease_saves_nothing(fleet: Fleet) -> None:
     assert 0 < fleet.redis.ttl(keys.checkpoint(job.id)) <= 7 * 86400
 
 
+def test_another_job_of_the_same_id_does_not_go_on_from_where_the_first_was(fleet: Fleet) -> None:
+    """RQ's own tools have deleted the first while it ran."""
+    from tests.engine.leases import lease, leases_of
+
+    for nonce in ("first", "second"):
+        job = printing.counts.enqueue({"folder": "unused"}, job_id="same")
+        (run,) = lease(leases_of(fleet))
+        checkpoints = fleet.checkpoints(job.id, run.execution_id)
+        assert checkpoints.load(nonce) is None
+        assert checkpoints.save([1], nonce) and checkpoints.load(nonce) == [1]
+        fleet.redis.delete(keys.job(job.id))
+
+
 def test_a_job_can_not_pretend_that_its_worker_stops(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
     spawn_worker()
     view = until_ended(fleet, printing.gives_up.enqueue({"folder": str(folder)}))

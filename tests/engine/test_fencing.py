@@ -14,7 +14,7 @@ from jobs.engine import Conflict, Fleet, keys
 from jobs.engine.outcome import Outcome
 from tests.conftest import wait_until
 from tests.engine.conftest import fetch, gone, told, until_ended, until_told
-from tests.engine.leases import lease, leases_of, put, settle
+from tests.engine.leases import lease, leases_of, put, reap_all, settle
 from tests.engine.samples import hostile
 from tests.engine.samples import jobs as samples
 
@@ -57,6 +57,15 @@ def test_a_run_whose_job_lost_its_status_is_set_aside_and_not_forgotten(fleet: F
     (run,) = lease(worker)
     fleet.redis.hdel(keys.job(job.id), "status")
     assert settle(worker, (run, FINISHED)) == ["refused"]
+    assert fleet.redis.zscore(keys.QUARANTINE, job.id) is not None
+    assert fleet.jobs.retry(job.id).status == "queued"
+
+
+def test_a_run_whose_job_lost_its_status_is_set_aside_though_its_worker_died(fleet: Fleet) -> None:
+    job = samples.double.enqueue({})
+    lease(leases_of(fleet))
+    fleet.redis.hdel(keys.job(job.id), "status")
+    assert reap_all(fleet, 1) == ["quarantined"]
     assert fleet.redis.zscore(keys.QUARANTINE, job.id) is not None
     assert fleet.jobs.retry(job.id).status == "queued"
 

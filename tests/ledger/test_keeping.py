@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from jobs.engine import BrokerUnavailable, Fleet, broker, keys
 from jobs.engine.ledger.audit import SETTLED
@@ -247,3 +247,22 @@ def test_pushing_needs_no_script_that_redis_has_forgotten(fleet: Fleet, folder: 
     job = durable.tell.enqueue({"folder": str(folder)})
     assert job.queued == "redis"
     assert waiting(fleet) == [job.id]
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_rows_of_types_that_nobody_knows_are_looked_at_once_a_second(fleet: Fleet, folder: Path) -> None:
+    server = Naming()
+    relay = Relay(fleet, broker.connect(fleet.settings, purpose="test", admission=server), server)
+    epoch = fleet.ledger.fence().epoch
+    unpushed(fleet, durable.tell, [{"folder": str(folder)}])
+    with fleet.database.begin() as session:
+        session.execute(update(JOBS).values(type="texts.of_tomorrow"))
+    looks = []
+    event.listen(
+        fleet.database.engine, "before_cursor_execute", lambda _c, _u, text, *_: looks.append("type IN" in text)
+    )
+    until = time.monotonic() + 1.2
+    while time.monotonic() < until:
+        relay.turn(epoch)
+    assert 0 < sum(looks) <= 4, "two queries a look"
+    durable.tell.enqueue({"folder": str(folder)})

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, text, update
+from sqlalchemy import Connection, delete, event, func, select, text, update
 
 from jobs.engine import Fleet, InvalidPayload, JobView
+from jobs.engine.ledger.spans import within
 from jobs.engine.ledger.table import JOBS
 from tests.ledger.samples import durable
 
@@ -28,11 +29,11 @@ def ids(jobs: Sequence[JobView]) -> list[str]:
 def history(fleet: Fleet) -> dict[str, JobView]:
     """Some jobs of two tenants, ended in different ways, that Redis has forgotten."""
     made = {
+        "old": durable.nothing.enqueue({"tenant_id": "ours", "document_id": "d3"}),
         "ours": durable.nothing.enqueue({"tenant_id": "ours", "document_id": "d1"}),
         "failed": durable.nothing.enqueue({"tenant_id": "ours", "document_id": "d2"}),
         "other type": durable.refuse.enqueue({"tenant_id": "ours", "document_id": "d1"}),
         "theirs": durable.nothing.enqueue({"tenant_id": "theirs", "document_id": "d1"}),
-        "old": durable.nothing.enqueue({"tenant_id": "ours", "document_id": "d3"}),
     }
     now = datetime.now(UTC)
     change(fleet, made["ours"], state="finished", ended_at=now)
@@ -51,13 +52,13 @@ def history(fleet: Fleet) -> dict[str, JobView]:
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
-        ({}, ["old", "theirs", "other type", "failed", "ours"]),
-        ({"tenant": "ours"}, ["old", "other type", "failed", "ours"]),
+        ({}, ["theirs", "other type", "failed", "ours", "old"]),
+        ({"tenant": "ours"}, ["other type", "failed", "ours", "old"]),
         ({"tenant": ""}, []),
         ({"types": ["durable.refuse"]}, ["other type"]),
         ({"states": ["completed"]}, ["ours"]),
         ({"states": ["failed", "quarantined"]}, ["failed"]),
-        ({"states": ["queued", "cancelled"]}, ["old", "theirs", "other type"]),
+        ({"states": ["queued", "cancelled"]}, ["theirs", "other type", "old"]),
         ({"states": ["deferred"]}, []),
         ({"error": "disk\u2019S SPACE"}, ["failed"]),
         ({"error": "100%"}, ["failed"]),
@@ -102,7 +103,7 @@ def test_pages_follow_each_other_without_a_gap_while_new_jobs_come(fleet: Fleet,
         cursor = page.next_cursor
         if cursor is None:
             break
-    assert seen == [history[name].id for name in ("old", "theirs", "other type", "failed", "ours")]
+    assert seen == [history[name].id for name in ("theirs", "other type", "failed", "ours", "old")]
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "-1", "1.5", "\u0661", "9" * 30])
@@ -143,3 +144,24 @@ def test_a_search_for_a_rare_state_does_not_read_all_rows(
 def count_steps(connection: Connection, done: list[int]) -> None:
     driver: Any = connection.connection.driver_connection
     driver.set_progress_handler(lambda: done.append(1), 1000)
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_spans_of_time_read_few_rows_but_their_own_though_clocks_are_apart(fleet: Fleet) -> None:
+    """A row a minute, told by hosts whose clocks are minutes apart, with gaps."""
+    durable.nothing.enqueue_many([{"document_id": f"d{n}"} for n in range(600)])
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    with fleet.database.begin() as session:
+        session.execute(delete(JOBS).where(JOBS.c.number % 7 == 0))
+        numbers = list(session.scalars(select(JOBS.c.number).order_by(JOBS.c.number)))
+        times = {number: first + timedelta(minutes=number + number % 3 * 2) for number in numbers}
+        for number, at in times.items():
+            session.execute(update(JOBS).where(JOBS.c.number == number).values(created_at=at))
+    spans = [(None, 90), (580, None), (200, 260), (0, 0), (700, 900), (None, None)]
+    for since, until in (tuple(None if at is None else first + timedelta(minutes=at) for at in span) for span in spans):
+        found = fleet.ledger.search(since=since, until=until, limit=1000).items
+        meant = [at for at in times.values() if (since or at) <= at and (until is None or at < until)]
+        assert [each.created_at for each in found] == meant[::-1]
+        with fleet.database.read() as session:
+            read = select(func.count()).where(*list(within(session, since, until))[1::2])
+            assert (session.scalar(read.select_from(JOBS)) or 0) <= len(meant) + 3 * 2 * 10

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
 RELAY_EVERY = timedelta(milliseconds=250)
+RELAY_SELDOM = timedelta(seconds=1)
 AUDIT_EVERY = timedelta(seconds=1)
 
 
@@ -48,7 +49,7 @@ class Relay:
         busy = self._follower.follow()
         if now >= self._relay_at:
             relayed = self._relay(epoch)
-            self._relay_at = now if relayed else now + RELAY_EVERY.total_seconds()
+            self._relay_at = now if relayed else now + self._relay_again().total_seconds()
             busy = busy or relayed
         if now >= self._audit_at or self._audit.hurries:
             self._look_for_lost(epoch)
@@ -84,6 +85,10 @@ class Relay:
         new = steps.claim_new(self._fleet.database, _known_types())
         self._push(new, fence, first=True)
         return bool(stale or new)
+
+    def _relay_again(self) -> timedelta:
+        """Rows of types that this release does not know are read for nothing: not so often, however many they are."""
+        return RELAY_SELDOM if steps.any_due(self._fleet.database) else RELAY_EVERY
 
     def _fence(self, epoch: str) -> Fence:
         """For claims of rows that may be in that life of Redis already, which must not be taken for another."""

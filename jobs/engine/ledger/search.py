@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, union
 from jobs.engine import registry, searching
 from jobs.engine.database import Database
 from jobs.engine.errors import InvalidPayload
+from jobs.engine.ledger import spans
 from jobs.engine.ledger.rows import STATES, view_of
 from jobs.engine.ledger.table import (
     DOUBTED,
@@ -77,6 +78,7 @@ def search(database: Database, **wanted: Unpack[Wanted]) -> Found:
     limit = max(1, min(wanted.get("limit", 50), MOST))
     query = select(*(column for column in JOBS.c if column.name not in ("data", "more"))).where(*conditions)
     with database.read() as session:
+        query = query.where(*spans.within(session, wanted.get("since"), wanted.get("until")))
         found = session.execute(query.order_by(row.number.desc()).limit(limit + 1)).mappings().all()
     page = found[:limit]
     return Found([view_of(each) for each in page], str(page[-1]["number"]) if len(found) > limit else None)
@@ -93,10 +95,6 @@ def _plain_conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         yield row.state.in_(states)
         if (few := _few_in(states)) is not None:
             yield row.number.in_(few)
-    if since := wanted.get("since"):
-        yield row.created_at >= since
-    if until := wanted.get("until"):
-        yield row.created_at < until
 
 
 def _few_in(states: Sequence[str]) -> Select[tuple[int]] | None:

@@ -39,6 +39,13 @@ def due(now: datetime) -> ColumnElement[bool]:
     return or_(row.step_at <= now, row.step_at > now + AGAIN)
 
 
+def any_due(database: Database) -> bool:
+    """Whether any row, of whatever type, is pending and due."""
+    ready = select(row.number).where(OPEN, row.step == PENDING, due(datetime.now(UTC))).limit(1)
+    with database.read() as session:
+        return session.execute(ready).first() is not None
+
+
 def claim_new(database: Database, types: Sequence[str], limit: int = AT_ONCE) -> list[RowMapping]:
     """Take the step to `pushing` for the oldest rows that are pending and due; returns them in their order."""
     ready = and_(row.step == PENDING, due(datetime.now(UTC)))

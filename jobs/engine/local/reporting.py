@@ -39,7 +39,7 @@ def report(step: Step, reports: Iterable[Report]) -> None:
 class LocalCheckpoints(Checkpoints):
     """See jobs.engine.checkpoints.Checkpoints."""
 
-    def load(self) -> Any:
+    def load(self, nonce: str = "") -> Any:
         """What was saved last, None when nothing was. Raises BrokerUnavailable."""
         table = tables.jobs.c
         with steps.unavailable(), self._fleet.database.read() as session:
@@ -50,7 +50,7 @@ class LocalCheckpoints(Checkpoints):
         """Where the steps are kept of the job that was accepted with this nonce."""
         return LocalStore(self._fleet, self._job_id, self._execution_id, nonce)
 
-    def save(self, data: Any) -> bool:
+    def save(self, data: Any, nonce: str = "") -> bool:
         """Replace it; False when this run is no longer the job's. Raises Permanent, BrokerUnavailable."""
         table, text = tables.jobs, as_text(data)
         with steps.step(self._fleet.database) as step:

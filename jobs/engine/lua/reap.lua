@@ -40,6 +40,9 @@ local function reap(id, execution, queue)
   local head = redis.pcall('HMGET', key, 'status', 'execution', 'topics', 'type', 'attempts', 'origin', 'worker_name', 'alone', 'started_at')
   local worker = not head.err and head[7] or ''
   queue = queue or end_abandoned(P, worker, id, execution) or (not head.err and head[6]) or 'default'
+  if not head.err and not head[1] and head[2] == execution then
+    error('somebody removed its status', 0)
+  end
   if head.err or head[1] ~= 'started' or head[2] ~= execution then
     return 'dropped'
   end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,19 @@ class Differences:
         self._lead = lead
         self._recalls = Recalls(fleet)
         self._waiting: list[str] = []
+        self._refused: Collection[str] = ()
 
-    def write(self, declared: Mapping[str, Entry], known: dict[str, float]) -> bool:
+    def write(
+        self, declared: Mapping[str, Entry], known: dict[str, float], refused: Collection[str] = frozenset()
+    ) -> bool:
         """Write new and changed entries and remove those that are declared no more; false where some have to wait.
 
         An entry that is due waits until its runs were made by the schedule they were due by, one that was lost until
-        the ledger has told of its runs. `known` are the times that this scheduler remembers. Raises LostLead.
+        the ledger has told of its runs. `known` are the times that this scheduler remembers, `refused` the entries
+        whose runs their queue does not take: these change and stay due, as the declaration may name another queue.
+        Raises LostLead.
         """
+        self._refused = refused
         wanted = list(declared.values())
         states = entries.states(self._lead.connection, wanted)
         self._recalls.ask([each for each, state in zip(wanted, states, strict=True) if _is_lost(each, state)])
@@ -67,13 +73,15 @@ class Differences:
 
     def _has_to_wait(self, entry: Entry, state: State) -> bool:
         is_due = state.score is not None and state.score <= self._lead.now.timestamp() and not state.cancelled
-        if is_due and state.text != entry.periodic.text:
+        if is_due and state.text != entry.periodic.text and entry.id not in self._refused:
             return True
         return _is_lost(entry, state) and not self._recalls.has_told(entry)
 
     def _first(self, pipe: Pipeline, entry: Entry, state: State, known: Mapping[str, float]) -> datetime:
         """When an entry is due that is new or changed; one that was lost goes on where it was."""
         now, times = self._lead.now, entry.periodic.times
+        if entry.id in self._refused and state.score is not None and state.score <= now.timestamp():
+            return schedule_runs.due_at(state.score)
         is_same = state.text == entry.periodic.text
         recalled = self._recalls.told(entry) if _is_lost(entry, state) else None
         if recalled:

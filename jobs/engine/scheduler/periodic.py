@@ -58,7 +58,7 @@ class Entries:
 
         It may be repeated; what is as it should be stays. Raises LostLead.
         """
-        self.behind = not self._differences.write(self.declared, self._next)
+        self.behind = not self._differences.write(self.declared, self._next, self._refused)
 
     def remember(self) -> None:
         """Note when the entries are due, so that whoever leads after Redis was wiped goes on where they were."""

@@ -107,12 +107,12 @@ class MemoryCheckpoints(Checkpoints):
     def __init__(self, kept: dict[str, str], steps: Steps, job_id: str, execution_id: str) -> None:
         self._kept, self._steps, self._job_id, self._execution_id = kept, steps, job_id, execution_id
 
-    def load(self) -> Any:
+    def load(self, nonce: str = "") -> Any:
         """What was saved last."""
         text = self._kept.get(self._job_id)
         return None if text is None else json.loads(text)
 
-    def save(self, data: Any) -> bool:
+    def save(self, data: Any, nonce: str = "") -> bool:
         """Replace it."""
         self._kept[self._job_id] = as_text(data)
         return True

@@ -56,3 +56,16 @@ def test_an_entry_that_is_due_at_every_look_is_changed_nevertheless(scheduler: M
     scheduler(declare("reports.hourly", HOUR)).tick()
     assert of_text(fleet.redis.hget(keys.job(ENTRY), "schedule") or b"").times == Every(HOUR)
     assert len(waiting(fleet.redis)) == 1
+
+
+def test_a_change_of_queue_does_not_wait_for_a_queue_that_takes_no_runs(scheduler: Make, fleet: Fleet) -> None:
+    before = scheduler(declare("reports.hourly", HOUR))
+    before.tick()
+    make_due(fleet.redis, ENTRY)
+    fleet.redis.set(keys.queue("default"), "no list")
+    before.remove_lock()
+    leader = scheduler(declare("reports.hourly", HOUR, queue="low"))
+    leader.tick()
+    leader.tick()
+    assert waiting(fleet.redis, "low") == [run_id(ENTRY, Every(HOUR).latest(leader.lead.now))], "what was due is made"
+    assert entries(fleet.redis)[ENTRY] > fleet.redis.time()[0]
