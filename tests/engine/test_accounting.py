@@ -257,7 +257,12 @@ def test_many_runs_of_a_dead_worker_are_given_back_at_one_go(fleet: Fleet) -> No
     fleet.redis.zadd(keys.LEASES, dict.fromkeys(fleet.redis.zrange(keys.LEASES, 0, -1), 1))
     left: list[int] = []
     beats = Heartbeat(
-        fleet, "alive", ["default"], Roster(timedelta(seconds=3)), lambda _: left.append(fleet.redis.zcard(keys.LEASES))
+        fleet,
+        "alive",
+        ["default"],
+        Roster(timedelta(seconds=3)),
+        lambda _: left.append(fleet.redis.zcard(keys.LEASES)),
+        list,
     )
     beats.start()
     wait_until(lambda: left and left[-1] == 0)

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import redis
 from sqlalchemy import event, update
+from structlog.testing import capture_logs
 
 from jobs.engine import BrokerUnavailable, Fleet, broker, keys
 from jobs.engine.ledger.audit import SETTLED
 from jobs.engine.ledger.backlog import backlog
+from jobs.engine.ledger.excuses import LACKS_SCHEMA
 from jobs.engine.ledger.relay import Relay
 from jobs.engine.ledger.table import JOBS
 from jobs.engine.server_names import Naming
@@ -217,13 +219,18 @@ def lose(fleet: Fleet, job_id: str, ahead: timedelta) -> None:
 def test_a_database_without_the_ledger_ends_no_keeper(fleet: Fleet, folder: Path) -> None:
     with fleet.database.begin() as session:
         session.connection().exec_driver_sql("ALTER TABLE ledger_jobs RENAME TO ledger_elsewhere")
-    with fleet.ledger.kept("scheduler") as keeper:
+    with capture_logs() as lines, fleet.ledger.kept("scheduler") as keeper:
         wait_until(lambda: keeper.failures)
         assert not keeper.leads, "another process may have what it lacks"
+        wait_until(lambda: keeper.failures > 2)
         with fleet.database.begin() as session:
             session.connection().exec_driver_sql("ALTER TABLE ledger_elsewhere RENAME TO ledger_jobs")
         (job,) = unpushed(fleet, durable.tell, [{"folder": str(folder)}])
         until(fleet, job.id, lambda row: row["step"] == "pushed")
+    told = [
+        (line["log_level"], line.get("exc_info"), line.get("reason")) for line in lines if "keep the" in line["event"]
+    ]
+    assert told == [("error", False, LACKS_SCHEMA), ("info", None, None)]
 
 
 @pytest.mark.usefixtures("whatever_database")

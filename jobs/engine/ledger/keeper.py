@@ -17,6 +17,7 @@ import structlog
 from jobs.engine import broker, keys, registry
 from jobs.engine.broker import translate_errors
 from jobs.engine.errors import BrokerUnavailable
+from jobs.engine.ledger.excuses import in_a_line
 from jobs.engine.scripts import script
 from jobs.engine.server_names import Naming
 
@@ -80,11 +81,10 @@ class Keeper(threading.Thread):
         while not self._stopping.is_set():
             try:
                 wait = self._turn()
-                self.failures = 0
             except BrokerUnavailable:
                 self.leads, self._free_since, wait = False, 0.0, LOOK_AGAIN  # the first to find it again leads
-            except Exception:
-                wait = self._failed()
+            except Exception as error:
+                wait = self._failed(error)
             self._wake.wait(wait.total_seconds())
             self._wake.clear()
         self._end()
@@ -96,6 +96,9 @@ class Keeper(threading.Thread):
         relay = self._relay = self._relay or self._new_relay()
         if epoch is not None:
             busy = relay.turn(epoch)
+            if self.failures:
+                log.info("this process can keep the ledger again")
+            self.failures = 0
             return timedelta(0) if busy else EVERY
         self._nudged = False
         relay.look_for_new()
@@ -111,10 +114,11 @@ class Keeper(threading.Thread):
             log.warning("the last outcomes are left to the next keeper of the ledger", error=repr(error))
         self._resign()
 
-    def _failed(self) -> timedelta:
+    def _failed(self, error: Exception) -> timedelta:
         """Let somebody else try; how long to wait."""
         if self.failures == 0:
-            log.exception("this process can't keep the ledger, trying again")
+            known = in_a_line(error)
+            log.error("this process can't keep the ledger, trying again", reason=known, exc_info=known is None)
         doubled: int = 2 ** min(self.failures, 10)
         self.failures += 1
         self._resign()

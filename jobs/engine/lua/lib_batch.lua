@@ -1,5 +1,6 @@
 -- Commands of one kind for many members, sent together: `later` collects one or two arguments, `flush` sends. A key that
--- somebody made another kind of is passed over: what belongs into the other keys must get there all the same.
+-- somebody made another kind of is put aside if it is ours, else passed over: what belongs into the others must get there.
+--include lib_strange
 local collected, kinds, SLICE = {}, {}, 2000
 local function collected_for(command, key)
   local of_command = collected[command]
@@ -22,11 +23,20 @@ local function later(command, key, first, second)
   list[n + 1], list[n + 2] = first, second
 end
 
+-- Only what is ours is renamed: nobody but us has anything under such a name.
+local function send(command, key, ...)
+  local answer = redis.pcall(command, key, ...)
+  if type(answer) == 'table' and (answer.err or ''):find('WRONGTYPE', 1, true) and key:find('^[^:]*:fleet:') then
+    put_strange_aside(key)
+    redis.pcall(command, key, ...)
+  end
+end
+
 local function flush()
   for _, command in ipairs(kinds) do
     for key, list in pairs(collected[command]) do
       for at = 1, #list, SLICE do
-        redis.pcall(command, key, unpack(list, at, math.min(at + SLICE - 1, #list)))
+        send(command, key, unpack(list, at, math.min(at + SLICE - 1, #list)))
       end
     end
   end

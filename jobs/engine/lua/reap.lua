@@ -16,7 +16,7 @@ local OUTAGE_MS, POISON_DEATHS, AT_ONCE, FORGET_MS = 2000, 5, 100, 60000
 local DIED = 'its worker died five times, the last time while it ran nothing else'
 local leases, batches, workers = P .. ':fleet:leases', P .. ':fleet:batches', P .. ':fleet:workers'
 
-local last = tonumber(redis.call('GET', P .. ':fleet:reaper') or '0')
+local last = tonumber(redis.call('GET', P .. ':fleet:reaper') or '') or 0
 redis.call('SET', P .. ':fleet:reaper', ms)
 if ms - last > OUTAGE_MS then
   for _, set in ipairs({leases, batches, workers}) do

@@ -15,6 +15,7 @@ from jobs.engine.fleet import Fleet
 from jobs.engine.worker import lease_clock
 from jobs.engine.worker.leasing import Leases, Renewal
 from jobs.engine.worker.roster import Roster
+from jobs.engine.worker.trouble import Trouble
 
 REAP_EVERY = timedelta(seconds=1)
 AT_ONCE = 100
@@ -33,6 +34,7 @@ class Heartbeat(threading.Thread):
         queues: Sequence[str],
         roster: Roster,
         tell: Callable[[Renewal], None],
+        mend: Callable[[], Sequence[str]],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="heartbeat")
@@ -42,6 +44,7 @@ class Heartbeat(threading.Thread):
         self._stopping, self._waking = threading.Event(), threading.Event()
         roster.on_batch = self._waking.set
         self._reachable = True
+        self._trouble, self._recording = Trouble("the heartbeat", mend), Trouble("recording", mend)
         self.state = "idle"
 
     def run(self) -> None:
@@ -63,7 +66,9 @@ class Heartbeat(threading.Thread):
                 if self._reachable:
                     log.warning("redis is away", reason=str(error))
                 self._reachable = False
-                self._stopping.wait(TRY_AGAIN.total_seconds())
+            except Exception as error:
+                self._trouble.met(error)
+            self._stopping.wait(TRY_AGAIN.total_seconds())
 
     def stop(self) -> None:
         """End the thread."""
@@ -89,8 +94,10 @@ class Heartbeat(threading.Thread):
                 self._leases.record(lasting)
         except BrokerUnavailable:
             pass
-        except Exception:
-            log.exception("recording failed")
+        except Exception as error:
+            self._recording.met(error)
+        else:
+            self._recording.over()
 
     def _beat(self, renew: bool) -> bool:
         try:
@@ -102,9 +109,10 @@ class Heartbeat(threading.Thread):
                 log.warning("redis is away", reason=str(error))
             self._reachable = False
             return False
-        except Exception:
-            log.exception("heartbeat failed")
+        except Exception as error:
+            self._trouble.met(error)
             return False
+        self._trouble.over()
         if not self._reachable:
             log.info("redis is back")
         self._reachable = True

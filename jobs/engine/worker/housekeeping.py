@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 
-import structlog
-
 from jobs.engine import broker, letter_bounds, letter_finding
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
@@ -16,29 +14,39 @@ from jobs.engine.statistics import Tally, sample
 from jobs.engine.worker import upkeep
 from jobs.engine.worker.leasing import Leases
 from jobs.engine.worker.self_report import SelfReport
+from jobs.engine.worker.trouble import Trouble
 
 EVERY = timedelta(seconds=10)
 FLUSH_EVERY = timedelta(seconds=2)
 ANSWER_WITHIN = timedelta(seconds=10)
-log = structlog.get_logger("worker")
 
 
 class Housekeeping(threading.Thread):
     """Now and then, apart from everything that must be on time."""
 
-    def __init__(self, fleet: Fleet, worker: str, queues: Sequence[str], tally: Tally, report: SelfReport) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        worker: str,
+        queues: Sequence[str],
+        tally: Tally,
+        report: SelfReport,
+        mend: Callable[[], Sequence[str]],
+    ) -> None:
         super().__init__(name="housekeeping", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="housekeeping", socket_timeout=ANSWER_WITHIN)
         self._leases = Leases(self._client, worker, queues, fleet)
         self._report = report
         self._queues, self._tally, self._settings = list(queues), tally, fleet.settings
         self._sampled = sorted(set(queues) | set(fleet.settings.queue_weights))
+        self._trouble = Trouble("housekeeping", mend)
         self._stopping = threading.Event()
 
     def run(self) -> None:
         turns = 0
         self._try(self._tell)
         while not self._stopping.wait(FLUSH_EVERY.total_seconds()):
+            self._trouble.over()
             turns = (turns + 1) % (EVERY // FLUSH_EVERY)
             self._try(self._count)
             self._try(self._tell)
@@ -60,6 +68,7 @@ class Housekeeping(threading.Thread):
         self._report.write(self._client)
 
     def _tidy_up(self) -> None:
+        self._trouble.look()
         self._leases.maintain()
         self._leases.sweep()
         self._leases.sweep_workflows()
@@ -73,5 +82,5 @@ class Housekeeping(threading.Thread):
             work()
         except BrokerUnavailable:
             return
-        except Exception:
-            log.exception("housekeeping failed")
+        except Exception as error:
+            self._trouble.met(error)

@@ -38,6 +38,7 @@ from jobs.engine.worker.self_report import SelfReport
 from jobs.engine.worker.server_clock import ServerClock
 from jobs.engine.worker.settling import EndedRun, Settler
 from jobs.engine.worker.slots import QueueOrder, Slots
+from jobs.engine.worker.trouble import Trouble, mender
 
 LONGEST_SLEEP = 3600.0
 GIVE_UP = 5.0
@@ -62,7 +63,8 @@ class WorkLoop:
         self._slots = Slots(settings.worker_concurrency, lanes.concurrency(settings))
         self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL, admission=ADMISSION)
         self.leases = Leases(self._client, name, queues, fleet)
-        clock = ServerClock()
+        clock, mend = ServerClock(), mender(fleet, name, queues)
+        self._trouble = Trouble("leasing or settling", mend)
         self._exchange = Exchange(self._client, self.leases, self._selector, clock)
         self._settler = Settler(self._client)
         self._roster = Roster(settings.lease)
@@ -75,9 +77,9 @@ class WorkLoop:
         self.intake = Intake(
             self._slots, self._requests, self._roster, self._overseer, self.pool, self._doorbell, waits=not burst
         )
-        self._heartbeat = Heartbeat(fleet, name, queues, self._roster, self._hear_heartbeat)
+        self._heartbeat = Heartbeat(fleet, name, queues, self._roster, self._hear_heartbeat, mend)
         self._report = SelfReport(settings, name, self.pool, self._roster, self._slots)
-        self._housekeeping = Housekeeping(fleet, name, queues, self._run_log.tally, self._report)
+        self._housekeeping = Housekeeping(fleet, name, queues, self._run_log.tally, self._report, mend)
         self._follow_ups, self._passes_seen = FollowUps(settings, self.wake), 0
         self._commands = Commands(settings, name, self._overseer.command, self.stop, self.drain, self.wake)
         self._stop_at: float | None = None
@@ -220,6 +222,7 @@ class WorkLoop:
             self._tell(answer)
 
     def _take(self, answer: Answer) -> None:
+        self._trouble.over()
         if answer.settled is not None:
             self._settler.settled(answer.ended)
             self._roster.remove([each.running for each in answer.ended])
@@ -235,8 +238,7 @@ class WorkLoop:
                 self._follow_ups.wake()
 
     def _failed(self, error: Exception) -> None:
-        if not isinstance(error, BrokerUnavailable):
-            log.error("leasing or settling failed", error=str(error))
+        self._trouble.met(error)
         self._roster.settling([each.running for each in self._exchange.abandon()], False)
         self._settler.postpone()
         self._requests.postpone()

@@ -1,0 +1,110 @@
+"""Somebody made a key of ours another kind of key: it is put aside, told once, and the work goes on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from jobs.engine import Fleet, keys
+from jobs.engine.worker.leasing import SLOT, Ask, Leases
+from jobs.engine.worker.mending import KINDS, mend
+from tests.conftest import ROOT, wait_until
+from tests.engine.conftest import until_ended, until_told
+from tests.engine.leases import lease, leases_of, reap_all
+from tests.engine.samples import jobs as samples
+
+LEASE = timedelta(seconds=3)
+BROKEN = ("overflowed:default", "leases", "workers", "worker-queues", "quarantine", "holds", "counters", "alone-claim")
+
+
+def spoil(fleet: Fleet, name: str) -> None:
+    """Make a key of ours another kind of key."""
+    key = f"{keys.FLEET}:{name}"
+    fleet.redis.delete(key)
+    if KINDS.get(name) == "string":
+        fleet.redis.rpush(key, "of another kind")
+    else:
+        fleet.redis.set(key, "of another kind")
+
+
+def put_right(fleet: Fleet, worker: str = "w1") -> list[str]:
+    return mend(fleet.redis, worker, ["default"], LEASE)
+
+
+def test_a_worker_goes_on_and_tells_each_trouble_once(
+    fleet: Fleet, spawn_worker: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, folder: Path
+) -> None:
+    worker = spawn_worker()
+    held = samples.gate.enqueue({"folder": str(folder)})
+    until_told(folder)
+    for name in BROKEN:
+        spoil(fleet, name)
+    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
+    wait_until(lambda: put_right(fleet) == [])
+    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
+    (folder / "job.go").touch()
+    assert until_ended(fleet, held).status == "completed"
+    assert (worker.poll(), fleet.redis.zcard(keys.QUARANTINE)) == (None, 0)
+    log = (tmp_path / "process-0.log").read_text()
+    errors = [re.sub(r"^\S+", "", line) for line in log.splitlines() if "[error" in line]
+    assert len(errors) == len(set(errors)) < 3 * len(BROKEN), errors
+
+
+def test_what_dead_workers_ran_is_given_back_though_all_leases_were_overwritten(fleet: Fleet) -> None:
+    jobs = [samples.double.enqueue({}) for _ in range(3)]
+    worker = leases_of(fleet)
+    worker.renew("idle", [])
+    assert len(lease(worker, 2)) == 2
+    in_batch = worker.lease(Ask("c" * 20, SLOT, {"default": SLOT}, tiny={"samples.double": 1})).runs
+    assert len(in_batch) == 1
+    for name in ("leases", "batches"):
+        spoil(fleet, name)
+    assert put_right(fleet) == ["batches", "leases"]
+    assert fleet.redis.zrange(keys.BATCHES, 0, -1) == [b"c" * 20]
+    fleet.redis.zadd(keys.BATCHES, {"c" * 20: 1})
+    assert reap_all(fleet, 3) == ["requeued"] * 3
+    assert {run.job_id for run in lease(worker, 3)} == {job.id for job in jobs}
+
+
+def test_jobs_that_were_put_aside_are_found_though_the_list_of_their_lanes_was_overwritten(fleet: Fleet) -> None:
+    fleet.redis.rpush(keys.overflow("default", "chat"), samples.double.enqueue({}).id)
+    fleet.redis.delete(keys.queue("default"))
+    spoil(fleet, "overflowed:default")
+    assert put_right(fleet) == ["overflowed:default"]
+    assert len(lease(leases_of(fleet))) == 1
+
+
+def test_a_job_that_meets_a_full_lane_is_kept_though_its_list_is_of_another_kind(fleet: Fleet) -> None:
+    job = samples.double.enqueue({})
+    spoil(fleet, "overflow:default:default")
+    worker = leases_of(fleet)
+    assert worker.lease(Ask("a" * 20, SLOT, {"default": 0})).runs == []
+    assert [run.job_id for run in lease(worker)] == [job.id]
+
+
+def test_what_dead_workers_had_in_their_inboxes_goes_back_though_their_queues_were_overwritten(fleet: Fleet) -> None:
+    Leases(fleet.redis, "dead", ["default"], fleet).renew("idle", [])
+    job = samples.double.enqueue({})
+    fleet.redis.lmove(keys.queue("default"), keys.inbox("dead", "default"))
+    spoil(fleet, "worker-queues")
+    reaper = Leases(fleet.redis, "w1", ["default"], fleet)
+    assert put_right(fleet) == ["worker-queues"]
+    fleet.redis.zadd(keys.WORKERS, {"dead": 1})
+    wait_until(lambda: reaper.reap() and fleet.redis.lrange(keys.queue("default"), 0, -1) == [job.id.encode()])
+
+
+def test_what_was_put_aside_is_kept_for_a_week_under_one_name(fleet: Fleet) -> None:
+    for _ in range(2):
+        spoil(fleet, "paused")
+        assert put_right(fleet) == ["paused"]
+    aside = f"{keys.FLEET}:strange:paused"
+    assert fleet.redis.keys(f"{keys.FLEET}:strange:*") == [aside.encode()]
+    assert 0 < fleet.redis.ttl(aside) <= 7 * 86400
+
+
+def test_kinds_are_those_of_the_table_of_keys() -> None:
+    rows = re.findall(r"^\| `PREFIX:fleet:([^`]+)` \| (\w+) \|", (ROOT / "docs/architecture.md").read_text(), re.M)
+    assert {name: dict(rows)[name] for name in KINDS} == dict(KINDS)
