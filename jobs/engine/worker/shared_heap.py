@@ -17,7 +17,7 @@ import gc
 import sys
 import types
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -60,22 +60,27 @@ def _count_at(address: int) -> int:
 
 def _make_immortal() -> None:
     """All that the collector knows, and all that is referred to from there."""
-    found = _mortal(gc.get_objects())
+    spared = frozenset(_spared())
+    found = _mortal(gc.get_objects(), spared)
     while found:
         _mark(found)
         found = [
             each
             for start in range(0, len(found), AT_ONCE)
-            for each in _mortal(gc.get_referents(*found[start : start + AT_ONCE]))
+            for each in _mortal(gc.get_referents(*found[start : start + AT_ONCE]), spared)
         ]
 
 
-def _mortal(objects: Sequence[Any]) -> list[Any]:
-    return [each for each in objects if sys.getrefcount(each) < MANY and not _is_spared(type(each))]
+def _spared() -> Iterator[type]:
+    yield from SPARED
+    kinds = list(CLOSING)
+    while kinds:
+        yield (kind := kinds.pop())
+        kinds += kind.__subclasses__()
 
 
-def _is_spared(kind: type) -> bool:
-    return kind in SPARED or issubclass(kind, CLOSING)
+def _mortal(objects: Sequence[Any], spared: Collection[type]) -> list[Any]:
+    return [each for each in objects if sys.getrefcount(each) < MANY and type(each) not in spared]
 
 
 def _mark(objects: Sequence[Any]) -> None:
