@@ -61,6 +61,8 @@ class Eras:
             return known
         now = {name: _era(known.get(name), content) for name, content in contents.items()}
         self._write(_text(now))
+        with suppress(BrokerUnavailable):  # somebody else may have begun them at the same moment
+            now = self._read() or now
         return now
 
     def _read(self) -> dict[str, Era]:
