@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,28 @@ def test_a_worker_shows_a_run_that_takes_longer_than_its_like(
     (folder / "long.go").touch()
     assert until_ended(fleet, slow).status == "completed"
     assert (names_of_events(fleet, slow), started(fleet)) == (LIFE, set())
+
+
+@pytest.mark.parametrize("job_id", [f" {'1' * 31}", f"{'1' * 31}\n", f"1\0{'1' * 30}", f"-{'1' * 30}:", "1" * 31 + "ü"])
+def test_an_id_that_is_almost_32_digits_is_set_aside(fleet: Fleet, job_id: str) -> None:
+    put(fleet.redis, job_id)
+    jobs = samples.double.enqueue_many([{}] * 2)
+    assert {run.job_id for run in share(leases_of(fleet))} == {job.id for job in jobs}
+    assert fleet.redis.zscore(keys.QUARANTINE, job_id) is not None
+
+
+def test_what_a_short_answer_tells_is_what_the_job_s_hash_says(fleet: Fleet) -> None:
+    jobs = samples.double.enqueue_many([{}] * 2)
+    odd = samples.double.enqueue({}, tenant="größer\n1")
+    fleet.redis.hset(keys.job(jobs[1].id), mapping={"correlation_id": "a\nb", "lane": "unheard of"})
+    fleet.redis.hset(keys.job(odd.id), "correlation_id", "of a request")
+    runs = {run.job_id: run for run in share(leases_of(fleet))}
+    for job_id, run in runs.items():
+        stored = {name.decode(): value.decode() for name, value in fleet.redis.hgetall(keys.job(job_id)).items()}
+        assert run.in_batch
+        assert (run.data.decode(), run.execution_id) == (stored["data"], stored["execution"])
+        assert (run.job_type, run.tenant) == (stored["type"], stored.get("tenant", ""))
+        assert (run.correlation_id, run.queue, run.lane) == (stored.get("correlation_id", ""), "default", "default")
+        assert (run.attempt, run.timeout) == (1, timedelta(seconds=int(stored["timeout"])))
+        assert run.enqueued_at == datetime.fromisoformat(stored["enqueued_at"]).timestamp()
+    assert len(runs) == 3

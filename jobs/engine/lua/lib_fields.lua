@@ -17,10 +17,11 @@ end
 
 local ZERO = ('0'):byte()
 -- 32 digits, as most ids are, are soon told from anything else: what is read as a number may have only spaces or a sign
--- around it.
+-- around it, or end before a zero byte.
 local function is_id(id)
   local first, last = id:byte(1), id:byte(-1)
-  return #id == 32 and first >= ZERO and last >= ZERO and tonumber(id, 16) or id:find('^[%w_-]+$')
+  local is_number = #id == 32 and first >= ZERO and last >= ZERO and tonumber(id, 16)
+  return is_number and not id:find('\0', 1, true) or id:find('^[%w_-]+$')
 end
 
 local function read_fields(key)
