@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,11 +20,15 @@ import structlog
 
 os.environ.setdefault("RQ_KEY_PREFIX", "rq")
 
-from jobs.engine import Fleet, connect, keys
+from jobs.adapters import database
+from jobs.engine import Fleet, connect, keys, registry
 from jobs.settings import Settings
 
 pytest_plugins = ["jobs.engine.testing.plugin"]
 ROOT = Path(__file__).resolve().parent.parent
+WAIT_LONG = ("chaos", "browser", "integration", "benchmarks", "webapp/test_without_redis.py", "engine")
+"""Folders and files of tests that wait for processes more than they compute."""
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback  # rich ones take 0.2 s
 T = TypeVar("T")
 
 
@@ -43,10 +48,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {path: place for place, path in enumerate(by_turns(dict.fromkeys(item.path for item in items)))}
+    items.sort(key=lambda item: places[item.path])
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="long; run with --slow"))
+
+
+def by_turns(files: Iterable[Path]) -> list[Path]:
+    """The files with those of `WAIT_LONG` first, one of each in turn, so that no process has a long one at the end."""
+    files = list(files)
+    groups = [[file for file in files if file.is_relative_to(ROOT / "tests" / name)] for name in WAIT_LONG]
+    turns = [file for turn in zip_longest(*groups) for file in turn if file is not None]
+    return list(dict.fromkeys([*turns, *files]))
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 30.0, every: float = 0.02) -> T:
@@ -115,6 +130,16 @@ def _no_bound_names() -> None:
     structlog.contextvars.clear_contextvars()
 
 
+@pytest.fixture(autouse=True)
+def _no_types_of_others() -> Iterator[None]:
+    """A job type that a test declares in a function is not known to the next test, which may move the clock."""
+    before = set(registry._declared)
+    yield
+    for each in list(registry.all_types()):
+        if each.name not in before and "<locals>" in each.function.__qualname__:
+            del registry._declared[each.name]
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path_factory.mktemp("redis"))
@@ -141,6 +166,25 @@ def environ(redis_server: RedisServer, tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def settings(environ: dict[str, str]) -> Settings:
     return Settings.from_env(environ)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables and no rows; copying it is quicker than making the tables."""
+    path = tmp_path_factory.mktemp("migrated") / "empty.db"
+    settings = Settings(environment="test", database_url=f"sqlite:///{path}")
+    database.migrate(settings)
+    database.connect(settings).close()
+    return path
+
+
+@pytest.fixture
+def tables(settings: Settings, migrated: Path) -> None:
+    """The tables, in the database of the settings."""
+    if settings.database_url.startswith("sqlite:///"):
+        shutil.copy(migrated, settings.database_url.removeprefix("sqlite:///"))
+    else:
+        database.migrate(settings)
 
 
 @pytest.fixture

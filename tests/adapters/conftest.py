@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -13,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from jobs.adapters import storage as object_storage
-from jobs.adapters.database import Database, migrate
+from jobs.adapters.database import Database
 from jobs.adapters.database.models import Document, Workspace
 from jobs.adapters.storage import Storage
 from jobs.settings import Settings
@@ -55,8 +56,7 @@ def searchable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Datab
 
 def opened(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> Iterator[Database]:
     if kind == "sqlite":
-        url = f"sqlite:///{tmp_path / 'test.db'}"
-        migrate(Settings(database_url=url))
+        url = f"sqlite:///{shutil.copy(request.getfixturevalue('migrated'), tmp_path / 'test.db')}"
     else:
         url = request.getfixturevalue("postgres_url")
     database = Database(url)

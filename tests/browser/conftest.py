@@ -13,7 +13,6 @@ import pytest
 from apiflask import APIFlask
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from jobs.adapters.database import migrate
 from jobs.settings import Settings
 from tests.conftest import free_port, wait_until
 from tests.webapp.live_server import serving
@@ -91,8 +90,7 @@ def page(browser: Browser, complaints: Complaints, request: pytest.FixtureReques
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[APIFlask]:
-    migrate(settings)
+def app(settings: Settings, tables: None) -> Iterator[APIFlask]:
     app = create_app(settings)
     yield app
     app.extensions["fleet"].close()

@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, update
 
 from jobs.adapters import database as databases
 from jobs.adapters import storage as storages
-from jobs.adapters.database import Database, migrate
+from jobs.adapters.database import Database
 from jobs.adapters.database.models import Document, Passage, Workspace
 from jobs.adapters.storage import Storage
 from jobs.domains.documents import service
@@ -132,9 +132,8 @@ def environ(environ: dict[str, str], database_kind: str, request: pytest.Fixture
 
 
 @pytest.fixture
-def world(settings: Settings, request: pytest.FixtureRequest) -> Iterator[World]:
+def world(settings: Settings, tables: None, request: pytest.FixtureRequest) -> Iterator[World]:
     """A world whose jobs lie in a test kit, or in Redis where the test is marked so."""
-    migrate(settings)
     database = databases.connect(settings)
     with database.begin() as session:
         workspace = service.create_workspace(session, "ours", "papers", "Papers")

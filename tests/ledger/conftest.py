@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 from sqlalchemy import RowMapping, select
 
 from jobs.adapters.database import connect as connect_database
-from jobs.adapters.database import migrate
 from jobs.engine import Fleet, JobView, connect
 from jobs.engine.ledger.table import JOBS
 from jobs.settings import Settings
@@ -22,12 +22,10 @@ HANGS = {True: "SELECT 1", False: "LOCK TABLE ledger_jobs IN ACCESS EXCLUSIVE MO
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Iterator[str]:
     """A migrated database of its own."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'ledger.db'}"
-        migrate(Settings(database_url=url))
-        yield url
+        yield f"sqlite:///{shutil.copy(migrated, tmp_path / 'ledger.db')}"
         return
     with request.getfixturevalue("postgres_server").database() as url:
         yield url

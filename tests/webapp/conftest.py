@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 
-from jobs.adapters.database import connect, migrate
 from jobs.domains.maintenance.forget_requests import forget_requests
 from jobs.engine import Workflow
 from jobs.settings import Settings
@@ -36,25 +33,6 @@ def environ(environ: Header, request: pytest.FixtureRequest) -> Header:
     if "postgresql" in param:
         environ = environ | {"DATABASE_URL": request.getfixturevalue("postgres_url")}
     return environ | NO_REDIS if "without redis" in param else environ
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables and no rows; copying it is quicker than making the tables."""
-    path = tmp_path_factory.mktemp("migrated") / "empty.db"
-    settings = Settings(environment="test", database_url=f"sqlite:///{path}")
-    migrate(settings)
-    connect(settings).close()
-    return path
-
-
-@pytest.fixture
-def tables(settings: Settings, migrated: Path) -> None:
-    """The tables, in the database of the settings."""
-    if settings.database_url.startswith("sqlite:///"):
-        shutil.copy(migrated, settings.database_url.removeprefix("sqlite:///"))
-    else:
-        migrate(settings)
 
 
 @pytest.fixture

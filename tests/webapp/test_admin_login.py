@@ -11,7 +11,6 @@ from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from jobs.adapters.database import migrate
 from jobs.settings import Settings
 from tests.webapp.conftest import BOTH_WAYS, Header
 from webapp import create_app
@@ -32,8 +31,7 @@ def settings(environ: dict[str, str]) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[APIFlask]:
-    migrate(settings)
+def app(settings: Settings, tables: None) -> Iterator[APIFlask]:
     app = create_app(settings)
     yield app
     app.extensions["fleet"].close()

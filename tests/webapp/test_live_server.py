@@ -90,7 +90,7 @@ def test_tokens_in_urls_are_in_no_log_line(web: Web, settings: Settings, tmp_pat
     assert get(f"{web.base}/api/ws?token={token}", {}).status_code == 400
     assert get(f"{web.base}/api/jobs/x?token={token}", {}).status_code == 401
     web.process.send_signal(signal.SIGTERM)
-    web.process.wait(20)
+    web.process.wait(60)
     log = (tmp_path / "process-0.log").read_text()
     assert "/api/jobs/x" in log
     assert token not in log and "token=" not in log

@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from jobs.adapters.database import connect, migrate
 from jobs.engine import Fleet, JobView, keys
 from jobs.engine.inspection import Where
 from jobs.engine.outcome import Outcome, of_error
 from jobs.engine.policy import Retry
-from jobs.settings import Settings
 from tests.engine.leases import lease, leases_of, put, settle
 from tests.engine.samples import jobs as samples
 
@@ -42,16 +40,6 @@ def run(fleet: Fleet, job: JobView, outcome: Outcome | None = None) -> JobView:
 
 def enqueue(value: int = 1, **options: Any) -> JobView:
     return samples.double.enqueue({"value": value}, **options)
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables and no rows; copying it is quicker than making the tables."""
-    path = tmp_path_factory.mktemp("migrated") / "empty.db"
-    settings = Settings(environment="test", database_url=f"sqlite:///{path}")
-    migrate(settings)
-    connect(settings).close()
-    return path
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.database import connect as connect_database
-from jobs.adapters.database import migrate
 from jobs.engine import connect
 from jobs.engine.local.fleet import LocalFleet
 from jobs.engine.local.pool import LocalPool
@@ -22,16 +20,6 @@ from tests.postgres import postgres_server, postgres_url
 __all__ = ["postgres_server", "postgres_url"]
 
 BOTH = ["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])]
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables and no rows; copying it is quicker than making the tables."""
-    path = tmp_path_factory.mktemp("migrated") / "empty.db"
-    settings = Settings(environment="test", database_url=f"sqlite:///{path}")
-    migrate(settings)
-    connect_database(settings).close()
-    return path
 
 
 @pytest.fixture
