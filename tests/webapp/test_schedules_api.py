@@ -70,6 +70,19 @@ def test_a_schedule_is_paused_and_resumed_and_that_is_written_down(
     assert (paused.target, paused.subject) == (NAME, "operator of operators")
     assert (paused.before["paused"], paused.after["paused"]) == (False, True)
     assert (resumed.before["paused"], resumed.after["paused"]) == (True, False)
+    assert client.post(f"{API}/schedules/{NAME}/resume", headers=operator).json["changed"] is False
+    nothing, *_ = fleet.audit.search(action="schedule.").items
+    assert (nothing.before["paused"], nothing.after["changed"]) == (False, False)
+
+
+@BOTH_WAYS
+def test_a_run_by_hand_is_written_down_with_what_was_before(client: FlaskClient, app: APIFlask, fleet: Fleet) -> None:
+    run = client.post(f"{API}/schedules/{NAME}/run", headers=bearer_of(app, "operator")).json["id"]
+    (line,) = fleet.audit.search(target=run).items
+    assert (line.action, line.target, line.after["job"]) == ("schedule.run", NAME, run)
+    assert (line.before["paused"], line.before["last"]) == (False, None) and line.before["next"]
+    (job,) = fleet.audit.jobs(line.id).items
+    assert (job.id, job.before, job.after) == (run, "none", "queued")
 
 
 def test_schedules_are_no_matter_of_one_tenants_callers_nor_their_changes_of_viewers(
