@@ -76,7 +76,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         server.close()
         return
     with tempfile.TemporaryDirectory(prefix="rq-fleet-pg-") as folder:
-        embedded = _start_embedded(Path(folder) / "data")
+        embedded = start_embedded(Path(folder) / "data")
         yield PostgresServer(embedded.get_uri())
         embedded.cleanup()
 
@@ -88,7 +88,7 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
         yield url
 
 
-def _start_embedded(folder: Path) -> Any:
+def start_embedded(folder: Path) -> Any:
     folder.mkdir()
     try:
         with warnings.catch_warnings():
