@@ -42,11 +42,14 @@ def environ(environ: Header, own_redis: RedisServer) -> Header:
 
 
 @contextmanager
-def hung(fleet: Fleet, server: RedisServer) -> Iterator[None]:
-    """Redis is stopped, just when everything was well."""
+def hung(fleet: Fleet, server: RedisServer, is_connected: bool) -> Iterator[None]:
+    """Redis is stopped, just when everything was well; with connections at hand or without any."""
     assert server.process is not None and fleet.presence is not None
     fleet.hurried_notes.has("a")
     fleet.ping()
+    if not is_connected:
+        fleet.redis.connection_pool.disconnect()
+        fleet.hurried_notes._client.connection_pool.disconnect()
     server.process.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -74,9 +77,12 @@ def slowest(
     ids = {"slug": "papers", "job_id": document["job_id"], "document_id": document["id"]}
 
     def measure(method: str, rule: Rule) -> float:
+        return max(best_of_some(method, rule, is_connected) for is_connected in (True, False))
+
+    def best_of_some(method: str, rule: Rule, is_connected: bool) -> float:
         best = 60.0
         for _ in range(TRIES):
-            with hung(fleet, own_redis):
+            with hung(fleet, own_redis, is_connected):
                 began = time.monotonic()
                 client.open(url_of(app, rule, **ids), method=method, headers=us, buffered=True)
                 best = min(best, time.monotonic() - began)
