@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -10,6 +11,8 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 from jobs.engine import Fleet
+from jobs.engine.inspection import Where
+from tests.engine.samples import jobs as samples
 from tests.webapp.conftest import BOTH_WAYS
 from tests.webapp.operators import Header, csrf_of, enter
 from tests.webapp.test_jobs_console import dead, delayed, environ, fleet, queued
@@ -77,6 +80,19 @@ def test_a_jobs_page_shows_and_does_what_can_be_done(operator: FlaskClient, flee
     assert operator.get(f"{PAGES}/{failed}").status_code == 404
     actions = [line.action for line in fleet.audit.search(action="job.").items]
     assert actions[::-1] == ["job.retry", "job.promote", "job.cancel", "job.discard"]
+
+
+def test_a_page_counts_on_from_where_a_dry_run_was_when_its_time_was_over(operator: FlaskClient, fleet: Fleet) -> None:
+    samples.double.enqueue_many([{"value": each} for each in range(1_100)])
+    cursor = fleet.inspection.plan(Where(), "cancel", within=timedelta(0)).next_cursor
+    query = {"verb": "cancel", "cursor": cursor}
+    assert "1,100 jobs" in operator.get(f"{PAGES}/bulk", query_string=query).text
+    api = operator.post(
+        "/admin/queues/api/jobs/bulk", json={"verb": "cancel", "cursor": cursor}, headers=csrf_of(operator)
+    )
+    assert (api.get_json()["count"], api.get_json()["next_cursor"]) == (1_100, None)
+    for path in (f"{PAGES}/bulk?verb=cancel", "/admin/queues/dead-letters/bulk/retry?"):
+        assert operator.get(f"{path}&cursor=strange").status_code == 422
 
 
 def test_many_are_changed_after_a_dry_run(operator: FlaskClient, app: APIFlask, fleet: Fleet) -> None:
