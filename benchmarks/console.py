@@ -30,7 +30,8 @@ from webapp.sessions import make_ticket
 TIMES, LONG_ENOUGH_MS = 10, 1_000
 PAGE_MS, SCRAPE_MS, NO_BOUND = 200, 50, 0
 JOBS, LETTERS = "/admin/queues/jobs", "/admin/queues/dead-letters"
-MORE_TO_SAY = (f"{JOBS}/bulk",)
+COUNTS = "/admin/queues/api/counts"
+MORE_TO_SAY = (f"{JOBS}/bulk", COUNTS)
 """What is asked for with more than an address."""
 RANGES = ("/admin/queues?range=24h", "/admin/queues?range=7d")
 SEARCHES = (
@@ -136,6 +137,7 @@ def _asked(app: APIFlask, fleet: Fleet) -> Iterator[tuple[str, int]]:
     deep: Any = fleet.redis.lindex(keys.queue("default"), waiting // 2)
     cursor = fleet.inspection.find(limit=50).next_cursor
     pages = [*(rule for rule in own if rule not in MORE_TO_SAY), *RANGES, f"{JOBS}?cursor={cursor}"]
+    pages += [f"{COUNTS}?tenant=tenant-3", "/admin/queues?tenant=tenant-3"]
     pages += [f"{JOBS}?{search}" for search in SEARCHES]
     pages += [f"{JOBS}/{failed.id}", f"{JOBS}/{deep.decode()}", f"{LETTERS}/{failed.id}"]
     pages += [f"{JOBS}/bulk?verb={verb}" for verb in ("retry", "cancel", "promote", "discard")]

@@ -12,7 +12,7 @@ from jobs.engine.dead_letters import exhaustion
 
 
 def dead_letter_metrics(fleet: Fleet) -> Iterator[Metric]:
-    """Six families; labels are declared job types, and `rq` for all of plain RQ clients. Raises BrokerUnavailable."""
+    """Eight families; labels are declared job types, and `rq` for all of plain RQ clients. Raises BrokerUnavailable."""
     types = sorted(job_type.name for job_type in registry.all_types())
     with translate_errors(), fleet.redis.pipeline(transaction=False) as pipe:
         pipe.zcard(keys.DEAD_LETTERS)
@@ -33,6 +33,14 @@ def dead_letter_metrics(fleet: Fleet) -> Iterator[Metric]:
     for job_type, number in exhaustion.totals(fleet.redis).items():
         ever.add_metric([job_type or "rq"], number)
     yield ever
+    places = exhaustion.places(fleet.redis)
+    for kind in ("queue", "lane"):
+        told = f"The same by {kind}"
+        family = CounterMetricFamily(f"fleet_{kind}_retries_exhausted", told, labels=[kind])
+        for (of, name), number in places.items():
+            if of == kind:
+                family.add_metric([name], number)
+        yield family
     today = GaugeMetricFamily("fleet_retries_exhausted_today", "The same on this day in UTC", labels=["type"])
     for job_type, number in exhaustion.last_days(fleet.redis)[0].types.items():
         today.add_metric([job_type or "rq"], number)

@@ -38,6 +38,7 @@ DEAD_LETTERS = f"{FLEET}:dead-letters"
 DEAD_LETTERS_KNOWN = f"{FLEET}:dead-letters:known"
 DEAD_LETTER_GROUPS = f"{FLEET}:dead-letters:groups"
 EXHAUSTED = f"{FLEET}:exhausted"
+EXHAUSTED_AT = f"{FLEET}:exhausted-at"
 AUDIT_LATER = f"{FLEET}:audit-later"
 AUDIT_JOBS_LATER = f"{FLEET}:audit-jobs-later"
 

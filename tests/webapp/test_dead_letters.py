@@ -164,6 +164,8 @@ def test_metrics_count_letters_and_jobs_that_used_up_their_retries(client: Flask
     assert re.search(r"^fleet_quarantined_jobs 0.0$", text, re.M)
     assert re.search(r'^fleet_retries_exhausted_total\{type="mortal.orders"\} 3.0$', text, re.M)
     assert re.search(r'^fleet_retries_exhausted_today\{type="mortal.orders"\} 3.0$', text, re.M)
+    assert re.search(r'^fleet_queue_retries_exhausted_total\{queue="default"\} 3.0$', text, re.M)
+    assert re.search(r'^fleet_lane_retries_exhausted_total\{lane="\w+"\} 3.0$', text, re.M)
 
 
 def test_the_command_line_does_the_same(app: APIFlask, fleet: Fleet, dead: list[str]) -> None:

@@ -50,5 +50,13 @@ def totals(client: redis.Redis) -> dict[str, int]:
     return _types(found)
 
 
+def places(client: redis.Redis) -> dict[tuple[str, str], int]:
+    """The same by ("queue", its name) and ("lane", its name). Raises BrokerUnavailable."""
+    with translate_errors():
+        found: Any = client.hgetall(keys.EXHAUSTED_AT)
+    split = {tuple(name.split(" ", 1)): number for name, number in _types(found).items() if " " in name}
+    return {(kind, name): number for (kind, name), number in sorted(split.items())}
+
+
 def _types(found: Mapping[bytes, bytes]) -> dict[str, int]:
     return {name.decode("utf-8", "replace"): number_of(count) for name, count in found.items()}

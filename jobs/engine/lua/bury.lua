@@ -18,5 +18,5 @@ if call ~= '' then
 end
 bury(P, id, job_type, letter, died_at ~= '' and died_at or time[1] .. '.' .. string.format('%06d', time[2]))
 if letter.spent then
-  count_exhausted(P, job_type, tonumber(time[1]))
+  count_exhausted(P, id, job_type, tonumber(time[1]))
 end

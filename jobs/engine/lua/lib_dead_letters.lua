@@ -35,9 +35,14 @@ local function bury(P, id, job_type, letter, died_at)
   redis.call('HSET', group, 'type', job_type, 'error', letter.error, 'text', letter.text)
 end
 
--- How many jobs of a type used up their retries, in all and today (UTC, by Redis' clock).
+-- How many jobs of a type used up their retries, in all and today (UTC, by Redis' clock); and of a queue and a lane.
 local EXHAUSTED_KEPT = 8 * 86400
-local function count_exhausted(P, job_type, seconds)
+local function count_exhausted(P, id, job_type, seconds)
+  local place = redis.call('HMGET', P .. ':job:' .. id, 'origin', 'lane')
+  if place[1] then
+    redis.call('HINCRBY', P .. ':fleet:exhausted-at', 'queue ' .. place[1], 1)
+    redis.call('HINCRBY', P .. ':fleet:exhausted-at', 'lane ' .. ((place[2] or '') ~= '' and place[2] or 'default'), 1)
+  end
   local today = P .. ':fleet:exhausted:' .. string.format('%d', math.floor(seconds / 86400))
   redis.call('HINCRBY', P .. ':fleet:exhausted', job_type, 1)
   if redis.call('HINCRBY', today, job_type, 1) == 1 then

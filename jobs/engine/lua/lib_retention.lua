@@ -43,7 +43,7 @@ local function become_letter(run)
     buried = buried + 1
   end
   if run.letter.spent then
-    letters().count_exhausted(P, run.type, seconds)
+    letters().count_exhausted(P, run.id, run.type, seconds)
   end
 end
 

@@ -120,7 +120,7 @@ def test_nothing_is_left_of_letters_that_are_gone(fleet: Fleet, folder: Path) ->
             else:
                 fleet.dead_letters.discard_one(job.id, by="ada")
         fleet.dead_letters.keep_within_bounds()
-        left = all_keys(fleet) - before - {keys.EXHAUSTED, f"{keys.DEAD_LETTERS}:checked"}
+        left = all_keys(fleet) - before - {keys.EXHAUSTED, keys.EXHAUSTED_AT, f"{keys.DEAD_LETTERS}:checked"}
         assert {key for key in left if not key.startswith(f"{keys.PREFIX}:events")} <= {
             keys.exhausted_on(int(fleet.redis.time()[0]) // 86400),
             keys.ended("mortal.orders", "failed"),
