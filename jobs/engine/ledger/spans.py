@@ -30,7 +30,7 @@ def within(session: Session, since: datetime | None, until: datetime | None) -> 
 
 def _edge(session: Session, when: datetime) -> int:
     """A number behind a row of before that time, at one of after it, or behind all rows."""
-    least, last = session.execute(select(func.min(row.number), func.max(row.number))).one()
+    least, last = (session.scalar(select(end(row.number))) for end in (func.min, func.max))  # SQLite reads all for both
     low, high = least or 0, (last or 0) + 1
     while low < high:
         middle = (low + high) // 2
