@@ -1,4 +1,4 @@
-"""A Redis of the benchmark's own: Debian's redis-server without persistence, on a free port."""
+"""A Redis of the benchmark's own: Debian's redis-server on a free port, set as deploy/compose.yml does but for the disk."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def broker(binary: str | None = None) -> Iterator[Broker]:
         raise RuntimeError("no redis-server on the PATH: install Debian's redis-server or give --redis-server")
     port = any_free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    options += ["--stream-node-max-bytes", "1024"]
     with tempfile.TemporaryDirectory(prefix="bench-redis-") as folder:
         command = [found, *options, "--dir", folder]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=Path(folder))
