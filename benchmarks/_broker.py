@@ -1,4 +1,4 @@
-"""A Redis of the benchmark's own: Debian's redis-server on a free port, set as deploy/compose.yml does but for the disk."""
+"""A Redis of the benchmark's own: on a free port, without persistence, else set as deploy/compose.yml does."""
 
 from __future__ import annotations
 
