@@ -105,9 +105,14 @@ def unavailable(error: redis.RedisError) -> BrokerUnavailable | None:
     for kinds, message, retry_after in _PROBLEMS:
         if isinstance(error, kinds):
             return BrokerUnavailable(message, retry_after)
-    if isinstance(error, ResponseError) and str(error).startswith(_REFUSALS):
+    if isinstance(error, ResponseError) and _answer(error).startswith(_REFUSALS):
         return BrokerUnavailable("Redis refuses commands at the moment", RETRY_AFTER)
     return None
+
+
+def _answer(error: ResponseError) -> str:
+    """What Redis said; in front of a pipelined command's answer redis-py says which command it was."""
+    return str(error).rpartition(" of pipeline caused error: ")[2]
 
 
 class _Watchable:

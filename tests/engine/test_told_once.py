@@ -1,9 +1,13 @@
-"""What Redis refuses again and again is told once, and again when it is over."""
+"""What Redis refuses again and again is told once, and again when it is over; nothing is lost by it."""
 
 from __future__ import annotations
 
+import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,17 +19,21 @@ from jobs.adapters.database import migrate
 from jobs.engine import Fleet
 from tests.conftest import RedisServer, free_port, wait_until
 from tests.engine import foreign_functions
-from tests.engine.conftest import fetch, until_ended
+from tests.engine.conftest import fetch, until_ended, until_told
 from tests.engine.samples import jobs as samples
 
-REFUSALS = {"READONLY": 60, "OOM": 12}
-"""After so many each part of a worker has met several."""
+MOST = 30
+"""After so many refusals each part of a worker has met some."""
+WITHIN = 60.0
+KEYS, PAUSE_US = 300, 10_000
+"""What takes Redis three seconds to load."""
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     (tmp_path / "data").mkdir()
-    server = RedisServer(tmp_path / "data")
+    loads_slowly = ("--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")
+    server = RedisServer(tmp_path / "data", *loads_slowly)
     yield server
     server.stop()
 
@@ -40,42 +48,99 @@ def refusals(client: redis.Redis, error: str) -> int:
     return int(client.info("errorstats").get(f"errorstat_{error}", {}).get("count", 0))
 
 
-def be_replica(client: redis.Redis) -> None:
-    client.replicaof("127.0.0.1", str(free_port()))
+@contextmanager
+def refused(client: redis.Redis, error: str, times: int) -> Iterator[None]:
+    """What the body did has the server refuse so often."""
+    before = refusals(client, error)
+    yield
+    wait_until(lambda: refusals(client, error) >= before + times, WITHIN)
 
 
-def be_full(client: redis.Redis) -> None:
-    client.config_set("maxmemory", 1)
-
-
-def be_as_before(client: redis.Redis) -> None:
+def be_replica(server: RedisServer, client: redis.Redis) -> None:
+    with refused(client, "READONLY", MOST):
+        client.replicaof("127.0.0.1", str(free_port()))
     client.replicaof("NO", "ONE")
+
+
+def be_full(server: RedisServer, client: redis.Redis) -> None:
+    with refused(client, "OOM", 12):
+        client.config_set("maxmemory", 1)
     client.config_set("maxmemory", 0)
 
 
+def be_without_replicas(server: RedisServer, client: redis.Redis) -> None:
+    with refused(client, "NOREPLICAS", MOST):
+        client.config_set("min-replicas-to-write", 1)
+    client.config_set("min-replicas-to-write", 0)
+
+
+def be_unable_to_save(server: RedisServer, client: redis.Redis) -> None:
+    (server.folder / "dump.rdb" / "in its place").mkdir(parents=True)
+    with refused(client, "MISCONF", MOST):
+        client.config_set("save", "3600 1000000")
+        client.bgsave()
+        wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+    client.config_set("save", "")
+
+
+def be_loading(server: RedisServer, client: redis.Redis) -> None:
+    with client.pipeline(transaction=False) as pipe:
+        for number in range(KEYS):
+            pipe.set(f"large-{number}", os.urandom(1500))
+        pipe.execute()
+    client.config_set("key-load-delay", PAUSE_US)
+    with refused(client, "LOADING", 10), redis.Redis(port=server.port) as patient:
+        patient.execute_command("DEBUG", "RELOAD")
+    client.config_set("key-load-delay", 0)
+
+
+def be_busy(server: RedisServer, client: redis.Redis) -> None:
+    def spin() -> None:
+        with redis.Redis(port=server.port) as own, suppress(redis.ResponseError):
+            own.eval("while true do end", 0)
+
+    def is_busy() -> bool:
+        try:
+            return not client.ping()
+        except redis.ResponseError:
+            return True
+
+    client.config_set("busy-reply-threshold", 1)
+    with refused(client, "BUSY", MOST):
+        thread = threading.Thread(target=spin)
+        thread.start()
+        tries = count()
+        wait_until(lambda: is_busy() and next(tries) >= MOST, WITHIN)
+        client.script_kill()
+        thread.join()
+
+
 @pytest.mark.parametrize(
-    ("spoil", "error", "times"), [(be_replica, "READONLY", 1), (be_full, "OOM", 0)], ids=["a replica", "full"]
+    ("be_unwilling", "times"),
+    [(be_replica, 1), (be_full, 0), (be_without_replicas, 1), (be_unable_to_save, 1), (be_loading, 1), (be_busy, 1)],
+    ids=["a replica", "full", "without replicas", "unable to save", "loading", "busy"],
 )
-def test_a_refusal_is_told_once(
+def test_a_refusal_is_told_once_and_costs_nothing(
     fleet: Fleet,
+    server: RedisServer,
     spawn_worker: Callable[..., subprocess.Popen[bytes]],
     tmp_path: Path,
-    spoil: Callable[[redis.Redis], None],
-    error: str,
+    folder: Path,
+    be_unwilling: Callable[[RedisServer, redis.Redis], None],
     times: int,
 ) -> None:
     migrate(fleet.settings)
     worker = spawn_worker()
-    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
-    before = refusals(fleet.redis, error)
-    spoil(fleet.redis)
-    wait_until(lambda: refusals(fleet.redis, error) >= before + REFUSALS[error], 60)
-    be_as_before(fleet.redis)
+    held = samples.gate.enqueue({"folder": str(folder)})
+    until_told(folder)
+    (release := threading.Timer(0.5, (folder / "job.go").touch)).start()
+    be_unwilling(server, fleet.redis)
+    release.join()
     own = samples.double.enqueue({})
     plain = RQQueue("default", connection=fleet.redis, serializer=JSONSerializer).enqueue(foreign_functions.add, 1, 2)
-    assert until_ended(fleet, own).status == "completed"
+    assert [until_ended(fleet, each).status for each in (own, held)] == ["completed", "completed"]
     wait_until(lambda: fetch(fleet, plain.id).is_finished)
     log = (tmp_path / "process-0.log").read_text()
     told = [line for line in log.splitlines() if "[warning" in line or "[error" in line]
     assert len(told) == times, told
-    assert ("Traceback" in log, worker.poll()) == (False, None)
+    assert ("Traceback" in log, worker.poll(), until_told(folder)[1:]) == (False, None, ["ended"])
