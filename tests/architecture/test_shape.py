@@ -15,8 +15,6 @@ from tests.conftest import ROOT
 
 MOST_LINES = 300
 MOST_FUNCTION_LINES = 40
-LONG_IN_REDIS = {"consider", "write"}
-"""What leases and settles one job: each further call of a function costs every job Redis time."""
 SHIPPED = ("jobs", "webapp", "worker.py")
 ROOMS = (*SHIPPED, "deploy", "benchmarks", "tests")
 
@@ -52,9 +50,7 @@ def test_scripts_of_redis_are_as_small_and_say_what_they_take() -> None:
         code = lines[1:] if lines[0].startswith("#!lua") else lines
         assert code[0].startswith("-- "), script.name
         assert script.name.startswith("lib_") or any(line.startswith("-- ") and "ARGV" in line for line in code)
-        assert [
-            name for name, length in _lua_functions(lines) if length > MOST_FUNCTION_LINES and name not in LONG_IN_REDIS
-        ] == []
+        assert [name for name, length in _lua_functions(lines) if length > MOST_FUNCTION_LINES] == [], script.name
 
 
 def _lua_functions(lines: list[str]) -> Iterator[tuple[str, int]]:

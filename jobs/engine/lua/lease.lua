@@ -153,21 +153,7 @@ local function begin_alone(id, queue, lane, key, fields, is_filed)
   alone = true
 end
 
--- Where one job was put aside the next ones may be of its kind: a short look is enough for these. True when it was.
--- Whether it still waits at all is seen when it is its turn.
-local function put_aside_like_others(id, queue, key, is_filed)
-  local looks_at_gates = gates_known and next(gates_known.sent_away)
-  local head = redis.pcall('HMGET', key, 'lane', unpack(looks_at_gates and {'gates', 'given_back'} or {}))
-  if head.err then
-    return false
-  end
-  local lane = lane_of(head[1])
-  if free[lane] < 1 then
-    return not is_filed and (file(id, queue, lane) or true)
-  end
-  return looks_at_gates and not head[3]
-    and gates().follows_others(P, id, queue, gates().of(head[2], declared.windows[lane]))
-end
+--include lib_passed_over
 
 -- Look at a popped id: hand it out, file it, drop it or set it aside.
 -- Returns 'full' when the worker has no room for it, 'stays' when it has to stay where it was filed.
@@ -186,20 +172,13 @@ local function consider(id, queue, is_filed)
     return quarantine(P, id, queue, 'the job is not a hash', seconds)
   end
   if fields[11] ~= 'queued' then
-    if not fields[11] and redis.call('EXISTS', key) == 1 then
-      quarantine(P, id, queue, 'the job has no status', seconds)
-    end
-    return
+    return pass_over(id, queue, key, fields[11])
   end
   if not fields[1] then
     return quarantine(P, id, queue, 'the job has no data', seconds)
   end
-  -- Somebody put it back while its last run goes on: that run loses its lease, and the job waits until it is over.
   if fields.execution and is_leased(P, id, fields.execution) then
-    end_abandoned(P, redis.call('HGET', key, 'worker_name'), id, fields.execution)
-    redis.call('HSET', key, 'status', 'scheduled')
-    redis.call('ZADD', P .. ':scheduled:' .. queue, seconds + math.ceil(lease_ms / 1000), id)
-    return
+    return wait_for_last_run(id, queue, key, fields.execution)
   end
   local lane = lane_of(fields[12])
   local needed = tiny[fields[2]] or SLOT
@@ -209,12 +188,8 @@ local function consider(id, queue, is_filed)
   if room < needed then
     return 'full'
   end
-  if fields[7] or declared.windows[lane] then
-    fields.gates = gates().met(fields[7], declared.windows[lane], declared.counts)
-    if not gates().may_pass(P, id, queue, fields.gates, fields.given_back, ms) then
-      puts_aside = true
-      return
-    end
+  if (fields[7] or declared.windows[lane]) and is_held_back(id, queue, lane, fields) then
+    return
   end
   forget_last_end(id, key, fields)
   if is_suspect(fields) then

@@ -192,6 +192,20 @@ end
 
 --include lib_told
 
+local function leave_to_others(run, status)
+  if not LIVE[status or ''] then
+    release_unique(run.id, run.unique)
+  end
+  leave_gates(run.id, run.member)
+  return 'stale'
+end
+
+local function drop_checkpoint(run, key)
+  run.steps = P .. ':fleet:steps:' .. run.id
+  redis.call('HDEL', key, 'checkpoint')
+  redis.call('UNLINK', unpack({P .. ':fleet:checkpoint:' .. run.id, run.kind == 'finished' and run.steps or nil}))
+end
+
 local function write(run)
   local key, member = P .. ':job:' .. run.id, run.member
   if member then
@@ -205,11 +219,7 @@ local function write(run)
   end
   -- RQ may have cancelled or deleted the job meanwhile, and even put another of the same id in its place.
   if head[1] ~= 'started' or head[2] ~= run.execution then
-    if not LIVE[head[1] or ''] then
-      release_unique(run.id, run.unique)
-    end
-    leave_gates(run.id, member)
-    return 'stale'
+    return leave_to_others(run, head[1])
   end
   if head[4] then
     redis.call('HDEL', key, 'cancel_requested')
@@ -218,9 +228,7 @@ local function write(run)
     end
   end
   if head[7] and STATUS[run.kind] then
-    run.steps = P .. ':fleet:steps:' .. run.id
-    redis.call('HDEL', key, 'checkpoint')
-    redis.call('UNLINK', unpack({P .. ':fleet:checkpoint:' .. run.id, run.kind == 'finished' and run.steps or nil}))
+    drop_checkpoint(run, key)
   end
   run.durable = head[9]
   apply(run, key, head[5] and head[5] ~= '')
@@ -231,13 +239,7 @@ local function write(run)
     leave_gates(run.id, member)
   end
   if head[3] and head[3] ~= '' and run.event ~= '' then
-    local brief = STATUS[run.kind] and run.keep >= 0 and run.keep < tonumber(EVENTS.kept)
-    local kept = brief and texts[math.max(TOLD_KEPT, run.keep)]
-    if not kept and STATUS[run.kind] and head[11] and head[11]:sub(1, TEN_MINUTES) == now:sub(1, TEN_MINUTES) then
-      kept = EVENTS.as_it_is
-    end
-    local data = not (run.data and not run.untold) and event_data(run.id, run.type, head[8])
-    pcall(emit, P, head[3], run.event, run.data or data, kept or nil, run.untold and data or nil)
+    announce(run, head)
   end
   count(run)
   return 'ok'
