@@ -44,6 +44,7 @@ HEALTH_CHECK_EVERY = timedelta(seconds=20)
 CONNECTIONS = 100
 RETRY_AFTER = timedelta(seconds=1)
 RETRY_WHEN_FULL = timedelta(seconds=5)
+_PIPELINED = " of pipeline caused error: "
 _REFUSALS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNKILLABLE")
 _PROBLEMS: tuple[tuple[tuple[type[Exception], ...], str, timedelta], ...] = (
     ((AuthenticationError, AuthorizationError), "Redis refuses the credentials in REDIS_URL", RETRY_WHEN_FULL),
@@ -105,14 +106,9 @@ def unavailable(error: redis.RedisError) -> BrokerUnavailable | None:
     for kinds, message, retry_after in _PROBLEMS:
         if isinstance(error, kinds):
             return BrokerUnavailable(message, retry_after)
-    if isinstance(error, ResponseError) and _answer(error).startswith(_REFUSALS):
+    if isinstance(error, ResponseError) and str(error).rpartition(_PIPELINED)[2].startswith(_REFUSALS):
         return BrokerUnavailable("Redis refuses commands at the moment", RETRY_AFTER)
     return None
-
-
-def _answer(error: ResponseError) -> str:
-    """What Redis said; in front of a pipelined command's answer redis-py says which command it was."""
-    return str(error).rpartition(" of pipeline caused error: ")[2]
 
 
 class _Watchable:
