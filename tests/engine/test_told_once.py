@@ -109,8 +109,8 @@ def be_busy(server: RedisServer, client: redis.Redis) -> None:
     with refused(client, "BUSY", MOST):
         thread = threading.Thread(target=spin)
         thread.start()
-        tries = count()
-        wait_until(lambda: is_busy() and next(tries) >= MOST, WITHIN)
+        log, tries = server.folder.parent / "process-0.log", count()
+        wait_until(lambda: is_busy() and "redis is away" in log.read_text() and next(tries) >= MOST, WITHIN)
         client.script_kill()
         thread.join()
 
