@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jobs.engine import registry
+from jobs.engine import keys, registry
+from jobs.engine.broker import translate_errors
 from jobs.engine.errors import UnknownJob
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ def is_durable(job_type: str) -> bool:
 
 
 def note_cancel(fleet: Fleet, jobs: Sequence[Named]) -> None:
-    """Before Redis is told to cancel jobs: never fails, since what runs has to be stopped without the database too."""
-    if durable := [job_id for job_id, job_type in jobs if is_durable(job_type)]:
+    """Before Redis is told to cancel jobs: no database is needed, since what runs has to be stopped without it too.
+
+    Raises BrokerUnavailable while Redis, which could not be told anyway, is away.
+    """
+    if durable := _durable(fleet, jobs):
         from jobs.engine.ledger import wishes
 
         wishes.note_cancel(fleet, durable)
@@ -36,7 +40,7 @@ def run_again(fleet: Fleet, jobs: Sequence[Named], ask: Callable[[], list[str]])
 
     Raises BrokerUnavailable, also while the database is away; then Redis was not asked.
     """
-    durable = {job_id for job_id, job_type in jobs if is_durable(job_type)}
+    durable = set(_durable(fleet, jobs))
     if not durable:
         return ask()
     from jobs.engine.ledger import reopening, wishes
@@ -48,3 +52,21 @@ def run_again(fleet: Fleet, jobs: Sequence[Named], ask: Callable[[], list[str]])
     refused = {job_id for (job_id, _), word in zip(jobs, words, strict=True) if word != "again"}
     wishes.tell_again(fleet, refused & opened)
     return words
+
+
+def _durable(fleet: Fleet, jobs: Sequence[Named]) -> list[str]:
+    """Those that the ledger has or may have; plain RQ jobs and what Redis says are not durable need no database."""
+    certain = [job_id for job_id, job_type in jobs if registry.is_known(job_type) and is_durable(job_type)]
+    unknown = [job_id for job_id, job_type in jobs if not registry.is_known(job_type)]
+    if not unknown or not registry.any_durable():
+        return certain
+    with translate_errors(), fleet.redis.pipeline(transaction=False) as pipe:
+        for job_id in unknown:
+            pipe.hmget(keys.job(job_id), "status", "ledger")
+        told = pipe.execute(raise_on_error=False)
+    return certain + [job_id for job_id, found in zip(unknown, told, strict=True) if not _is_plain(found)]
+
+
+def _is_plain(found: Any) -> bool:
+    """Whether Redis has the job and it has no row; it was asked for status and row."""
+    return isinstance(found, list) and found[0] is not None and found[1] is None

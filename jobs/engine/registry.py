@@ -32,6 +32,11 @@ def get(name: str) -> JobType[Any]:
         raise UnknownJob(f"no job type is called {name!r}") from None
 
 
+def is_known(name: str) -> bool:
+    """Whether this release has a job type of that name."""
+    return name in _declared
+
+
 def all_types() -> Iterator[JobType[Any]]:
     """Every declared job type, by name."""
     return iter(sorted(_declared.values(), key=lambda each: each.name))

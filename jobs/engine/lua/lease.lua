@@ -10,8 +10,8 @@
 --       generation of the worker's requests sent ahead or '', the last request whose jobs the worker knows or '',
 --       for each job the queue to look at first (a character each, chr(48 + number)), the queues' names.
 -- Returns {server time (ms), blocked queues (with commas), jobs, 1 when it stopped early, 1 when the worker must take no
---          more until it runs nothing, for a job that has to run alone, when (ms) the next rate window opens before which
---          somebody waits or 0, paused lanes (with commas), the request, heads}, a job being {hash fields, id, execution, queue,
+--          more until it runs nothing, for a job that has to run alone, 2 when it is given that job, when (ms) the next rate
+--          window opens before which somebody waits or 0, paused lanes (with commas), the request, heads}, a job being {hash fields, id, execution, queue,
 --          lane, 1 if it is leased in a batch, then more hash fields and times for callbacks where there are any}, or a text
 --          (lib_fields).
 --          A request that does not fit any more gets {0, the request that was given jobs last, {}, ...}.
@@ -239,7 +239,7 @@ end
 
 return tell_together(function()
   if remembered() then
-    return {ms, '', jobs, 0, alone and 1 or 0, 0, '', request, told_heads}
+    return {ms, '', jobs, 0, alone and 2 or 0, 0, '', request, told_heads}
   end
   if has_windows then
     gates().admit_due(P, gates().windows, ms)
@@ -265,6 +265,6 @@ return tell_together(function()
   if filed > 0 then
     redis.call('PUBLISH', P .. ':fleet:filed', filed)
   end
-  return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 1 or drains(),
+  return {ms, table.concat(blocked, ','), jobs, scanned >= SCAN_LIMIT and 1 or 0, alone and 2 or drains(),
     next_look(has_windows and gates().next_due(P, gates().windows, ms) or 0, next_trial), table.concat(paused_lanes, ','), request, told_heads}
 end)

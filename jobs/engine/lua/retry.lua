@@ -1,5 +1,5 @@
 -- Run an ended job again, by hand: its attempts start anew.
--- ARGV: prefix, id, now (RFC 3339), retries, the execution whose outcome it ended with or '' for whatever that is, who wants it.
+-- ARGV: prefix, id, now (RFC 3339), retries (a plain RQ client's job has those that it was sent with), the execution whose outcome it ended with or '' for whatever that is, who wants it.
 -- Returns again, missing, held:ID (its unique lock), changed (it ran and ended anew since), part
 -- (of a workflow, which has to be replayed), or the state that forbids it.
 --include lib_dead_letters
@@ -41,6 +41,11 @@ if unique and unique ~= '' then
   end
   redis.call('SET', P .. ':fleet:unique:' .. unique, id, 'EX', 7 * 86400)
 end
+local retries = ARGV[4]
+if not job_type then
+  local left, done = unpack(redis.call('HMGET', key, 'retries_left', 'number_of_retries'))
+  retries = (tonumber(left or '') or 0) + (tonumber(done or '') or 0)
+end
 for _, kind in ipairs({'failed', 'canceled'}) do
   redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)
 end
@@ -50,9 +55,9 @@ exhume(P, id)
 redis.call('ZREM', P .. ':fleet:quarantine', id)
 redis.call('HDEL', P .. ':fleet:quarantine:reasons', id)
 redis.call('HDEL', key, 'final', 'attempts', 'deaths', 'worker_deaths', 'alone', 'progress', 'exc_info', 'error', 'cancel_requested', 'quarantined',
-  'settled', 'execution', 'deadline', 'filed', 'given_back', 'error_text', 'spent')
+  'settled', 'execution', 'deadline', 'filed', 'given_back', 'error_text', 'spent', 'number_of_retries')
 redis.call('HSET', key, 'status', 'queued', 'enqueued_at', now, 'started_at', '', 'ended_at', '', 'worker_name', '',
-  'retries_left', ARGV[4], 'retried_by', ARGV[6])
+  'retries_left', retries, 'retried_by', ARGV[6])
 add(key, 'retried', 1)
 redis.call('PERSIST', key)
 redis.call('PERSIST', P .. ':results:' .. id)

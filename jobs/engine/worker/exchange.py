@@ -132,6 +132,9 @@ class Exchange:
             self.abandon()
         if self._connection is None:
             self._connection = self._client.connection_pool.get_connection()
+            for name in ("settle", "lease"):  # a call whose script is not known would be made after the next one
+                self._connection.send_command("SCRIPT", "LOAD", script(name).source)
+                self._connection.read_response()
             self._socket = self._connection._sock  # redis-py has no public way to wait for several connections
             self._selector.register(self._socket, selectors.EVENT_READ, "reply")
         return self._connection

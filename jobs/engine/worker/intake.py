@@ -122,9 +122,9 @@ class Intake:
         wants_more = self._slots.free > 0 and self.most != 0
         if wants_more and (leased.more or self._requests.is_old):
             self._requests.wake()
-        elif leased.must_drain or not wants_more or not self._waits:
+        elif self._requests.drains or not wants_more or not self._waits:
             self._doorbell.disarm()
-            if leased.must_drain:
+            if self._requests.drains:
                 self._requests.wake_within(LOOK_AGAIN)
         else:
             self._wait(leased)

@@ -61,6 +61,8 @@ class Leased:
     more: bool
     must_drain: bool
     """Whether the worker must lease no more until it runs nothing: for a job that has to run alone."""
+    runs_alone: bool
+    """Whether it was given that job."""
     opens_in: timedelta | None
     """Until the next rate window opens before which somebody waits."""
     paused_lanes: frozenset[str]
@@ -154,6 +156,7 @@ class Leases:
             blocked=_names(blocked) if server_ms else frozenset(),
             more=bool(more),
             must_drain=bool(alone),
+            runs_alone=alone == 2,
             opens_in=timedelta(milliseconds=max(0, opens_at - server_ms)) if opens_at else None,
             paused_lanes=_names(lanes),
             outdated=None if server_ms else blocked.decode(),

@@ -34,6 +34,7 @@ class Requests:
         self._repeats = False
         self.drains = False
         """Whether the worker takes no more until it runs nothing."""
+        self._runs_alone = False
         self.is_old = False
         """Whether the last answer was to a request that had to be repeated: since then there may be more room."""
         self.pauses_more = False
@@ -134,7 +135,8 @@ class Requests:
         room, self._tiny = (ask.room, ask.tiny) if ask is not None else (0, {})
         if ask is not None and leased.jobs:
             self._known = ask.request
-        self.drains = leased.must_drain
+        self._runs_alone = leased.runs_alone or (self._runs_alone and not room)  # who asked for none may still run it
+        self.drains = leased.must_drain or self._runs_alone
         paused = frozenset(
             {f"queue:{name}" for name in leased.blocked} | {f"lane:{name}" for name in leased.paused_lanes}
         )

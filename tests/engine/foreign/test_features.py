@@ -22,6 +22,7 @@ from tests.conftest import wait_until
 from tests.engine import foreign_functions as functions
 from tests.engine.conftest import fetch, until_ended
 from tests.engine.foreign.conftest import ADMITTED, Spawn, lines, types
+from tests.engine.samples import kitted
 from tests.engine.lossy_proxy import LossyProxy
 
 
@@ -102,6 +103,18 @@ def test_a_burst_does_not_end_before_what_a_dead_worker_left_is_done(
 
 def fetch_settled(fleet: Fleet, job: Job) -> str:
     return str((fleet.redis.hget(job.key, "settled") or b"").decode())
+
+
+def test_a_failed_job_is_run_again_without_the_database_that_durable_ones_need(
+    fleet: Fleet, queue: RQQueue, burst: Callable[..., None], tmp_path: Path
+) -> None:
+    assert kitted.counts.durable
+    jobs = [queue.enqueue(functions.fail, str(tmp_path / f"{n}"), retry=RQRetry(n) if n else None) for n in range(2)]
+    burst()
+    for each in jobs:
+        fleet.jobs.retry(each.id)
+    burst()
+    assert [len(lines(tmp_path / f"{n}")) for n in range(2)] == [2, 4]
 
 
 def test_at_most_so_many_jobs_of_a_rate_limit_wait_or_run(

@@ -116,7 +116,7 @@ class Host:
         self.ended: list[Ended] = []
         self.told: list[Ended] = []
         self.tiny: frozenset[str] = frozenset()
-        self.must_drain = self.known = False
+        self.must_drain = self.runs_alone = self.known = False
 
     def cost(self, run: Running) -> int:
         """32nds of a slot that a run takes."""
@@ -147,7 +147,8 @@ class Host:
         except BrokerUnavailable:
             return None
         assert not lose, "the reply came all the same"
-        self.asked, self.must_drain = None, leased.must_drain
+        self.runs_alone = leased.runs_alone or (self.runs_alone and not self.asked[1])
+        self.asked, self.must_drain = None, leased.must_drain or self.runs_alone
         self.running |= {run.execution_id: run for run in leased.runs}
         return leased
 
