@@ -67,6 +67,13 @@ def test_what_its_queue_refuses_is_accepted_when_it_is_sent_again(fleet: Fleet, 
     assert fleet.redis.llen(keys.queue("low")) == 1
 
 
+def test_what_its_queue_refuses_leaves_nothing(fleet: Fleet) -> None:
+    spoil(fleet, "queue:default")
+    with pytest.raises(redis.ResponseError):
+        samples.only_one.enqueue({"folder": "/tmp"})
+    assert [*fleet.redis.scan_iter(f"{keys.PREFIX}:fleet:unique:*"), *fleet.redis.scan_iter(keys.job("*"))] == []
+
+
 def test_a_list_of_queues_of_another_kind_keeps_no_job_out(fleet: Fleet) -> None:
     spoil(fleet, "queues")
     job = samples.double.enqueue({})

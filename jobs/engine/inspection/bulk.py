@@ -79,7 +79,7 @@ class Course:
     places: dict[str, Place | None]
     left: int
     within: timedelta = WITHIN
-    at_once: int = AT_ONCE
+    at_once: int = field(default_factory=lambda: AT_ONCE)
     at_least: int = 0
     """At so many entries it looks, whatever the time."""
     looked: int = 0

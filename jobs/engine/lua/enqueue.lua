@@ -11,6 +11,7 @@
 -- Returns 3 for each job that was not accepted: its place from 1, 0 (that id exists) or 2 (the lock is held), the known id;
 -- where the fence keeps out all of them 0, 3 and nothing.
 --include lib_events
+--include lib_taking_back
 local P, n_heads = ARGV[1], tonumber(ARGV[2])
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local LOCK_KEPT, EXISTS, HELD, LATE = 7 * 86400, 0, 2, 3
@@ -164,7 +165,7 @@ end
 -- What its queue did not take, being another kind of key, was never accepted: sent again it must not be found.
 local function undo(list)
   for at = list.command == 'ZADD' and 2 or 1, #list, list.command == 'ZADD' and 2 or 1 do
-    redis.call('UNLINK', P .. ':job:' .. list[at])
+    take_back(P, list[at])
   end
 end
 

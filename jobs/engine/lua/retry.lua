@@ -43,8 +43,9 @@ if unique and unique ~= '' then
 end
 local retries = ARGV[4]
 if not job_type then
-  local left, done = unpack(redis.call('HMGET', key, 'retries_left', 'number_of_retries'))
-  retries = (tonumber(left or '') or 0) + (tonumber(done or '') or 0)
+  local left, runs, returned = unpack(redis.call('HMGET', key, 'retries_left', 'attempts', 'number_of_retries'))
+  local spent = (tonumber(runs or '') or 1) - 1 - (tonumber(returned or '') or 0)
+  retries = (tonumber(left or '') or 0) + math.max(0, spent)
 end
 for _, kind in ipairs({'failed', 'canceled'}) do
   redis.call('ZREM', P .. ':' .. kind .. ':' .. queue, id)

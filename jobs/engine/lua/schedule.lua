@@ -6,6 +6,7 @@
 --       it in enqueue.lua.
 -- Returns what enqueue.lua does.
 --include lib_events
+--include lib_taking_back
 local about, P = cjson.decode(ARGV[1]), ARGV[2]
 
 local function enqueue()
@@ -22,23 +23,6 @@ local function new_ids()
     end
   end
   return ids
-end
-
--- Redis takes nothing back by itself. A ticket for a rate window is dropped by the sweep.
-local function undo(ids)
-  for _, id in ipairs(ids) do
-    local key = P .. ':job:' .. id
-    local queue, filed, gates, unique = unpack(redis.call('HMGET', key, 'origin', 'filed', 'gates', 'unique_key'))
-    redis.pcall('LREM', P .. ':queue:' .. (queue or ''), -1, id)
-    redis.pcall('LREM', P .. ':fleet:waiting:' .. (queue or '') .. ':' .. (filed or ''), -1, id)
-    for gate in (gates or ''):gmatch('(%S+)=%d+') do
-      redis.pcall('ZREM', P .. ':fleet:admitted:' .. (queue or '') .. ':' .. gate, id)
-    end
-    if unique and redis.pcall('GET', P .. ':fleet:unique:' .. unique) == id then
-      redis.call('DEL', P .. ':fleet:unique:' .. unique)
-    end
-    redis.call('DEL', key)
-  end
 end
 
 -- What somebody has put in the place of our notes is removed elsewhere, and stops no run.
@@ -68,7 +52,9 @@ if #ARGV > 2 then
   local ids = new_ids()
   refused = enqueue()
   if refused.err then
-    undo(ids)
+    for _, id in ipairs(ids) do
+      take_back(P, id)
+    end
     return refused
   end
 end

@@ -22,8 +22,8 @@ from tests.conftest import wait_until
 from tests.engine import foreign_functions as functions
 from tests.engine.conftest import fetch, until_ended
 from tests.engine.foreign.conftest import ADMITTED, Spawn, lines, types
-from tests.engine.samples import kitted
 from tests.engine.lossy_proxy import LossyProxy
+from tests.engine.samples import kitted
 
 
 def test_a_job_may_return_a_retry_and_fails_once_that_was_too_often(queue: RQQueue, burst: Callable[..., None]) -> None:
