@@ -144,3 +144,21 @@ def test_a_refusal_is_told_once_and_costs_nothing(
     told = [line for line in log.splitlines() if "[warning" in line or "[error" in line]
     assert len(told) == times, told
     assert ("Traceback" in log, worker.poll(), until_told(folder)[1:]) == (False, None, ["ended"])
+
+
+def test_what_redis_forbids_is_told_once_and_when_it_is_over(
+    fleet: Fleet, spawn_worker: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    migrate(fleet.settings)
+    spawn_worker()
+    assert until_ended(fleet, samples.double.enqueue({})).status == "completed"
+    with refused(fleet.redis, "NOPERM", 8):
+        fleet.redis.execute_command("ACL", "SETUSER", "default", "-get")
+        job = samples.double.enqueue({})
+    fleet.redis.execute_command("ACL", "SETUSER", "default", "+get")
+    assert until_ended(fleet, job).status == "completed"
+    log = tmp_path / "process-0.log"
+    wait_until(lambda: samples.double.enqueue({}) and "leasing or settling works again" in log.read_text())
+    told = [line.split(maxsplit=1)[1] for line in log.read_text().splitlines() if "[error" in line]
+    assert sum("leasing or settling failed" in line for line in told) == 1
+    assert len(told) == len(set(told)), told
