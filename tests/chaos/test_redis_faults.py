@@ -14,6 +14,7 @@ from tests.chaos.stage import Stage
 from tests.conftest import free_port, wait_until
 
 WORKERS = 2
+MANY = 1000
 RESUME_WITHIN = 15.0
 """Seconds; a hang guard: the promise is two, on a machine that is not busy with ten other tests."""
 
@@ -51,10 +52,26 @@ def test_redis_is_restarted(stage: Stage, how: signal.Signals) -> None:
 
 
 def test_redis_is_restarted_with_a_thousand_jobs_in_flight(stage: Stage) -> None:
-    stage.client().burst(1000, 0.02)
-    with trouble(stage, "redis SIGTERM"):
+    """All of them run at once, and none ends while Redis is away."""
+    slots = f"{MANY // WORKERS}"
+    stage.herd.start(WORKERS, WORKER_CONCURRENCY=slots, DEFAULT_QUEUE_CONCURRENCY=slots, WORKER_THREADS="50")
+    stage.herd.until_ready(WORKERS)
+    stage.client().burst(MANY, 15.0)
+    wait_until(lambda: stage.began() == MANY)
+    with stage.fault("redis SIGTERM", repeats=False):
         stage.server.stop()
         hold(3.0)
+        stage.server.start()
+    stage.drain()
+    assert len(stage.judge().runs) == MANY
+    assert set(stage.herd.shut_down()) == {0}
+
+
+@pytest.mark.slow
+def test_redis_is_away_for_a_minute(stage: Stage) -> None:
+    with trouble(stage, "redis SIGKILL"):
+        stage.server.stop(signal.SIGKILL)
+        hold(60.0)
         stage.server.start()
 
 

@@ -51,6 +51,13 @@ def test_an_idle_worker_ends_at_once(fleet: Fleet, spawn_worker: Spawn) -> None:
     assert process.wait(30) == 0
 
 
+def test_a_signal_ends_an_idle_worker_at_once(fleet: Fleet, spawn_worker: Spawn) -> None:
+    process = spawn_worker(SHUTDOWN_GRACE="600")
+    name_of_the_worker(fleet)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
 @pytest.mark.parametrize(("grace", "status"), [("0.2", "queued"), ("60", "completed")])
 def test_a_signal_ends_a_draining_worker_after_its_grace(
     fleet: Fleet, spawn_worker: Spawn, folder: Path, grace: str, status: str
