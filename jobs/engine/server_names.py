@@ -34,6 +34,17 @@ class Naming:
         """Ask the server at the other end for its name."""
         self.name = name_of(*_asked(connection, ("INFO", "server"), ("INFO", "replication")))
 
+    def ask_again(self, client: redis.Redis) -> None:
+        """Ask on a connection that stays: a server gets another name when its first replica comes or its last is gone.
+
+        Raises redis.ConnectionError and the like.
+        """
+        connection = client.connection_pool.get_connection()
+        try:
+            self.check(connection)
+        finally:
+            client.connection_pool.release(connection)
+
 
 class Admission:
     """Lets connections over which jobs are leased be used once the ledger has looked at what their server has.
@@ -50,7 +61,8 @@ class Admission:
         asked = ("GET", keys.LEDGER_SERVER), ("INFO", "server"), ("INFO", "replication")
         noted, *about = _asked(connection, *asked)
         name = name_of(*about)
-        if not noted or name in (NAMELESS, noted.partition(b" ")[0].decode()):
+        known = noted.partition(b" ")[0].decode()
+        if name == known or NAMELESS in (name, known) or not known:
             return
         now = time.monotonic()
         if name != self._waits_for:

@@ -14,7 +14,7 @@ from jobs.engine import Fleet, broker, keys
 from jobs.engine.ledger.following import Follower
 from jobs.engine.ledger.relay import Relay
 from jobs.engine.outcome import Outcome
-from jobs.engine.server_names import Naming
+from jobs.engine.server_names import NAMELESS, Admission, Naming
 from tests.conftest import RedisServer, wait_until
 from tests.engine.leases import lease, leases_of, settle
 from tests.engine.lossy_proxy import LossyProxy
@@ -94,6 +94,26 @@ def test_workers_wait_until_the_ledger_has_looked(
         until(fleet, after.id, lambda row: row["state"] == "finished")
     assert sorted(told(folder)) == sorted([*ended, after.id])
     assert {row_of(fleet, job_id)["state"] for job_id in ended} == {"finished"}
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_a_first_replica_keeps_no_worker_waiting(fleet: Fleet, pair: Pair) -> None:
+    """It gives the server that it copies a new name, while all connections stay."""
+    port = pair.first.url.split(":")[2].split("/")[0]
+    with fleet.ledger.kept("scheduler"):
+        noted = wait_until(lambda: fleet.redis.get(keys.LEDGER_SERVER))
+        redis.Redis.from_url(pair.second.url).replicaof("127.0.0.1", port)
+        wait_until(lambda: fleet.redis.get(keys.LEDGER_SERVER).split()[0] != noted.split()[0])
+        assert broker.connect(fleet.settings, purpose="test", admission=Admission()).ping()
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_nobody_waits_where_keepers_may_not_ask_for_names(fleet: Fleet) -> None:
+    fleet.redis.set(keys.LEDGER_SERVER, f"{NAMELESS} 0-0")
+    assert broker.connect(fleet.settings, purpose="test", admission=Admission()).ping()
+    fleet.redis.set(keys.LEDGER_SERVER, "another 0-0")
+    with pytest.raises(redis.ConnectionError):
+        broker.connect(fleet.settings, purpose="test", admission=Admission()).ping()
 
 
 @pytest.mark.usefixtures("whatever_database")

@@ -46,10 +46,12 @@ class Returned:
 
         Raises BrokerUnavailable.
         """
-        server, now = self._answers.name, time.monotonic()
-        if server == self._server and now - self._at < EVERY.total_seconds():
+        now = time.monotonic()
+        if self._answers.name == self._server and now - self._at < EVERY.total_seconds():
             return False
         with translate_errors():
+            self._answers.ask_again(self._client)
+            server = self._answers.name
             word, told = self._asked(server)
             if server != self._answers.name:  # the call met another one
                 server = self._answers.name
@@ -75,7 +77,10 @@ class Returned:
             highest = max(highest, *(each["followed"] for each in seen))
             repaired += self._end(seen)
             seen = self._next(told, since, seen[-1]["number"]) if len(seen) == AT_ONCE else []
-        log.warning("Redis has older data than before", repaired=repaired)
+        if repaired:
+            log.warning("Redis has older data than before", repaired=repaired)
+        else:
+            log.info("Redis has another name than before; it knows of all ends that the ledger knows of")
         return highest
 
     def _next(self, told: int, since: datetime, after: int) -> Sequence[RowMapping]:
