@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
+from structlog.testing import capture_logs
 
 from jobs.engine import BrokerUnavailable, Conflict, Fleet, broker, keys
 from jobs.engine.inspection import Where
+from jobs.engine.ledger import wishes
 from jobs.engine.ledger.following import Follower
+from jobs.engine.ledger.table import JOBS
 from jobs.engine.outcome import Outcome
 from tests.conftest import wait_until
 from tests.engine.leases import lease, leases_of, settle
@@ -123,3 +128,21 @@ def test_while_the_database_is_away_nothing_is_run_again_but_what_runs_can_be_st
         fleet.jobs.retry(died)
     assert fleet.jobs.get(died).status == "failed"
     assert fleet.jobs.cancel(waits.id).status == "cancelled"
+
+
+@pytest.mark.parametrize("wish", [wishes.note_cancel, wishes.open_again])
+def test_wishes_take_rows_in_the_order_in_which_the_follower_does(
+    fleet: Fleet, folder: Path, wish: Callable[[Fleet, list[str]], object]
+) -> None:
+    """Else each may have a row that the other waits for, and the database ends one of them."""
+    ids = [job.id for job in durable.tell.enqueue_many([{"folder": str(folder)}] * 50)]
+    wishes.note_cancel(fleet, ids)
+    first, last = min(ids), max(ids)
+    wishing = threading.Thread(target=lambda: wish(fleet, ids))
+    with capture_logs() as logs, fleet.database.begin() as following:
+        following.execute(update(JOBS).where(JOBS.c.id == first).values(worker="w"))
+        wishing.start()
+        time.sleep(0.5)
+        following.execute(update(JOBS).where(JOBS.c.id == last).values(worker="w"))
+    wishing.join()
+    assert logs == []

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.engine.broker import translate_errors
+from jobs.engine.columns import Instant
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.keys import PREFIX
 from jobs.engine.ledger import rows
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
 
 AT_ONCE = 500
+"""Rows a transaction, each by a statement of its own and in the order of their ids: the follower writes them so too,
+and two who take rows in different orders may wait for each other."""
 AGAIN = (FAILED, CANCELLED, QUARANTINED)
 row = JOBS.c
+_CANCEL = update(JOBS).where(row.id == bindparam("of"), OPEN).values(cancel_at=bindparam("now", type_=Instant))
+_FORGET_CANCEL = update(JOBS).where(row.id == bindparam("of"), OPEN, row.cancel_at.is_not(None)).values(cancel_at=None)
 log = structlog.get_logger("ledger")
 
 
@@ -39,10 +44,10 @@ def note_cancel(fleet: Fleet, job_ids: Sequence[str]) -> None:
     Once a job's end is told the note is gone, whatever that was. Without the database a cancel counts in Redis alone.
     """
     try:
-        for at in range(0, len(job_ids), AT_ONCE):
-            meant = row.id.in_(job_ids[at : at + AT_ONCE]), OPEN
+        ids, now = sorted(job_ids), datetime.now(UTC)
+        for at in range(0, len(ids), AT_ONCE):
             with fleet.database.begin() as session:
-                session.connection().execute(update(JOBS).where(*meant).values(cancel_at=datetime.now(UTC)))
+                session.connection().execute(_CANCEL, [{"of": each, "now": now} for each in ids[at : at + AT_ONCE]])
     except SQLAlchemyError as error:
         log.warning("jobs are cancelled in Redis alone: the ledger can't be written", error=str(error))
 
@@ -53,7 +58,7 @@ def open_again(fleet: Fleet, job_ids: Collection[str]) -> set[str]:
     When Redis is not told after all, an audit finds out that they have ended. Raises BrokerUnavailable while the
     database is away.
     """
-    ids, opened = list(job_ids), set[str]()
+    ids, opened = sorted(job_ids), set[str]()
     try:
         for at in range(0, len(ids), AT_ONCE):
             opened |= _open_again(fleet, ids[at : at + AT_ONCE])
@@ -71,13 +76,11 @@ def tell_again(fleet: Fleet, job_ids: Collection[str]) -> None:
 
 
 def _open_again(fleet: Fleet, job_ids: Sequence[str]) -> set[str]:
-    meant = row.id.in_(job_ids)
-    ended = meant, row.state.in_(AGAIN), row.ended_at.is_not(None), row.step == PUSHED
+    ended = row.state.in_(AGAIN), row.ended_at.is_not(None), row.step == PUSHED
     with fleet.database.begin() as session:
         connection = session.connection()
-        found = connection.execute(select(row.id, row.options).where(*ended)).all()
-        for options in {each.options for each in found}:
-            same = [each.id for each in found if each.options == options]
-            connection.execute(update(JOBS).where(row.id.in_(same), *ended[1:]).values(anew(options)))
-        connection.execute(update(JOBS).where(meant, OPEN, row.cancel_at.is_not(None)).values(cancel_at=None))
+        connection.execute(_FORGET_CANCEL, [{"of": each} for each in job_ids])
+        found = connection.execute(select(row.id, row.options).where(row.id.in_(job_ids), *ended)).all()
+        for each in sorted(found, key=lambda each: each.id):
+            connection.execute(update(JOBS).where(row.id == each.id, *ended).values(anew(each.options)))
     return {each.id for each in found}
