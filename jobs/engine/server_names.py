@@ -61,8 +61,8 @@ class Admission:
         asked = ("GET", keys.LEDGER_SERVER), ("INFO", "server"), ("INFO", "replication")
         noted, *about = _asked(connection, *asked)
         name = name_of(*about)
-        known = noted.partition(b" ")[0].decode()
-        if name == known or NAMELESS in (name, known) or not known:
+        known = noted.partition(b" ")[0].decode() if noted else NAMELESS
+        if name == known or NAMELESS in (name, known):
             return
         now = time.monotonic()
         if name != self._waits_for:

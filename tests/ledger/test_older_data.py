@@ -108,7 +108,8 @@ def test_a_first_replica_keeps_no_worker_waiting(fleet: Fleet, pair: Pair) -> No
 
 
 @pytest.mark.usefixtures("whatever_database")
-def test_nobody_waits_where_keepers_may_not_ask_for_names(fleet: Fleet) -> None:
+def test_nobody_waits_where_no_keeper_notes_names_or_may_ask_for_them(fleet: Fleet) -> None:
+    assert broker.connect(fleet.settings, purpose="test", admission=Admission()).ping()
     fleet.redis.set(keys.LEDGER_SERVER, f"{NAMELESS} 0-0")
     assert broker.connect(fleet.settings, purpose="test", admission=Admission()).ping()
     fleet.redis.set(keys.LEDGER_SERVER, "another 0-0")
