@@ -93,6 +93,12 @@ def test_many_addresses_together_lock_the_account(log_in: LogIn) -> None:
     assert log_in(address="198.51.100.1").status_code == 429
 
 
+def test_one_address_alone_locks_nobody_out(log_in: LogIn) -> None:
+    for _ in range(TRIES_PER_ACCOUNT + 1):
+        log_in("wrong")
+    assert log_in(address="198.51.100.1").status_code == 303
+
+
 def test_a_success_clears_the_count(log_in: LogIn) -> None:
     for _ in range(TRIES_PER_ADDRESS - 1):
         log_in("wrong")

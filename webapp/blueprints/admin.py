@@ -100,10 +100,15 @@ def _network(address: str | None) -> str:
 
 
 def _locked_for(name: str, counters: list[str]) -> timedelta | None:
-    """How long to wait if this try is one too many. It counts before it is judged, so tries side by side count too."""
-    counts, address = fleet().notes.count(counters, WINDOW), _network(request.remote_addr)
-    for count, most, is_account in zip(counts, (TRIES_PER_ADDRESS, TRIES_PER_ACCOUNT), (False, True), strict=True):
+    """How long to wait if this try is one too many. It counts before it is judged, so tries side by side count too.
+
+    The tries of an address that is locked out do not count for the account: one address alone locks nobody else out.
+    """
+    address, kinds = _network(request.remote_addr), ((TRIES_PER_ADDRESS, False), (TRIES_PER_ACCOUNT, True))
+    for counter, (most, is_account) in zip(counters, kinds, strict=True):
+        (count,) = fleet().notes.count([counter], WINDOW)
         if count.number == most + 1:
             refused_sign_ins.locked_out(name, address, count.left, is_account=is_account)
-    tries = zip(counts, (TRIES_PER_ADDRESS, TRIES_PER_ACCOUNT), strict=True)
-    return max((count.left for count, most in tries if count.number > most), default=None)
+        if count.number > most:
+            return count.left
+    return None
