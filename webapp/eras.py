@@ -42,6 +42,9 @@ class Eras:
         """The era in which a session begins. Raises BrokerUnavailable where no note can be written."""
         known = self._agreed()
         self._fleet.notes.put(NOTE, _text(known), KEPT)
+        if self._fleet.has_broker:
+            with suppress(BrokerUnavailable):  # it is for when Redis is away
+                self._fleet.lasting_notes.put(NOTE, _text(known), KEPT)
         return known[account.name].word if account.name in known else ""
 
     def has(self, name: str, word: str) -> bool:

@@ -100,6 +100,15 @@ def test_sessions_outlive_a_restart_and_a_redis_that_was_wiped(start: Start, fil
     assert moved(fay, start()).get(QUEUES).status_code == 200
 
 
+def test_sessions_outlive_a_redis_that_was_wiped_long_after_the_last_change(start: Start, file: Path) -> None:
+    app = start()
+    enter(app, "gus")
+    app.extensions["fleet"].lasting_notes.forget("accounts:eras")  # as it is 13 hours later
+    fay = enter(app, "fay")
+    app.extensions["fleet"].redis.flushdb()
+    assert fay.get(QUEUES).status_code == 200
+
+
 def test_nonsense_in_its_note_ends_sessions_and_lets_new_ones_begin(start: Start) -> None:
     app = start()
     fay = enter(app, "fay")
