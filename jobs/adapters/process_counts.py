@@ -78,6 +78,8 @@ def _alone(folder: Path, how: int) -> Iterator[None]:
 def _sums(files: Iterable[Path]) -> dict[str, float]:
     sums: dict[str, float] = {}
     for file in files:
+        if not file.stat().st_size:  # its process has only begun it, or was killed then
+            continue
         for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
             sums[key] = sums.get(key, 0.0) + value
     return sums

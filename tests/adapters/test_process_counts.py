@@ -133,3 +133,16 @@ def test_a_number_that_is_in_use_is_of_a_living_process(tmp_path: Path) -> None:
     before = files(tmp_path)
     assert keep_ended(tmp_path)
     assert files(tmp_path) == before
+
+
+def test_a_file_that_its_process_did_not_get_to_fill_counts_nothing_and_goes(tmp_path: Path) -> None:
+    counted = Process(tmp_path, 5)
+    before = totals(tmp_path)
+    (tmp_path / f"counter_{os.getpid()}.db").touch()  # that of a process that begins just now
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f"counter_{gone.pid}.db").touch()
+    assert totals(tmp_path) == before
+    counted.end()
+    assert keep_ended(tmp_path)
+    assert f"counter_{gone.pid}.db" not in files(tmp_path)
