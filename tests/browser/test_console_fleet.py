@@ -88,6 +88,25 @@ def test_who_points_at_a_chart_reads_the_values_there(page: Page, console: str, 
     expect(chart.locator(".at")).to_have_text("")
 
 
+def test_what_a_chart_shows_under_the_pointer_outlives_a_refresh(page: Page, console: str, fleet: Fleet) -> None:
+    busy_day(fleet)
+    page.goto(f"{console}?range=7d")
+    expect(page.locator("#connection")).to_have_text("Live")
+    chart = page.locator("#chart-depth")
+    now = chart.locator(".legend b").all_text_contents()
+    chart.get_by_role("img").hover(position={"x": 3, "y": 20})
+    page.wait_for_timeout(2_500)  # what the page was told when it began to follow
+    with page.expect_response(re.compile("range=7d")) as answer:
+        fleet.pauses.pause("queue:low")
+    answer.value.finished()
+    expect(page.locator("main")).to_contain_text("low is paused")
+    assert re.search(r"\d\d \w{3} \d\d:\d\d", chart.locator(".at").text_content() or "")
+    assert chart.locator(".legend b").all_text_contents() != now
+    page.mouse.move(0, 0)
+    expect(chart.locator(".at")).to_have_text("")
+    assert chart.locator(".legend b").all_text_contents() == now
+
+
 @pytest.mark.parametrize(("name", "what"), [("low", "queue:low"), ("chat", "lane:chat")])
 def test_a_queue_and_a_lane_are_paused_and_resumed(
     page: Page, console: str, fleet: Fleet, name: str, what: str

@@ -8,9 +8,19 @@ export function readCharts() {
   });
 }
 
+// After a refresh, which brings back the words of now: those under the pointer, which rests, are read anew.
+export function readAgain() {
+  if (shown === null) return;
+  const drawing = shown.querySelector("svg");
+  if (drawing?.isConnected) read(drawing, lastX);
+  else shown = null;
+}
+
 let shown = null;
+let lastX = 0;
 
 function read(drawing, x) {
+  lastX = x;
   const chart = drawing.closest(".chart");
   const moments = chart.dataset.at.split("|");
   const box = drawing.getBoundingClientRect();

@@ -1,6 +1,7 @@
 // Follows the fleet: the server says that something changed, and the parts marked `data-live` are fetched anew, at most
 // once a second and only while the page is seen. The browser's EventSource connects again by itself.
 
+import { readAgain } from "./charts.js";
 import { morph } from "./morph.js";
 
 const AT_MOST_EVERY = 1_000;
@@ -69,6 +70,7 @@ function show(page) {
     const fresh = page.getElementById(old.id);
     if (fresh) morph(old, fresh);
   }
+  readAgain();
 }
 
 function say(state) {
