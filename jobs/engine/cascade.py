@@ -24,6 +24,7 @@ class Dependent:
     job_id: str
     job_type: str
     status: str
+    tenant: str
 
 
 def dependents(client: redis.Redis, job_id: str, tenant: str | None) -> list[Dependent]:
@@ -55,7 +56,7 @@ def _looked_at(client: redis.Redis, job_ids: Sequence[str], tenant: str | None) 
     for job_id, reply in zip(job_ids, replies, strict=True):
         status, job_type, owner = ((value or b"").decode("utf-8", "replace") for value in reply)
         if tenant is None or owner == tenant:
-            found.append(Dependent(job_id, job_type, views.WORDS.get(status, "unknown")))
+            found.append(Dependent(job_id, job_type, views.WORDS.get(status, "unknown"), owner))
     return found
 
 

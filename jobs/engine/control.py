@@ -16,6 +16,7 @@ import redis
 from jobs.engine import cascade as chains
 from jobs.engine import durability, keys, registry, views, waiting
 from jobs.engine.broker import translate_errors
+from jobs.engine.changes import Change
 from jobs.engine.errors import BrokerUnavailable, Conflict, NotFound, UnknownJob
 from jobs.engine.events import Subscription
 from jobs.engine.output import MOST_LINES
@@ -25,10 +26,13 @@ from jobs.engine.views import JobView, LogLine
 from jobs.engine.waiting import Waiting
 
 if TYPE_CHECKING:
+    from jobs.engine.dead_letters.actions import Done
     from jobs.engine.fleet import Fleet
 
 LOOK_AGAIN = timedelta(seconds=5)
 REMEMBERED = 1000
+AT_ONCE = 100
+"""Jobs that are cancelled in a round trip."""
 SEEN = timedelta(minutes=1)
 """How long a cancelled job is kept at least, so that who cancelled it can see it."""
 
@@ -64,22 +68,25 @@ class Jobs:
         self.seen_ended.extend(view.id for view in views if view is not None and view.ended)
         return self._in_ledger(job_ids, views) if None in views else views
 
-    def cancel(self, job_id: str, tenant: str | None = None, *, cascade: bool = False) -> JobView:
+    def cancel(
+        self, job_id: str, tenant: str | None = None, *, cascade: bool = False, done: Done | None = None
+    ) -> JobView:
         """Cancel a job: at once while it waits or is delayed, by asking its worker (then killing) while it runs.
 
         With `cascade` also what waits for it, directly or not: up to 10,000 jobs, of the tenant where one is given; it
-        may be repeated. Raises NotFound, BrokerUnavailable; Conflict when it has ended (with `cascade`: otherwise than
-        cancelled) or has too many dependents.
+        may be repeated. A `done` that is handed in tells what became of those that wait for it, however this ends.
+        Raises NotFound, BrokerUnavailable; Conflict when it has ended (with `cascade`: otherwise than cancelled) or has
+        too many dependents.
         """
         view = self.get(job_id, tenant)
         try:
-            self._cancel_in_redis(view, tenant, cascade)
+            self._cancel_in_redis(view, tenant, cascade, done)
         except BrokerUnavailable:
             if view.queued != "ledger" or not self._fleet.ledger.cancel(job_id):
                 raise
         return self.get(job_id, tenant)
 
-    def _cancel_in_redis(self, view: JobView, tenant: str | None, cascade: bool) -> None:
+    def _cancel_in_redis(self, view: JobView, tenant: str | None, cascade: bool, done: Done | None) -> None:
         job_id = view.id
         with translate_errors():
             dependents = chains.dependents(self._fleet.redis, job_id, tenant) if cascade else []
@@ -88,7 +95,18 @@ class Jobs:
                 return
             if word not in ("cancelled", "asked") and not (cascade and word == "canceled"):
                 raise Conflict(f"the job is {views.WORDS.get(word, word)} and can't be cancelled")
-            self._cancel([(each.job_id, each.job_type) for each in dependents if each.status != "cancelled"])
+            self._cancel_waiting([each for each in dependents if each.status != "cancelled"], done)
+
+    def _cancel_waiting(self, dependents: Sequence[chains.Dependent], done: Done | None) -> None:
+        for at in range(0, len(dependents), AT_ONCE):
+            batch = dependents[at : at + AT_ONCE]
+            if done is not None:
+                done.begin(Change(each.job_id, each.tenant, each.status, "cancelled") for each in batch)
+            words = self._cancel([(each.job_id, each.job_type) for each in batch])
+            for each, word in zip(batch, words, strict=True):
+                if done is not None:
+                    refusal = "" if word in ("cancelled", "asked") else views.WORDS.get(word, word)
+                    done.end(each.job_id, refusal, "stopping" if word == "asked" else "")
 
     def _is_cancelled_in_ledger(self, job_id: str) -> bool:
         """By us now, or by who would have pushed it again."""
@@ -102,7 +120,7 @@ class Jobs:
         calls = [
             (keys.PREFIX, job_id, now, int(self._kept(job_type).total_seconds()), windows) for job_id, job_type in jobs
         ]
-        parts = (calls[at : at + 100] for at in range(0, len(calls), 100))
+        parts = (calls[at : at + AT_ONCE] for at in range(0, len(calls), AT_ONCE))
         return [word.decode() for part in parts for word in script("cancel").many(self._fleet.redis, part)]
 
     def retry(self, job_id: str, tenant: str | None = None, *, by: str = "") -> JobView:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
+from rq import Queue
+from rq.serializers import JSONSerializer
 
-from jobs.engine import BrokerUnavailable, Fleet
+from jobs.engine import BrokerUnavailable, Fleet, Workflow, control, keys
 from jobs.engine.inspection import acting
 from jobs.engine.scripts import Script
 from tests.engine.samples import jobs as samples
@@ -112,6 +114,74 @@ def test_what_redis_broke_off_lists_what_was_done_and_what_nobody_knows(
     told = {each.split()[0]: each.split()[2] for each in jobs_of(client, admin, line)}
     assert sorted(told.values()) == ["cancelled", "unknown"] and set(told) < set(jobs)
     assert [fleet.jobs.get(job_id).status for job_id, now in told.items() if now == "cancelled"] == ["cancelled"]
+
+
+def waits_for(fleet: Fleet, name: str, parent: str, tenant: str) -> str:
+    """A plain RQ job."""
+    queue = Queue("default", connection=fleet.redis, serializer=JSONSerializer)
+    queue.enqueue("tests.engine.foreign_functions.append", "unused", name, depends_on=[parent], job_id=name)
+    fleet.redis.hset(keys.job(name), "tenant", tenant)
+    return name
+
+
+def test_what_was_cancelled_with_the_job_that_it_waited_for_is_listed(
+    client: FlaskClient, app: APIFlask, fleet: Fleet, admin: Header
+) -> None:
+    (first,) = queued("a")
+    near = waits_for(fleet, "near", first, "a")
+    assert client.post(f"{JOBS}/{first}/cancel", json={"cascade": True}, headers=admin).status_code == 200
+    (line,) = lines(client, bearer_of(app, "admin", "a"), target=near)
+    assert (line["target"], line["tenant"], line["jobs"]) == (first, "a", 2)
+    assert (line["before"]["jobs"], line["after"]["jobs"]) == ({"deferred": 1, "queued": 1}, {"cancelled": 2})
+    assert line["after"]["cascade"] is True
+    assert jobs_of(client, admin, line) == sorted([f"{first} queued cancelled", f"{near} deferred cancelled"])
+
+
+def test_of_a_cascade_over_tenants_each_is_told_its_own(
+    client: FlaskClient, app: APIFlask, fleet: Fleet, admin: Header
+) -> None:
+    (first,) = queued("a")
+    theirs = waits_for(fleet, "theirs", first, "b")
+    assert client.post(f"{JOBS}/{first}/cancel", json={"cascade": True}, headers=admin).status_code == 200
+    for tenant, own in (("a", f"{first} queued cancelled"), ("b", f"{theirs} deferred cancelled")):
+        reader = bearer_of(app, "admin", tenant)
+        (part,) = lines(client, reader)
+        assert (part["target"], part["tenant"]) == ("a job and what waited for it", tenant)
+        assert jobs_of(client, reader, part) == [own]
+    (line,) = lines(client, admin)
+    assert (line["target"], line["jobs"]) == (first, 2)
+
+
+def test_a_cascade_that_redis_broke_off_is_on_record(
+    client: FlaskClient, fleet: Fleet, admin: Header, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = queued("a")
+    near = waits_for(fleet, "near", first, "a")
+    really, asked = Script.many, []
+
+    def breaks(self: Script, redis: Any, calls: Sequence[Any]) -> list[Any]:
+        asked.append(calls)
+        if len(asked) == 2:
+            raise BrokerUnavailable("Redis is away")
+        return really(self, redis, calls)
+
+    monkeypatch.setattr(control, "script", lambda name: _Breaking(Script(name), breaks))
+    assert client.post(f"{JOBS}/{first}/cancel", json={"cascade": True}, headers=admin).status_code == 503
+    (line,) = lines(client, admin)
+    assert line["after"]["broken_off"] == "BrokerUnavailable"
+    assert jobs_of(client, admin, line) == sorted([f"{first} queued unknown", f"{near} deferred unknown"])
+
+
+def test_the_jobs_of_a_cancelled_workflow_are_listed(client: FlaskClient, fleet: Fleet, admin: Header) -> None:
+    flow = Workflow("two steps", tenant="a")
+    one = flow.add(samples.double, {"value": 1}, name="one")
+    flow.add(samples.double, {"value": 2}, name="two", after=one)
+    view = flow.enqueue(fleet)
+    assert client.post(f"/admin/queues/api/workflows/{view.id}/cancel", headers=admin).status_code == 200
+    (line,) = lines(client, admin, target=view.node("one").job_id)
+    assert (line["action"], line["target"], line["tenant"]) == ("workflow.cancel", view.id, "a")
+    assert line["after"]["jobs"] == {"cancelled": 2}
+    assert f"{view.node('one').job_id} queued cancelled" in jobs_of(client, admin, line)
 
 
 class _Breaking:

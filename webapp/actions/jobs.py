@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.engine import Fleet, JobView
+from jobs.engine import BrokerUnavailable, Fleet, JobView
 from jobs.engine.audit_log import Actor
+from jobs.engine.changes import UNKNOWN, Change
 from jobs.engine.inspection import Done, bound_of
 from jobs.engine.inspection.bulk import MOST
 from webapp.actions.many import recorded
@@ -24,9 +25,19 @@ def retry(fleet: Fleet, by: Actor, job_id: str) -> JobView:
 
 def cancel(fleet: Fleet, by: Actor, job_id: str, *, cascade: bool = False) -> JobView:
     """Cancel a job, with `cascade` also what waits for it. Raises as `Jobs.cancel` does."""
-    before = fleet.jobs.get(job_id, by.tenant)
-    after = fleet.jobs.cancel(job_id, by.tenant, cascade=cascade)
-    return _told(fleet, by, "job.cancel", before, after, **({"cascade": True} if cascade else {}))
+    before, done = fleet.jobs.get(job_id, by.tenant), Done()
+    if not cascade:
+        return _told(fleet, by, "job.cancel", before, fleet.jobs.cancel(job_id, by.tenant))
+    try:
+        after = fleet.jobs.cancel(job_id, by.tenant, cascade=True, done=done)
+    except BrokerUnavailable:
+        if changes := done.told():
+            broken = {"status": UNKNOWN, "cascade": True, "broken_off": "BrokerUnavailable"}
+            tell(fleet, by, "job.cancel", before, _state(before), broken, [_changed(before, UNKNOWN), *changes])
+        raise
+    told = [] if before.status == "cancelled" else [_changed(before, "cancelled" if after.ended else "stopping")]
+    tell(fleet, by, "job.cancel", before, _state(before), _state(after) | {"cascade": True}, [*told, *done.told()])
+    return after
 
 
 def promote(fleet: Fleet, by: Actor, job_id: str, *, front: bool = True) -> JobView:
@@ -74,6 +85,10 @@ def whole(fleet: Fleet, by: Actor, bound: str, verb: str) -> Done:
 def _told(fleet: Fleet, by: Actor, action: str, before: JobView, after: JobView, **more: Any) -> JobView:
     tell(fleet, by, action, after, _state(before), _state(after) | more)
     return after
+
+
+def _changed(view: JobView, after: str) -> Change:
+    return Change(view.id, view.tenant or "", view.status, after)
 
 
 def _state(view: JobView) -> dict[str, Any]:

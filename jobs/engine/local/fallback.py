@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -24,6 +24,9 @@ from jobs.engine.local.steering import LocalJobs
 from jobs.engine.views import JobView, LogLine
 from jobs.engine.waiting import Waiting
 from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.engine.dead_letters.actions import Done
 
 LANE = "ingestion"
 AFTER = timedelta(seconds=2)
@@ -62,9 +65,11 @@ class FallbackJobs(Jobs):
         rest = dict(zip(others, super().get_many(others), strict=True)) if others else {}
         return [found.get(job_id) or rest.get(job_id) for job_id in job_ids]
 
-    def cancel(self, job_id: str, tenant: str | None = None, *, cascade: bool = False) -> JobView:
+    def cancel(
+        self, job_id: str, tenant: str | None = None, *, cascade: bool = False, done: Done | None = None
+    ) -> JobView:
         """See Jobs.cancel."""
-        return self._of(job_id).cancel(job_id, tenant, cascade=cascade)
+        return self._of(job_id).cancel(job_id, tenant, cascade=cascade, done=done)
 
     def retry(self, job_id: str, tenant: str | None = None, *, by: str = "") -> JobView:
         """See Jobs.retry."""

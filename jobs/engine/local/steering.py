@@ -22,6 +22,7 @@ from jobs.engine.views import JobView, LogLine
 from jobs.engine.waiting import Waiting
 
 if TYPE_CHECKING:
+    from jobs.engine.dead_letters.actions import Done
     from jobs.engine.local.fleet import LocalFleet
 
 CHUNK = 500
@@ -50,7 +51,9 @@ class LocalJobs(Jobs):
                 rows |= {row.id: row for row in session.connection().execute(query)}
         return {job_id: view_of(row) for job_id, row in rows.items()}
 
-    def cancel(self, job_id: str, tenant: str | None = None, *, cascade: bool = False) -> JobView:
+    def cancel(
+        self, job_id: str, tenant: str | None = None, *, cascade: bool = False, done: Done | None = None
+    ) -> JobView:
         """See Jobs.cancel; nothing waits for another job here, so `cascade` only forgives one that is cancelled."""
         self.get(job_id, tenant)
         with steps.step(self._local.database) as step:
