@@ -102,3 +102,9 @@ def test_a_time_that_utc_has_no_year_for_is_422(admin: FlaskClient, asked: dict[
     pages = ("jobs", "dead-letters", "audit", "api/jobs", "api/dead-letters", "api/dead-letters/groups", "api/audit")
     for path in pages:
         assert admin.get(f"/admin/queues/{path}", query_string=asked).status_code == 422, path
+
+
+@pytest.mark.parametrize("asked", ["api/counts?tenant=", "api/audit?tenant=", "api/audit?target=", "audit?text="])
+@pytest.mark.parametrize("odd", ["%00", "a%00", "%1b[31m"])
+def test_control_characters_in_what_operators_look_for_are_422(admin: FlaskClient, asked: str, odd: str) -> None:
+    assert admin.get(f"/admin/queues/{asked}{odd}").status_code == 422

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.engine.moments import Moment
 from webapp import operators
 from webapp.api_answers import Cursor, answer, tenant_of
+from webapp.schemas import Line
 from webapp.services import fleet
 
 bp = APIBlueprint("audit_api", __name__, url_prefix="/admin/queues/api/audit", enable_openapi=False)
 
-Text = Annotated[str | None, Field(min_length=1, max_length=200)]
+Text = Annotated[Line | None, Field(min_length=1, max_length=200)]
 
 
 class AuditQuery(BaseModel):

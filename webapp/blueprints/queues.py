@@ -38,7 +38,7 @@ class StatisticsQuery(In):
 class CountsQuery(In):
     """Whose jobs."""
 
-    tenant: str | None = Field(None, min_length=1, max_length=200)
+    tenant: Line | None = Field(None, min_length=1, max_length=200)
 
 
 @bp.get("/queues")
