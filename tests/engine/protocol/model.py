@@ -195,6 +195,13 @@ class Model:
 
     def reap(self, execution: str, job: Job, alone: bool, quarantined: bool) -> str:
         """The word for a run whose lease has passed."""
+        if (
+            job.broken == "no status"
+            and job.execution == execution
+            and (job.state == "running" or execution in job.ghosts)
+        ):
+            self._refuse(job, execution)
+            return "quarantined"
         if job.state != "running" or job.execution != execution or job.broken in UNREADABLE:
             job.ghosts.discard(execution)
             if job.broken in UNREADABLE and job.state == "running":
