@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response, g, request
@@ -34,14 +35,14 @@ def remember() -> None:
 
 
 def write_down(response: Response) -> Response:
-    """After a change that was made: a line about it."""
+    """After a change that was made, or that something broke off: a line about it."""
     action, arguments = wanted(), request.view_args or {}
-    if action is not None and "before_change" in g and response.status_code == 200:
+    is_broken_off = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if action is not None and "before_change" in g and (is_broken_off or response.status_code == HTTPStatus.OK):
         tenant, before = g.before_change
         by, target = operators.operator(), _target(arguments)
-        fleet().audit.record(
-            action=action[0], target=target, by=by, before=before, after=_state(arguments)[1], tenant=tenant
-        )
+        after = _state(arguments)[1] | ({"broken_off": response.status_code} if is_broken_off else {})
+        fleet().audit.record(action=action[0], target=target, by=by, before=before, after=after, tenant=tenant)
     return response
 
 

@@ -11,7 +11,7 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from jobs.engine import Fleet, keys
+from jobs.engine import BrokerUnavailable, Fleet, keys
 from jobs.settings import Settings
 from tests.webapp.operators import PAGE, TENANT, accounts, bearer_of, csrf_of, enter
 from webapp import create_app
@@ -74,6 +74,26 @@ def test_a_change_takes_its_role(
     (line,) = fleet.audit.search(action=action).items
     assert (line.subject, line.role, line.target, line.how) == (role, role, target, "page")
     assert line.before is not None and line.after is not None
+
+
+def test_what_redis_broke_off_is_on_record(
+    app: APIFlask, fleet: Fleet, failed: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = enter(app, "operator")
+    failed.zadd(keys.registry("failed", "default"), {"job-2": 2**41})
+    failed.hset(keys.job("job-2"), mapping={"status": "failed", "origin": "default"})
+    really, asked = fleet.jobs.retry, []
+
+    def breaks(job_id: str) -> None:
+        asked.append(job_id)
+        if len(asked) == 2:
+            raise BrokerUnavailable("Redis is away")
+        really(job_id)
+
+    monkeypatch.setattr(fleet.jobs, "retry", breaks)
+    assert client.post("/admin/rq/requeue/default", headers=csrf_of(client)).status_code == 503
+    (line,) = fleet.audit.search(action="queue.").items
+    assert (line.before, line.after) == ({"jobs": 2}, {"jobs": 1, "broken_off": 503})
 
 
 def test_a_line_tells_what_was_there_and_what_is(entered: Callable[[str], FlaskClient], fleet: Fleet) -> None:
