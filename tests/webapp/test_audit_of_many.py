@@ -88,7 +88,7 @@ def test_words_of_a_filter_are_not_told_to_tenants(client: FlaskClient, app: API
 
 
 def test_what_redis_broke_off_lists_what_was_done_and_what_nobody_knows(
-    client: FlaskClient, fleet: Fleet, admin: Header, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, app: APIFlask, fleet: Fleet, admin: Header, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = queued("a", "a", "a")
     monkeypatch.setattr("jobs.engine.inspection.bulk.AT_ONCE", 1)
@@ -111,6 +111,8 @@ def test_what_redis_broke_off_lists_what_was_done_and_what_nobody_knows(
         "unknown": 1,
         "jobs": {"cancelled": 1, "unknown": 1},
     }
+    (part,) = lines(client, bearer_of(app, "admin", "a"))
+    assert part["after"] == {"done": 1, "jobs": {"cancelled": 1, "unknown": 1}}
     told = {each.split()[0]: each.split()[2] for each in jobs_of(client, admin, line)}
     assert sorted(told.values()) == ["cancelled", "unknown"] and set(told) < set(jobs)
     assert [fleet.jobs.get(job_id).status for job_id, now in told.items() if now == "cancelled"] == ["cancelled"]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from jobs.engine.audit_log.lines import LONGEST_NAME, AuditLine, text_of, values_of
 from jobs.engine.audit_log.table import JOBS, LINES
-from jobs.engine.changes import Change, states
+from jobs.engine.changes import UNKNOWN, Change, states
 
 LONGEST_STATE = 16
 
@@ -63,7 +63,8 @@ def _parts(record: Record) -> Iterator[dict[str, Any]]:
             continue
         whole = record.line
         told = {"id": _id(whole.id, tenant), "tenant": tenant, "target": record.to_tenants or whole.target}
-        states_ = {"before": _told(jobs, "before"), "after": _after({"done": len(jobs)}, jobs), "jobs": len(jobs)}
+        done = sum(each.after != UNKNOWN for each in jobs)
+        states_ = {"before": _told(jobs, "before"), "after": _after({"done": done}, jobs), "jobs": len(jobs)}
         yield values_of(whole.model_copy(update=told | states_)) | {"part_of": whole.id}
 
 
