@@ -11,7 +11,7 @@ import redis
 from jobs.checkup.findings import Finding
 from jobs.engine import Fleet, keys
 from jobs.engine.broker import translate_errors
-from jobs.engine.envelope import PERFORM, Keys, decode
+from jobs.engine.envelope import PERFORM, Call, Keys, decode
 from jobs.engine.errors import Untrusted
 from jobs.settings import Settings
 
@@ -27,12 +27,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
     with translate_errors():
         jobs = list(_waiting(client, settings))
         aside = client.zcard(keys.QUARANTINE)
-    refused = [why for job_id, data in jobs if (why := _refusal(Keys(settings), job_id, data))]
+    readable = [(job_id, call) for job_id, data in jobs if (call := _call(data)) is not None]
+    refused = [why for job_id, call in readable if (why := _refusal(Keys(settings), job_id, call))]
+    if strange := len(jobs) - len(readable):
+        yield Finding("note", PART, f"{strange} of {len(jobs)} waiting jobs are not RQ's JSON and would be set aside",
+                      "Whoever enqueues them must do so with rq.serializers.JSONSerializer.")  # fmt: skip
     if refused:
         text = f"{len(refused)} of {len(jobs)} waiting jobs would be refused here: {refused[0]}"
         yield Finding("problem", PART, text, SAME)
-    elif jobs:
-        yield Finding("ok", PART, f"{len(jobs)} waiting jobs can be read here")
+    elif readable:
+        yield Finding("ok", PART, f"{len(readable)} waiting jobs can be read here")
     if aside:
         yield Finding("note", PART, f"{aside} jobs were set aside unread",
                       "flask --app webapp dead-letters list --quarantined says why.")  # fmt: skip
@@ -48,10 +52,17 @@ def _waiting(client: redis.Redis, settings: Settings) -> Iterator[tuple[str, byt
                     yield job_id.decode("utf-8", "replace"), data
 
 
-def _refusal(known: Keys, job_id: str, data: bytes) -> str:
+def _call(data: bytes) -> Call | None:
+    """None for what no key would make readable."""
+    try:
+        return decode(data)
+    except Untrusted:
+        return None
+
+
+def _refusal(known: Keys, job_id: str, call: Call) -> str:
     """Why a worker of this environment would refuse a job of ours; nothing for one it takes, or a plain RQ client's."""
     try:
-        call = decode(data)
         if call.function == PERFORM:
             known.verify(job_id, *(call.args + [None] * 3)[:3])
     except Untrusted as error:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from rq import Queue
 
 from jobs import checkup
 from jobs.adapters import database
@@ -117,6 +118,13 @@ def test_another_secret_is_noticed_by_the_jobs_that_wait(environ: dict[str, str]
     fleet.redis.zadd(keys.QUARANTINE, {"strange": 1})
     (note,) = found(environ, "signatures")
     assert note.text == "1 jobs were set aside unread"
+
+
+def test_jobs_of_another_serializer_are_not_a_matter_of_secrets(environ: dict[str, str], fleet: Fleet) -> None:
+    Queue("default", connection=fleet.redis).enqueue("os.getpid")  # as RQ does by itself: pickle
+    (note,) = found(environ, "signatures")
+    assert (note.level, note.text) == ("note", "1 of 1 waiting jobs are not RQ's JSON and would be set aside")
+    assert "JSONSerializer" in note.advice
 
 
 def test_a_port_that_is_taken_is_named(environ: dict[str, str]) -> None:
