@@ -203,6 +203,7 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
         max_overflow=pool_size * 2,
         pool_pre_ping=True,
         hide_parameters=True,
+        isolation_level="READ COMMITTED",
         connect_args={"connect_timeout": 10, "application_name": "rq-fleet"},
     )
 

@@ -119,3 +119,16 @@ def test_a_transaction_that_may_not_see_its_like_is_refused(
         first = durable.only_one.enqueue(payload, session=early)
         early.commit()
         assert durable.only_one.enqueue(payload, session=late).id == first.id
+
+
+def test_a_database_whose_transactions_see_less_by_default_is_kept_all_the_same(
+    fleet: Fleet, folder: Path, database_url: str
+) -> None:
+    if not database_url.startswith("postgresql"):
+        pytest.skip("SQLite has one writer at a time")
+    with fleet.database.begin() as session:
+        name = session.scalar(text("SELECT current_database()"))
+        session.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'"))
+    fleet.database.close()
+    jobs = [durable.only_one.enqueue({"folder": str(folder)}) for _ in range(2)]
+    assert jobs[0].id == jobs[1].id
