@@ -146,3 +146,16 @@ def test_wishes_take_rows_in_the_order_in_which_the_follower_does(
         following.execute(update(JOBS).where(JOBS.c.id == last).values(worker="w"))
     wishing.join()
     assert logs == []
+
+
+def test_a_cancel_waits_for_no_transaction_that_has_the_row(fleet: Fleet, folder: Path) -> None:
+    if fleet.database.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    job = durable.tell.enqueue({"folder": str(folder)})
+    cancelling = threading.Thread(target=lambda: fleet.jobs.cancel(job.id))
+    with fleet.database.begin() as other:
+        other.execute(update(JOBS).where(JOBS.c.id == job.id).values(worker="w"))
+        cancelling.start()
+        cancelling.join(10)
+        assert fleet.redis.hget(keys.job(job.id), "status") == b"canceled"
+    cancelling.join()

@@ -25,6 +25,8 @@ AT_ONCE = 500
 """Rows a transaction, each by a statement of its own and in the order of their ids: the follower writes them so too,
 and two who take rows in different orders may wait for each other."""
 AGAIN = (FAILED, CANCELLED, QUARANTINED)
+_SOON = "SET LOCAL lock_timeout = '1s'"
+"""So long a cancel waits for somebody who has the row: what runs has to be stopped."""
 row = JOBS.c
 _CANCEL = update(JOBS).where(row.id == bindparam("of"), OPEN).values(cancel_at=bindparam("now", type_=Instant))
 _FORGET_CANCEL = update(JOBS).where(row.id == bindparam("of"), OPEN, row.cancel_at.is_not(None)).values(cancel_at=None)
@@ -41,12 +43,15 @@ def anew(options: str | None, **more: Any) -> dict[str, Any]:
 def note_cancel(fleet: Fleet, job_ids: Sequence[str]) -> None:
     """Note that these are cancelled, as far as they have not ended: from then on no wiped Redis gets them again.
 
-    Once a job's end is told the note is gone, whatever that was. Without the database a cancel counts in Redis alone.
+    Once a job's end is told the note is gone, whatever that was. Without the database, and on PostgreSQL where somebody
+    else has a row for long, a cancel counts in Redis alone.
     """
     try:
         ids, now = sorted(job_ids), datetime.now(UTC)
         for at in range(0, len(ids), AT_ONCE):
             with fleet.database.begin() as session:
+                if not fleet.database.is_sqlite:
+                    session.connection().exec_driver_sql(_SOON)
                 session.connection().execute(_CANCEL, [{"of": each, "now": now} for each in ids[at : at + AT_ONCE]])
     except SQLAlchemyError as error:
         log.warning("jobs are cancelled in Redis alone: the ledger can't be written", error=str(error))
