@@ -12,7 +12,7 @@ from rq.registry import CanceledJobRegistry, FailedJobRegistry, StartedJobRegist
 from rq.serializers import JSONSerializer
 
 from jobs.engine import keys
-from tests.engine.protocol.model import DEATHS_OF_ITS_OWN, DEATHS_OF_WORKERS, UNREADABLE, Broken, Job
+from tests.engine.protocol.job import DEATHS_OF_ITS_OWN, DEATHS_OF_WORKERS, UNREADABLE, Broken, Job
 from tests.engine.protocol.snapshot import Snapshot
 
 CLOCK_AHEAD = timedelta(minutes=30)

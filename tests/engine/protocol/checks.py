@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from jobs.engine import keys
 from jobs.engine.worker.leasing import SLOT
-from tests.engine.protocol.model import UNREADABLE, Job, Model
+from tests.engine.protocol.job import UNREADABLE, Job
+from tests.engine.protocol.model import Model
 from tests.engine.protocol.snapshot import Snapshot
 
 GATES = {"limit:protocol.limited:value:0": 1, "limit:protocol.limited:value:1": 1, "limit:protocol.fair": 2}

@@ -14,7 +14,7 @@ from jobs.engine.client import NewJob
 from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import script
 from tests.engine.protocol.behind import rq_queue
-from tests.engine.protocol.model import UNREADABLE, Job
+from tests.engine.protocol.job import UNREADABLE, Job
 from tests.engine.protocol.snapshot import Snapshot
 from tests.engine.protocol.world import GATED, QUEUES, TYPES, WHICH, WINDOWS, World
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from tests.engine.protocol import behind
-from tests.engine.protocol.model import Broken, Job, State
+from tests.engine.protocol.job import Broken, Job, State
 from tests.engine.protocol.world import QUEUES, WHICH, World
 
 LIVE: tuple[State, ...] = ("waiting", "running", "delayed")

@@ -13,7 +13,7 @@ from jobs.engine.worker.leasing import SLOT, Leased
 from jobs.engine.worker.running import Running
 from tests.engine.protocol.checks import check_all_seen, check_in_front, check_order
 from tests.engine.protocol.host import Host
-from tests.engine.protocol.model import DEATHS_BEFORE_ALONE, UNREADABLE
+from tests.engine.protocol.job import DEATHS_BEFORE_ALONE, UNREADABLE
 from tests.engine.protocol.snapshot import Snapshot, split
 from tests.engine.protocol.world import CONCURRENCY, QUEUES, TINY, WHICH, World
 

@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from jobs.engine import Context, Fleet, Limit, Payload, Queue, Retention, job, keys
 from tests.engine.protocol.checks import WINDOWS, check
 from tests.engine.protocol.host import Host
-from tests.engine.protocol.model import Job, Model, State
+from tests.engine.protocol.job import Job, State
+from tests.engine.protocol.model import Model
 from tests.engine.protocol.snapshot import Snapshot
 
 QUEUES = ("default", "low")
