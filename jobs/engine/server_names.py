@@ -24,6 +24,10 @@ def name_of(server: bytes, replication: bytes) -> str:
     return b":".join(_FIELDS.findall(server) + _FIELDS.findall(replication)).decode() or NAMELESS
 
 
+class NotLookedAt(redis.ConnectionError):
+    """The ledger has not looked at what this server has: nothing is leased from it yet."""
+
+
 class Naming:
     """Knows the server of the newest connection of a client that it is the admission of."""
 
@@ -57,7 +61,7 @@ class Admission:
         self._waits_for, self._since = "", 0.0
 
     def check(self, connection: Any) -> None:
-        """Raises redis.ConnectionError where it is too early."""
+        """Raises NotLookedAt where it is too early."""
         asked = ("GET", keys.LEDGER_SERVER), ("INFO", "server"), ("INFO", "replication")
         noted, *about = _asked(connection, *asked)
         name = name_of(*about)
@@ -68,7 +72,7 @@ class Admission:
         if name != self._waits_for:
             self._waits_for, self._since = name, now
         if now - self._since < LONGEST.total_seconds():
-            raise redis.ConnectionError("this Redis has other data than before: the ledger looks at it first")
+            raise NotLookedAt("this Redis has other data than before: the ledger looks at it first")
         log.warning("jobs are leased though the ledger has not looked at what Redis has: some may run again")
 
 

@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_read_says_why_and_can_only_be_removed(
     broken.write_bytes(b"%PDF-1.7\nnot really")
     drop(page, [broken])
     failed = row(page, broken.name)
-    expect(failed).to_have_attribute("data-state", "failed")
+    expect(failed).to_have_attribute("data-state", "failed", timeout=30_000)
     expect(failed.locator(".error")).to_have_text(re.compile(r"[A-Z].*\."))
     expect(failed.get_by_role("progressbar")).to_have_count(0)
     expect(page.locator("#announcer")).to_contain_text("failed")

@@ -10,8 +10,9 @@ from uuid import uuid4
 import pytest
 import redis
 
-from jobs.engine import BrokerUnavailable, Fleet
+from jobs.engine import BrokerUnavailable, Fleet, broker
 from jobs.engine.outcome import Outcome
+from jobs.engine.server_names import Admission, NotLookedAt
 from jobs.engine.worker.exchange import Answer, Exchange
 from jobs.engine.worker.leasing import SLOT, Ask, Leases
 from jobs.engine.worker.running import Running
@@ -142,6 +143,20 @@ def test_a_lost_answer_costs_none_of_the_calls_behind_it(
         exchange.receive()
     assert [each.running for each in exchange.abandon()] == runs
     lossy.close()
+
+
+def test_an_outcome_is_taken_by_a_server_from_which_nothing_may_be_leased_yet(fleet: Fleet, leases: Leases) -> None:
+    class Closed(Admission):
+        def check(self, connection: object) -> None:
+            raise NotLookedAt("not yet")
+
+    job = samples.double.enqueue({})
+    settler, runs = Settler(fleet.redis), leases.lease(asking(1)).runs
+    client = broker.connect(fleet.settings, purpose="worker", admission=Closed())
+    exchange = Exchange(client, leases, selectors.DefaultSelector(), ServerClock(), fleet.redis)
+    with pytest.raises(BrokerUnavailable):
+        exchange.send(ended(settler, runs), asking(1))
+    assert fleet.jobs.get(job.id).status == "completed"
 
 
 def test_a_server_that_forgot_the_scripts_is_told_them_again_for_every_call_under_way(

@@ -211,7 +211,7 @@ def test_a_client_that_leaves_frees_its_connection_to_redis(connect: Callable[..
 
 
 def test_the_connection_ends_when_the_token_expires(connect: Callable[..., Socket]) -> None:
-    client = connect(ttl=timedelta(seconds=1))
+    client = connect(ttl=timedelta(seconds=4))
     client.ask(action="ping")
     assert client.closed_with() == sockets.SIGN_IN_AGAIN
 

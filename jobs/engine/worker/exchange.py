@@ -14,7 +14,9 @@ import redis
 from redis.exceptions import NoScriptError
 
 from jobs.engine.broker import translate_errors
+from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.scripts import Script, script
+from jobs.engine.server_names import NotLookedAt
 from jobs.engine.worker.leasing import Ask, Leased, Leases, Settled, settled
 from jobs.engine.worker.server_clock import ServerClock
 from jobs.engine.worker.settling import EndedRun
@@ -47,8 +49,15 @@ class Exchange:
     """
 
     def __init__(
-        self, client: redis.Redis, leases: Leases, selector: selectors.BaseSelector, clock: ServerClock
+        self,
+        client: redis.Redis,
+        leases: Leases,
+        selector: selectors.BaseSelector,
+        clock: ServerClock,
+        open_client: redis.Redis | None = None,
     ) -> None:
+        """`open_client` takes outcomes while nothing may be leased over `client` yet."""
+        self._open_client = open_client
         self._client, self._leases, self._selector, self._clock = client, leases, selector, clock
         self._connection: Any = None
         self._socket: Any = None
@@ -79,7 +88,7 @@ class Exchange:
         calls: list[Call] = []
         packed: list[bytes] = []
         with translate_errors():
-            connection, now, is_quiet = self._connect(), time.monotonic(), not self._calls
+            connection, now, is_quiet = self._connect_or_settle(ended), time.monotonic(), not self._calls
             if ended:
                 calls.append(Call(script("settle"), now, ended))
                 packed.append(self._leases.settle_command([each.told() for each in ended]))
@@ -123,6 +132,17 @@ class Exchange:
             connection.disconnect()
             self._client.connection_pool.release(connection)
         return lost
+
+    def _connect_or_settle(self, ended: Sequence[EndedRun]) -> Any:
+        """The connection; where it is too early for one, what has ended is told apart, and once more with the next."""
+        try:
+            return self._connect()
+        except NotLookedAt:
+            if ended and self._open_client is not None:
+                told = self._leases.settle_arguments([each.told() for each in ended])
+                with contextlib.suppress(BrokerUnavailable, redis.RedisError):
+                    script("settle")(self._open_client, *told)
+            raise
 
     def _connect(self) -> Any:
         """The connection. Raises RedisError, also where another one would overtake what is under way."""

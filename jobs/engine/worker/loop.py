@@ -65,7 +65,7 @@ class WorkLoop:
         self.leases = Leases(self._client, name, queues, fleet)
         clock, mend = ServerClock(), mender(fleet, name, queues)
         self._trouble = Trouble("leasing or settling", mend)
-        self._exchange = Exchange(self._client, self.leases, self._selector, clock)
+        self._exchange = Exchange(self._client, self.leases, self._selector, clock, fleet.redis)
         self._settler = Settler(self._client)
         self._roster = Roster(settings.lease)
         self._pace = Pace(fleet.gated_types)
