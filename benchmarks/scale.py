@@ -30,6 +30,8 @@ from jobs.settings import Settings
 BOUND = 0.15
 CHUNK = 10_000
 COSTS = ("Redis µs/job", "worker µs/job", "enqueue: Redis µs")
+AT_ONCE = 3
+"""Workers that start at the same time: fifty would keep Redis waiting for a processor."""
 IDLE_FOR = 3.0
 """Seconds over which the use of idle workers is measured."""
 
@@ -145,12 +147,17 @@ def _surround(around: ExitStack, bench: Bench, client: Fleet, case: Case) -> dic
         _start(around, bench, "scheduler", "--scheduler")
     for number in range(case.workers - 1):
         _start(around, bench, f"idle-{number}", "low", WORKER_CONCURRENCY="1")
-    while client.redis.zcard(keys.WORKERS) < case.workers - 1:
-        time.sleep(0.05)
+        _until_registered(client, number + 2 - AT_ONCE)
+    _until_registered(client, case.workers - 1)
     if case.group != "filed":
         return {}
     _enqueue(client, fleet_jobs.hold, 1 + case.filed)
     return {"BENCH_SOCKET": str(around.enter_context(waiting_room(ENDLESS)).port)}
+
+
+def _until_registered(client: Fleet, workers: int) -> None:
+    while client.redis.zcard(keys.WORKERS) < workers:
+        time.sleep(0.05)
 
 
 def _start(around: ExitStack, bench: Bench, name: str, *arguments: str, **variables: str) -> None:

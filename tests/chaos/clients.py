@@ -10,6 +10,7 @@ from uuid import UUID
 
 import redis
 from rq import Queue as RQQueue
+from rq import Retry as RQRetry
 from rq.serializers import JSONSerializer
 
 from jobs.engine import BrokerUnavailable, Fleet, Queue, keys
@@ -18,6 +19,8 @@ from tests.chaos.oracle import Call
 from tests.chaos.samples import foreign, jobs
 
 KINDS = ("short", "short", "short", "long", "retrying", "hopeless", "batch", "surprise", "crowded", "foreign")
+PLAIN_FAILS = (0, 0, 1, 9)
+"""How many runs of a plain client's job fail: most end well, at once or after a retry, and some never do."""
 FOREIGN = "tests.chaos.samples.foreign.*"
 UNASKED = Call("", "fail", 0.0)
 LARGEST_CALL = 250
@@ -68,7 +71,7 @@ class Client(threading.Thread):
     def _enqueue(self, kind: str) -> None:
         seconds = self._rng.uniform(0.005, 0.05)
         if kind == "foreign":
-            self._plain(self._id(), seconds)
+            self._plain(self._id(), seconds, self._rng.choice(PLAIN_FAILS))
         elif kind == "batch":
             self._ours(jobs.tiny, 0.0, [self._id() for _ in range(self._rng.randint(5, 80))], 0)
         elif kind == "surprise":
@@ -100,20 +103,22 @@ class Client(threading.Thread):
             self._note(ids, "ok", fails)
             return
 
-    def _plain(self, job_id: str, seconds: float) -> None:
+    def _plain(self, job_id: str, seconds: float, fails: int) -> None:
         queue = RQQueue(self._rng.choice(list(Queue)), connection=self._fleet.redis, serializer=JSONSerializer)
-        self._note([job_id], "unknown", 0)
+        retry = RQRetry(max=foreign.RETRIES) if fails else None
+        values = (self._journal, job_id, seconds, fails)
+        self._note([job_id], "unknown", fails, foreign.RETRIES if retry else None)
         try:
-            queue.enqueue(foreign.work, self._journal, job_id, seconds, job_id=job_id, result_ttl=86_400)
+            queue.enqueue(foreign.work, args=values, job_id=job_id, result_ttl=86_400, failure_ttl=86_400, retry=retry)
         except redis.RedisError:
             return
-        self._note([job_id], "ok", 0)
+        self._note([job_id], "ok", fails, foreign.RETRIES if retry else None)
 
     def _word(self, ids: list[str], error: BrokerUnavailable) -> str:
         """What a failed call says: a refusal is certain, unless an earlier call for these ids had no answer."""
         refused = isinstance(error.__cause__, redis.ResponseError)
         return "fail" if refused and self.calls.get(ids[0], UNASKED).word == "fail" else "unknown"
 
-    def _note(self, ids: list[str], word: str, fails: int) -> None:
+    def _note(self, ids: list[str], word: str, fails: int, retries: int | None = None) -> None:
         for each in ids:
-            self.calls[each] = Call(each, word, time.monotonic(), fails)
+            self.calls[each] = Call(each, word, time.monotonic(), fails, retries)

@@ -21,12 +21,16 @@ LIVING = ("queued", "scheduled", "deferred")
 
 @dataclass(frozen=True)
 class Call:
-    """What a client knows of one enqueue: `ok`, `fail` (certainly not taken) or `unknown`."""
+    """What a client knows of one enqueue: `ok`, `fail` (certainly not taken) or `unknown`.
+
+    `fails` runs raise; a plain client's job has as many `retries` as it asked for, ours tell theirs in the end.
+    """
 
     id: str
     word: str
     at: float
     fails: int = 0
+    retries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,14 +208,16 @@ def outcomes(history: History) -> Iterator[str]:
 
 def charged(history: History) -> Iterator[str]:
     """Only recorded outcomes count as attempts and cost retries; a lost run costs neither."""
+    asked = {call.id: call.retries for call in history.calls}
     for job_id, final in history.finals.items():
-        if final.status not in ("completed", "failed") or final.max_retries is None:
+        most = asked.get(job_id) if final.max_retries is None else final.max_retries
+        if final.status not in ("completed", "failed") or most is None:
             continue
         retried = final.outcomes.count("retried")
-        if final.attempts != len(final.outcomes):
+        if final.max_retries is not None and final.attempts != len(final.outcomes):
             yield f"{job_id}: {final.attempts} attempts charged for {len(final.outcomes)} outcomes"
-        if final.retries_left is not None and final.retries_left != final.max_retries - retried:
-            yield f"{job_id}: {final.retries_left} retries left of {final.max_retries} after {retried}"
+        if final.retries_left is not None and final.retries_left != most - retried:
+            yield f"{job_id}: {final.retries_left} retries left of {most} after {retried}"
 
 
 def delays(history: History) -> list[float]:
@@ -234,7 +240,8 @@ def story(history: History, job_id: str) -> str:
 
 
 def _due_end(call: Call, final: Final) -> str:
-    return "failed" if final.max_retries is not None and call.fails > final.max_retries else "completed"
+    most = call.retries if final.max_retries is None else final.max_retries
+    return "failed" if most is not None and call.fails > most else "completed"
 
 
 def _forgotten(history: History, job_id: str) -> bool:

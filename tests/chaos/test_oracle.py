@@ -29,6 +29,9 @@ def history(*runs: Run, final: Final | None = DONE, faults: tuple[Fault, ...] = 
 
 RETRIED = replace(DONE, attempts=2, retries_left=2, settled="t2", outcomes=("retried", "finished"))
 FAILED = Final("a", "failed", 1, 0, 0, "t1", ("failed",))
+PLAIN = replace(DONE, max_retries=None, retries_left=None)
+ASKED_TWO = replace(ASKED, fails=1, retries=2)
+PLAIN_RETRIED = replace(PLAIN, retries_left=1, outcomes=("retried", "finished"), settled="t2", events=None)
 MAY_BE = {
     "one run": history(FIRST),
     "still queued": history(final=Final("a", "queued")),
@@ -43,6 +46,12 @@ MAY_BE = {
     ),
     "retried": history(replace(FIRST, how="raised"), replace(SECOND, attempt=2), final=RETRIED),
     "failed as it should": history(replace(FIRST, how="raised"), final=FAILED, call=replace(ASKED, fails=9)),
+    "a plain client's job retried": history(replace(FIRST, how="raised"), SECOND, final=PLAIN_RETRIED, call=ASKED_TWO),
+    "a plain client's job failed for good": history(
+        replace(FIRST, how="raised"),
+        final=replace(FAILED, max_retries=None, retries_left=0),
+        call=replace(ASKED, fails=9, retries=0),
+    ),
     "unknown and not there": history(final=None, call=replace(ASKED, word="unknown")),
     "unknown and there": history(FIRST, call=replace(ASKED, word="unknown")),
     "forgotten by a failover": history(final=None, call=replace(ASKED, at=1.0), faults=(FAILOVER,)),
@@ -89,6 +98,13 @@ MUST_NOT = {
     "a retry for the lost run": history(
         KILLED, SECOND, final=replace(BY_SECOND, retries_left=2), faults=(KILL,)
     ),
+    "a plain client's retry for the lost run": history(
+        KILLED, SECOND, final=replace(PLAIN, settled="t2", retries_left=1), faults=(KILL,), call=ASKED_TWO
+    ),
+    "a plain client's job failed before its retries": history(
+        replace(FIRST, how="raised"), final=replace(FAILED, max_retries=None, retries_left=2), call=ASKED_TWO
+    ),
+    "a plain client's hopeless job completed": history(FIRST, final=PLAIN, call=replace(ASKED_TWO, fails=9)),
 }  # fmt: skip
 
 
