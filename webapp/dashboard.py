@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from jobs.engine import BrokerUnavailable, keys
 from jobs.engine.broker import translate_errors
-from webapp import dashboard_changes, json_rq, operators, sessions
+from webapp import dashboard_changes, dashboard_lists, json_rq, operators, sessions
 from webapp.errors import RETRY_SOON, Problem, problem
 from webapp.services import fleet
 
@@ -70,6 +70,7 @@ def _bind_to_json() -> None:
 def _configure(state: BlueprintSetupState) -> None:
     """The package's configuration and its own security policy; the address of Redis is never shown."""
     state.app.config.update(RQ_DASHBOARD_REDIS_URL=("this fleet",), RQ_DASHBOARD_SHOW_FULL_ARGS=False)
+    dashboard_lists.init_app(state.app)
     loosened = state.app.extensions["talisman"](content_security_policy=CONTENT_SECURITY_POLICY)
     for endpoint, view in state.app.view_functions.items():
         if endpoint.startswith("rq_dashboard.") and endpoint != "rq_dashboard.static":

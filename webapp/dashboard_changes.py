@@ -8,10 +8,10 @@ from typing import Any
 
 from flask import Response, g, request
 
-from jobs.engine import BrokerUnavailable, keys
-from jobs.engine.broker import translate_errors
+from jobs.engine import BrokerUnavailable
 from jobs.settings import Role
-from webapp import operators
+from webapp import dashboard_lists, operators
+from webapp.dashboard_lists import Listed
 from webapp.services import fleet
 
 ACTIONS: dict[str, tuple[str, Role]] = {
@@ -21,7 +21,6 @@ ACTIONS: dict[str, tuple[str, Role]] = {
     "compact_queue": ("queue.compact", "operator"),
     "empty_queue": ("queue.empty", "admin"),
 }
-REGISTRIES = {"started": "wip", **{name: name for name in ("scheduled", "deferred", "finished", "failed", "canceled")}}
 
 
 def wanted() -> tuple[str, Role] | None:
@@ -35,14 +34,19 @@ def remember() -> None:
 
 
 def write_down(response: Response) -> Response:
-    """After a change that was made, or that something broke off: a line about it."""
+    """After a change that was made, or that something broke off: a line about it, with each job that it changed."""
     action, arguments = wanted(), request.view_args or {}
     is_broken_off = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
     if action is not None and "before_change" in g and (is_broken_off or response.status_code == HTTPStatus.OK):
         tenant, before = g.before_change
-        by, target = operators.operator(), _target(arguments)
+        by, target, press = operators.operator(), _target(arguments), dashboard_lists.pressed()
         after = _state(arguments)[1] | ({"broken_off": response.status_code} if is_broken_off else {})
-        fleet().audit.record(action=action[0], target=target, by=by, before=before, after=after, tenant=tenant)
+        jobs = press.done.told() if press else ()
+        if press:
+            after |= {"done": press.done.done, "left": press.done.refused, "all": press.is_all}
+        fleet().audit.record(
+            action=action[0], target=target, by=by, before=before, after=after, tenant=tenant, jobs=jobs
+        )
     return response
 
 
@@ -55,7 +59,7 @@ def _target(arguments: Mapping[str, Any]) -> str:
 def _state(arguments: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
     """Whose it is, where that is known, and how it is."""
     try:
-        return _job(arguments["job_id"]) if "job_id" in arguments else (None, _queue(arguments))
+        return _job(arguments["job_id"]) if "job_id" in arguments else (None, _list(arguments))
     except BrokerUnavailable:
         return None, {}
 
@@ -65,11 +69,7 @@ def _job(job_id: str) -> tuple[str | None, dict[str, Any]]:
     return (None, {"status": "gone"}) if view is None else (view.tenant or None, {"status": view.status})
 
 
-def _queue(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    name, registry = arguments["queue_name"], arguments.get("registry_name", "queued")
-    if request.endpoint == "rq_dashboard.requeue_all":
-        registry = "failed"
-    with translate_errors():
-        if registry == "queued":
-            return {"jobs": fleet().redis.llen(keys.queue(name))}
-        return {"jobs": fleet().redis.zcard(keys.registry(REGISTRIES[registry], name))}
+def _list(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    is_of_failed = request.endpoint == "rq_dashboard.requeue_all"
+    registry = "failed" if is_of_failed else arguments.get("registry_name", "queued")
+    return {"in_list": Listed(arguments["queue_name"], registry).size()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from redis import Redis
 from rq import Queue, Worker, registry
@@ -13,6 +13,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from jobs.engine import Conflict, NotFound
+from webapp import operators
 from webapp.services import fleet
 
 UNREADABLE = "(not JSON, so it was not read)"
@@ -44,12 +45,29 @@ class JsonJob(Job):
         return [found.encode() for found in super().dependency_ids]
 
     def delete(self, *args: Any, **kwargs: Any) -> None:
-        """Cancel it, which frees its locks and tells who watches it; then delete it, unless it is running."""
-        with suppress(Conflict, NotFound):
+        """See `remove`; a job that can't be asked to stop is left."""
+        with suppress(Conflict):
+            self.remove(*args, **kwargs)
+
+    def remove(self, *args: Any, **kwargs: Any) -> Literal["gone", "stopping"]:
+        """Cancel it, which frees its locks and tells who watches it; then delete it, unless it is running.
+
+        Raises Conflict for one that runs and can't be asked to stop.
+        """
+        refusal: Conflict | None = None
+        try:
             fleet().jobs.cancel(self.id)
+        except NotFound:
+            pass
+        except Conflict as error:
+            refusal = error
         if self.get_status() != JobStatus.STARTED:
             super().delete(*args, **kwargs)
             fleet().ledger.cancel(self.id, lost=True)  # at once, or a durable one would be brought back
+            return "gone"
+        if refusal is not None:
+            raise refusal
+        return "stopping"
 
 
 class JsonQueue(Queue):
@@ -59,19 +77,6 @@ class JsonQueue(Queue):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"serializer": JsonOnly, "job_class": JsonJob})
-
-    def empty(self) -> int:
-        """Delete every job that waits here, one by one, each with its locks; how many there were."""
-        waiting = [job for job_id in self.get_job_ids() if (job := self.fetch_job(job_id))]
-        for job in waiting:
-            job.delete()
-        return len(waiting)
-
-    def compact(self) -> None:
-        """Drop the ids whose job is gone, in place: RQ's own way empties the list first and can lose it half-way."""
-        for job_id in self.get_job_ids():
-            if not JsonJob.exists(job_id, connection=self.connection):
-                self.connection.lrem(self.key, 0, job_id)
 
 
 class JsonWorker(Worker):
@@ -103,4 +108,4 @@ def json_registry(kind: type[registry.BaseRegistry]) -> type[registry.BaseRegist
 def requeue(job_id: str, connection: Redis, serializer: Any = None) -> None:
     """Run an ended job again through the fleet, so that its retries, locks and events are right; others are left."""
     with suppress(Conflict, NotFound):
-        fleet().jobs.retry(job_id)
+        fleet().jobs.retry(job_id, by=operators.operator().subject)

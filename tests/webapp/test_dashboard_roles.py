@@ -84,16 +84,26 @@ def test_what_redis_broke_off_is_on_record(
     failed.hset(keys.job("job-2"), mapping={"status": "failed", "origin": "default"})
     really, asked = fleet.jobs.retry, []
 
-    def breaks(job_id: str) -> None:
+    def breaks(job_id: str, by: str) -> None:
         asked.append(job_id)
         if len(asked) == 2:
             raise BrokerUnavailable("Redis is away")
-        really(job_id)
+        really(job_id, by=by)
 
     monkeypatch.setattr(fleet.jobs, "retry", breaks)
     assert client.post("/admin/rq/requeue/default", headers=csrf_of(client)).status_code == 503
     (line,) = fleet.audit.search(action="queue.").items
-    assert (line.before, line.after) == ({"jobs": 2}, {"jobs": 1, "broken_off": 503})
+    assert line.before == {"in_list": 2, "jobs": {"failed": 2}}
+    assert line.after == {
+        "in_list": 1,
+        "broken_off": 503,
+        "done": 1,
+        "left": 0,
+        "all": False,
+        "jobs": {"queued": 1, "unknown": 1},
+    }
+    told = [f"{each.id} {each.before} {each.after}" for each in fleet.audit.jobs(line.id).items]
+    assert told == ["job-1 failed queued", "job-2 failed unknown"]
 
 
 def test_a_line_tells_what_was_there_and_what_is(entered: Callable[[str], FlaskClient], fleet: Fleet) -> None:
