@@ -14,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
 import redis
 import structlog
@@ -28,6 +29,10 @@ pytest_plugins = ["jobs.engine.testing.plugin"]
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_LONG = ("chaos", "browser", "integration", "benchmarks", "webapp/test_without_redis.py", "engine")
 """Folders and files of tests that wait for processes more than they compute."""
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback  # rich ones take 0.2 s
 T = TypeVar("T")
 
@@ -64,16 +69,26 @@ def by_turns(files: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys([*turns, *files]))
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 30.0, every: float = 0.02) -> T:
-    """Call `condition` until it returns something true and return that; fail after `timeout` seconds (a hang guard)."""
-    give_up = time.monotonic() + timeout
+def wait_until(condition: Callable[[], T], timeout: float | None = None, every: float = 0.02) -> T:
+    """Call `condition` until it returns something true and return that; fail after `timeout` seconds.
+
+    Without one it is a guard against what hangs: half a minute, and more on a machine that has too much to do.
+    """
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > give_up:
-            pytest.fail(f"not within {timeout} s: {getattr(condition, '__name__', condition)} (last: {value!r})")
+        patience = hang_guard() if timeout is None else timeout
+        if time.monotonic() > began + patience:
+            pytest.fail(f"not within {patience:g} s: {getattr(condition, '__name__', condition)} (last: {value!r})")
         time.sleep(every)
+
+
+def hang_guard() -> float:
+    """Seconds after which something hangs: 30 for as long as each core has two takers, up to 90 where it has more."""
+    takers = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return 30.0 * min(3.0, max(1.0, takers / 2))
 
 
 def free_port() -> int:
@@ -145,6 +160,27 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own: it may be stopped, and forgets everything when it is killed."""
+    yield from _server_in(tmp_path / "own-redis")
+
+
+@pytest.fixture
+def lasting_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own that keeps what it acknowledged."""
+    yield from _server_in(tmp_path / "lasting-redis", "--appendonly", "yes", "--appendfsync", "always")
+
+
+def _server_in(folder: Path, *options: str) -> Iterator[RedisServer]:
+    folder.mkdir()
+    server = RedisServer(folder, *options)
+    yield server
+    if server.process is not None:
+        server.process.send_signal(signal.SIGCONT)
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -13,9 +13,11 @@ import pytest
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from jobs.engine import Fleet, JobView
+from jobs.engine import Fleet, JobView, connect
+from jobs.settings import Settings
 from tests.conftest import ROOT, RedisServer, wait_until
 from tests.engine.lossy_proxy import LossyProxy
+from tests.engine.stepped_clock import SteppedRedis
 
 
 @pytest.fixture
@@ -52,6 +54,22 @@ def proxy(redis_server: RedisServer) -> Iterator[LossyProxy]:
     proxy.close()
 
 
+@pytest.fixture
+def stepped_redis(tmp_path: Path) -> Iterator[SteppedRedis]:
+    """A Redis whose clock can be put forward and back."""
+    server = SteppedRedis(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stepped(settings: Settings, stepped_redis: SteppedRedis) -> Iterator[Fleet]:
+    """A fleet on it."""
+    fleet = connect(settings.model_copy(update={"redis_url": stepped_redis.url}))
+    yield fleet
+    fleet.close()
+
+
 def told(folder: Path, name: str = "job") -> list[str]:
     """The lines a sample job has told so far."""
     path = folder / f"{name}.told"
@@ -63,7 +81,7 @@ def until_told(folder: Path, lines: int = 1, name: str = "job") -> list[str]:
     return wait_until(lambda: found if len(found := told(folder, name)) >= lines else None)
 
 
-def until_ended(fleet: Fleet, job: JobView, timeout: float = 30.0) -> JobView:
+def until_ended(fleet: Fleet, job: JobView, timeout: float | None = None) -> JobView:
     """Wait until nothing more will happen to a job."""
     return wait_until(lambda: view if (view := fleet.jobs.get(job.id)).ended else None, timeout)
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
-import pytest
-
-from jobs.engine import Fleet, connect, keys
-from jobs.settings import Settings
+from jobs.engine import Fleet, keys
 from tests.conftest import wait_until
 from tests.engine.leases import lease, leases_of
 from tests.engine.samples import jobs as samples
@@ -18,27 +13,13 @@ from tests.engine.stepped_clock import SteppedRedis
 BEHIND = timedelta(seconds=-120)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[SteppedRedis]:
-    server = SteppedRedis(tmp_path)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def stepped(settings: Settings, server: SteppedRedis) -> Iterator[Fleet]:
-    fleet = connect(settings.model_copy(update={"redis_url": server.url}))
-    yield fleet
-    fleet.close()
-
-
-def test_a_dead_workers_job_is_given_back_after_a_lease(stepped: Fleet, server: SteppedRedis) -> None:
+def test_a_dead_workers_job_is_given_back_after_a_lease(stepped: Fleet, stepped_redis: SteppedRedis) -> None:
     (job,) = stepped.client.enqueue(samples.double, [{}])
     dead, other = leases_of(stepped, "dead"), leases_of(stepped, "other")
     dead.renew("busy", [])
     other.reap()
     (run,) = lease(dead)
-    server.put_off(BEHIND)
+    stepped_redis.put_off(BEHIND)
     told: list[tuple[list[tuple[str, str]], list[str]]] = []
 
     def is_over() -> bool:
@@ -51,12 +32,12 @@ def test_a_dead_workers_job_is_given_back_after_a_lease(stepped: Fleet, server: 
     assert dead.renew("busy", [(job.id, run.execution_id, "default")]).lost == {run.execution_id}
 
 
-def test_a_living_workers_leases_stay(stepped: Fleet, server: SteppedRedis) -> None:
+def test_a_living_workers_leases_stay(stepped: Fleet, stepped_redis: SteppedRedis) -> None:
     stepped.client.enqueue(samples.double, [{}])
     worker = leases_of(stepped)
     worker.reap()
     (run,) = lease(worker)
-    server.put_off(BEHIND)
+    stepped_redis.put_off(BEHIND)
     assert worker.reap() == ([], [])
     assert worker.renew("busy", [(run.job_id, run.execution_id, "default")]).lost == set()
     assert stepped.redis.zcard(keys.LEASES) == 1

@@ -39,8 +39,12 @@ def whatever_database(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def environ(environ: dict[str, str], database_url: str) -> dict[str, str]:
-    return {**environ, "DATABASE_URL": database_url, "JOB_MODULES": "tests.ledger.samples", "LEASE": "3"}
+def environ(environ: dict[str, str], database_url: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """A ledger's fleet; a test that asks for a Redis of its own has its fleet there."""
+    environ = environ | {"DATABASE_URL": database_url, "JOB_MODULES": "tests.ledger.samples", "LEASE": "3"}
+    if "own_redis" in request.fixturenames:
+        environ["REDIS_URL"] = request.getfixturevalue("own_redis").url
+    return environ
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -65,24 +64,6 @@ event.listen(Session, "after_commit", commits)
 with fleet.ledger.kept("scheduler"):
     time.sleep(600)
 """
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Any:
-    """A Redis that may be killed and stopped."""
-    (tmp_path / "own").mkdir()
-    server = RedisServer(tmp_path / "own")
-    yield server
-    if server.process is not None:
-        server.process.send_signal(signal.SIGCONT)
-    server.stop()
-
-
-@pytest.fixture
-def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
-    if "own_redis" in request.fixturenames:
-        return {**environ, "REDIS_URL": request.getfixturevalue("own_redis").url}
-    return environ
 
 
 def waiting(fleet: Fleet) -> list[str]:

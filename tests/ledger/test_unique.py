@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,6 @@ from jobs.engine import Fleet, InvalidTransaction, keys
 from tests.conftest import RedisServer, wait_until
 from tests.ledger.conftest import row_of
 from tests.ledger.samples import durable
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that may be stopped."""
-    (tmp_path / "own").mkdir()
-    server = RedisServer(tmp_path / "own")
-    yield server
-    if server.process is not None:
-        server.process.send_signal(signal.SIGCONT)
-    server.stop()
-
-
-@pytest.fixture
-def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
-    if "own_redis" in request.fixturenames:
-        return {**environ, "REDIS_URL": request.getfixturevalue("own_redis").url}
-    return environ
 
 
 def commands(fleet: Fleet) -> int:

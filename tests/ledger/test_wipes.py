@@ -22,22 +22,6 @@ Spawn = Callable[..., subprocess.Popen[bytes]]
 WITHIN = 120.0
 
 
-@pytest.fixture
-def environ(environ: dict[str, str], request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    if "own_redis" in request.fixturenames:
-        return {**environ, "REDIS_URL": request.getfixturevalue("own_redis").url}
-    return environ
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Any:
-    """A Redis that may be killed."""
-    (tmp_path / "own").mkdir()
-    server = RedisServer(tmp_path / "own")
-    yield server
-    server.stop()
-
-
 def counted(fleet: Fleet, state: str) -> int:
     with fleet.database.read() as session:
         return session.scalar(select(func.count()).select_from(JOBS).where(JOBS.c.state == state)) or 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,10 +141,17 @@ def test_wishes_take_rows_in_the_order_in_which_the_follower_does(
     with capture_logs() as logs, fleet.database.begin() as following:
         following.execute(update(JOBS).where(JOBS.c.id == first).values(worker="w"))
         wishing.start()
-        time.sleep(0.5)
+        wait_until(lambda: fleet.database.is_sqlite or waits_for_a_row(fleet) or not wishing.is_alive())
         following.execute(update(JOBS).where(JOBS.c.id == last).values(worker="w"))
     wishing.join()
     assert logs == []
+
+
+def waits_for_a_row(fleet: Fleet) -> bool:
+    """Whether somebody of this database (PostgreSQL) waits for what another transaction has."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with fleet.database.read() as session:
+        return bool(session.scalar(text(waiting)))
 
 
 def test_a_cancel_waits_for_no_transaction_that_has_the_row(fleet: Fleet, folder: Path) -> None:

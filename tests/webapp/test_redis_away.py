@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,18 +27,8 @@ BODY = (
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that forgets nothing that it acknowledged."""
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = RedisServer(folder, "--appendonly", "yes", "--appendfsync", "always")
-    yield server
-    server.stop(signal.SIGKILL)
-
-
-@pytest.fixture
-def environ(environ: Header, own_redis: RedisServer) -> Header:
-    return environ | {"REDIS_URL": own_redis.url, "WORKER_CONCURRENCY": "2"}
+def environ(environ: Header, lasting_redis: RedisServer) -> Header:
+    return environ | {"REDIS_URL": lasting_redis.url, "WORKER_CONCURRENCY": "2"}
 
 
 @pytest.fixture
@@ -118,16 +107,21 @@ def unready(client: Client) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_uploads_go_on_while_redis_is_away_and_are_done_once_when_it_is_back(
-    start: Callable[..., Server], spawn_worker: Spawn, us: Header, own_redis: RedisServer, settings: Settings, how: int
+    start: Callable[..., Server],
+    spawn_worker: Spawn,
+    us: Header,
+    lasting_redis: RedisServer,
+    settings: Settings,
+    how: int,
 ) -> None:
     client = Client(start(), us)
     spawn_worker()
     wait_until(lambda: client.upload()["queued"] == "redis")
-    assert own_redis.process is not None
+    assert lasting_redis.process is not None
     if how == signal.SIGKILL:
-        own_redis.stop(signal.SIGKILL)
+        lasting_redis.stop(signal.SIGKILL)
     else:
-        own_redis.process.send_signal(how)
+        lasting_redis.process.send_signal(how)
     try:
         assert {client.upload()["queued"] for _ in range(8)} == {"ledger"}
         waiting = client.get(f"/api/jobs/{client.jobs[-1]}")[2]
@@ -135,9 +129,9 @@ def test_uploads_go_on_while_redis_is_away_and_are_done_once_when_it_is_back(
         unready(client)
     finally:
         if how == signal.SIGKILL:
-            own_redis.start()
+            lasting_redis.start()
         else:
-            own_redis.process.send_signal(signal.SIGCONT)
+            lasting_redis.process.send_signal(signal.SIGCONT)
     wait_until(lambda: client.get("/readyz")[0] == 200)
     wait_until(lambda: client.upload()["queued"] == "redis")
     wait_until(lambda: client.documents() == {"completed"}, timeout=60)
@@ -145,10 +139,10 @@ def test_uploads_go_on_while_redis_is_away_and_are_done_once_when_it_is_back(
 
 
 def test_with_the_fallback_uploads_are_processed_while_redis_is_away(
-    start: Callable[..., Server], us: Header, own_redis: RedisServer, settings: Settings
+    start: Callable[..., Server], us: Header, lasting_redis: RedisServer, settings: Settings
 ) -> None:
     client = Client(start(LOCAL_FALLBACK="true"), us)
-    own_redis.stop(signal.SIGKILL)
+    lasting_redis.stop(signal.SIGKILL)
     try:
         for _ in range(4):
             client.upload()
@@ -159,7 +153,7 @@ def test_with_the_fallback_uploads_are_processed_while_redis_is_away(
         found = client.get("/api/workspace/papers/search?q=river")[2]
         assert len(found["hits"]) == 4
     finally:
-        own_redis.start()
+        lasting_redis.start()
     wait_until(lambda: client.get("/readyz")[0] == 200)
     wait_until(lambda: client.upload()["queued"] == "redis")
     assert client.get(f"/api/jobs/{client.jobs[0]}")[2]["status"] == "completed"

@@ -31,6 +31,7 @@ PART = b'--frontier\r\nContent-Disposition: form-data; name="files"; filename="%
 POSTGRES = pytest.param("postgresql, without redis", marks=[pytest.mark.postgres, pytest.mark.slow])
 pytestmark = pytest.mark.parametrize("environ", ["sqlite, without redis", POSTGRES], indirect=True)
 PASSWORD = "a password for the tests"
+ENDED = ("completed", "failed", "cancelled")
 
 
 @pytest.fixture
@@ -61,6 +62,12 @@ class Client:
     def get(self, path: str) -> Any:
         return json.loads(self.server.ask("GET", path, headers=self.headers)[2])
 
+    def ended(self, job_id: str) -> dict[str, Any]:
+        """The job, once nothing more will happen to it."""
+        path = f"/api/jobs/{job_id}?wait=20"
+        found: dict[str, Any] = wait_until(lambda: job if (job := self.get(path))["status"] in ENDED else None)
+        return found
+
     def upload(self, *contents: bytes) -> list[dict[str, Any]]:
         """Upload files; what is said of each."""
         body = b"".join(PART % (b"%d.txt" % number, content) for number, content in enumerate(contents))
@@ -87,7 +94,7 @@ def test_an_upload_is_processed_watched_and_searched(server: Server, us: Header,
     assert (names[:2], names[-1]) == (["job:queued", "job:started"], "job:completed")
     again = client.events(f"/api/jobs/{file['job_id']}/events?after={told[1]['id']}")
     assert [event["id"] for event in again] == [event["id"] for event in told[2:]]
-    job = client.get(f"/api/jobs/{file['job_id']}?wait=20")
+    job = client.ended(file["job_id"])
     assert (job["status"], job["attempts"], job["progress"]["percent"]) == ("completed", 1, 100)
     assert client.get("/api/workspace/papers/search?q=river")["hits"][0]["document_name"] == "0.txt"
     assert [each["id"] for each in client.get("/api/jobs?type=documents.ingest")["items"]] == [job["id"]]
@@ -100,16 +107,16 @@ def test_an_upload_is_processed_watched_and_searched(server: Server, us: Header,
     assert client.get("/readyz")["checks"].keys() == {
         *("database", "storage", "workers", "schedulers", "breakers"),
     }
-    assert "fleet_workers 2.0" in server.ask("GET", "/metrics")[2].decode()
+    wait_until(lambda: "fleet_workers 2.0" in server.ask("GET", "/metrics")[2].decode())
 
 
 def test_a_failed_job_is_told_and_run_again(server: Server, us: Header) -> None:
     client = Client(server, us)
     [file] = client.upload(bytes(range(256)) * 20)
-    failed = client.get(f"/api/jobs/{file['job_id']}?wait=25")
+    failed = client.ended(file["job_id"])
     assert failed["status"] == "failed" and failed["error"]["message"]
     assert client.post(f"/api/jobs/{file['job_id']}/retry")["status"] in ("queued", "started")
-    assert client.get(f"/api/jobs/{file['job_id']}?wait=25")["status"] == "failed"
+    assert client.ended(file["job_id"])["status"] == "failed"
     assert client.get(f"/api/jobs/{file['job_id']}/log").keys() == {"items"}
     [document] = client.get("/api/workspace/papers/documents")["items"]
     assert document["status"] == "failed" and document["error"]
@@ -125,7 +132,7 @@ def test_a_killed_gunicorn_process_leaves_its_jobs_to_the_other(server: Server, 
     wait_until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family))
     wait_until(lambda: {each["status"] for each in documents(client)} == {"completed"}, timeout=120)
     for file in files:
-        assert client.get(f"/api/jobs/{file['job_id']}?wait=20")["status"] == "completed"
+        assert client.ended(file["job_id"])["status"] == "completed"
         names = [event["event"] for event in client.events(f"/api/jobs/{file['job_id']}/events")]
         assert names.count("job:completed") == 1
         assert names.count("job:started") <= 2

@@ -27,19 +27,9 @@ Spawn = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that forgets nothing that it acknowledged."""
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = RedisServer(folder, "--appendonly", "yes", "--appendfsync", "always")
-    yield server
-    server.stop(signal.SIGKILL)
-
-
-@pytest.fixture
-def environ(environ: dict[str, str], own_redis: RedisServer) -> dict[str, str]:
+def environ(environ: dict[str, str], lasting_redis: RedisServer) -> dict[str, str]:
     modules = {"JOB_MODULES": "tests.engine.local.falling_back", "INGESTION_QUEUE_CONCURRENCY": "2"}
-    return environ | modules | {"REDIS_URL": own_redis.url, "USE_JOB_QUEUE": "true", "LOCAL_FALLBACK": "true"}
+    return environ | modules | {"REDIS_URL": lasting_redis.url, "USE_JOB_QUEUE": "true", "LOCAL_FALLBACK": "true"}
 
 
 @pytest.fixture
@@ -98,12 +88,12 @@ def test_the_lane_runs_beside_an_absent_redis_and_others_wait(
     fleet: FallbackFleet,
     spawn: Spawn,
     send: Callable[..., JobView],
-    own_redis: RedisServer,
+    lasting_redis: RedisServer,
     log: Path,
     instead: dict[str, str],
 ) -> None:
     """Also behind Sentinels."""
-    own_redis.stop(signal.SIGKILL)
+    lasting_redis.stop(signal.SIGKILL)
     spawn("-m", "tests.engine.local.fallback_process", **instead)
     sent = [send(fails=2), send()]
     waiting = send(job_type=falling_back.other)
@@ -118,13 +108,13 @@ def test_the_lane_runs_beside_an_absent_redis_and_others_wait(
 
 
 def test_what_has_not_begun_is_handed_back_and_what_has_ends_here(
-    fleet: FallbackFleet, spawn: Spawn, send: Callable[..., JobView], own_redis: RedisServer, log: Path
+    fleet: FallbackFleet, spawn: Spawn, send: Callable[..., JobView], lasting_redis: RedisServer, log: Path
 ) -> None:
-    own_redis.stop(signal.SIGKILL)
+    lasting_redis.stop(signal.SIGKILL)
     spawn("-m", "tests.engine.local.fallback_process", LOCAL_CONCURRENCY="2")
     sent = [send(seconds=1.0) for _ in range(12)]
     wait_until(lambda: steps(fleet)["local"] >= 2)
-    own_redis.start()
+    lasting_redis.start()
     spawn("worker.py")
     wait_until(lambda: all_done(fleet, 12), timeout=60)
     counts = steps(fleet)
@@ -133,15 +123,15 @@ def test_what_has_not_begun_is_handed_back_and_what_has_ends_here(
 
 
 def test_a_job_that_was_pushed_is_never_taken_over(
-    fleet: FallbackFleet, spawn: Spawn, send: Callable[..., JobView], own_redis: RedisServer, log: Path
+    fleet: FallbackFleet, spawn: Spawn, send: Callable[..., JobView], lasting_redis: RedisServer, log: Path
 ) -> None:
     """A worker that is cut off goes on with it, and of a push without an answer nobody knows where it got."""
     spawn("worker.py")
     spawn("-m", "tests.engine.local.fallback_process")
     pushed = send(seconds=6.0)
     wait_until(lambda: journal.read(log))
-    assert own_redis.process is not None
-    own_redis.process.send_signal(signal.SIGSTOP)
+    assert lasting_redis.process is not None
+    lasting_redis.process.send_signal(signal.SIGSTOP)
     try:
         unknown, local = send(), send()
         wait_until(lambda: rows(fleet)[local.id]["state"] == "finished")
@@ -150,15 +140,15 @@ def test_a_job_that_was_pushed_is_never_taken_over(
         assert found[pushed.id]["step"] in ("pushing", "pushed")
         assert (found[unknown.id]["step"], found[unknown.id]["state"]) == ("pushing", "queued")
     finally:
-        own_redis.process.send_signal(signal.SIGCONT)
+        lasting_redis.process.send_signal(signal.SIGCONT)
     wait_until(lambda: all_done(fleet, 3))
     ran_once_each(log, {pushed.id: 0, unknown.id: 0, local.id: 0})
 
 
 def test_a_killed_process_leaves_its_jobs_to_another(
-    fleet: FallbackFleet, spawn: Spawn, send: Callable[..., JobView], own_redis: RedisServer, log: Path
+    fleet: FallbackFleet, spawn: Spawn, send: Callable[..., JobView], lasting_redis: RedisServer, log: Path
 ) -> None:
-    own_redis.stop(signal.SIGKILL)
+    lasting_redis.stop(signal.SIGKILL)
     first = spawn("-m", "tests.engine.local.fallback_process")
     job = send(seconds=3.0)
     wait_until(lambda: journal.read(log))
@@ -172,7 +162,7 @@ def test_a_killed_process_leaves_its_jobs_to_another(
 
 @pytest.mark.slow
 def test_redis_comes_and_goes_and_no_job_runs_in_two_places(
-    fleet: FallbackFleet, spawn: Spawn, send: Callable[..., JobView], own_redis: RedisServer, log: Path
+    fleet: FallbackFleet, spawn: Spawn, send: Callable[..., JobView], lasting_redis: RedisServer, log: Path
 ) -> None:
     rng = random.Random(time.time_ns())
     for _ in range(2):
@@ -182,18 +172,18 @@ def test_redis_comes_and_goes_and_no_job_runs_in_two_places(
     for how in ("kill", "stop") * 3:
         lasts = time.monotonic() + rng.uniform(3, 8)
         if how == "kill":
-            own_redis.stop(signal.SIGKILL)
-        elif own_redis.process is not None:
-            own_redis.process.send_signal(signal.SIGSTOP)
+            lasting_redis.stop(signal.SIGKILL)
+        elif lasting_redis.process is not None:
+            lasting_redis.process.send_signal(signal.SIGSTOP)
         before = ended_here(fleet)
         while time.monotonic() < lasts or ended_here(fleet) < before + 3:
             count = rng.choice([0, 0, 1])
             fails[send(seconds=rng.uniform(0, 0.6), fails=count).id] = count
             time.sleep(0.2)
         if how == "kill":
-            own_redis.start()
-        elif own_redis.process is not None:
-            own_redis.process.send_signal(signal.SIGCONT)
+            lasting_redis.start()
+        elif lasting_redis.process is not None:
+            lasting_redis.process.send_signal(signal.SIGCONT)
         back = time.monotonic() + rng.uniform(0.5, 3)
         while time.monotonic() < back:
             fails[send(seconds=rng.uniform(0, 0.3)).id] = 0

@@ -5,17 +5,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import redis
 
-from jobs.engine import Fleet, JobType, Limit, connect, keys
+from jobs.engine import Fleet, JobType, Limit, keys
 from jobs.engine.scheduler import FleetScheduler, names
-from jobs.settings import Settings
 from tests.conftest import wait_until
 from tests.engine.scheduler.conftest import declare, entries, waiting
 from tests.engine.stepped_clock import SteppedRedis
@@ -23,20 +21,6 @@ from tests.engine.stepped_clock import SteppedRedis
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 ENTRY = "periodic-reports-often"
 Make = Callable[..., FleetScheduler]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[SteppedRedis]:
-    server = SteppedRedis(tmp_path)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def stepped(settings: Settings, server: SteppedRedis) -> Iterator[Fleet]:
-    fleet = connect(settings.model_copy(update={"redis_url": server.url}))
-    yield fleet
-    fleet.close()
 
 
 def often(**policies: object) -> JobType[object]:
@@ -57,26 +41,28 @@ def until_ticked(leader: FleetScheduler, condition: Callable[[], bool]) -> None:
     wait_until(ticked)
 
 
-def test_a_clock_that_was_a_day_ahead_for_a_moment_silences_no_entry(server: SteppedRedis, stepped: Fleet) -> None:
+def test_a_clock_that_was_a_day_ahead_for_a_moment_silences_no_entry(
+    stepped_redis: SteppedRedis, stepped: Fleet
+) -> None:
     leader = FleetScheduler(stepped, declared=lambda: [often()])
     until_ticked(leader, lambda: len(waiting(stepped.redis)) >= 2)
     before = labels(stepped.redis)[-1]
-    server.put_off(DAY)
+    stepped_redis.put_off(DAY)
     until_ticked(leader, lambda: labels(stepped.redis)[-1] - before > HOUR)
-    server.put_off(timedelta(0))
+    stepped_redis.put_off(timedelta(0))
     until_ticked(leader, lambda: len([at for at in labels(stepped.redis) if before < at < before + HOUR]) >= 3)
     made = sorted(at for at in labels(stepped.redis) if at < before + HOUR)
     assert {later - earlier for earlier, later in pairwise(made)} == {SECOND}
 
 
-def test_a_clock_that_goes_back_has_no_time_run_twice(server: SteppedRedis, stepped: Fleet) -> None:
-    server.put_off(timedelta(seconds=3))
+def test_a_clock_that_goes_back_has_no_time_run_twice(stepped_redis: SteppedRedis, stepped: Fleet) -> None:
+    stepped_redis.put_off(timedelta(seconds=3))
     leader = FleetScheduler(stepped, declared=lambda: [often()])
     until_ticked(leader, lambda: len(waiting(stepped.redis)) >= 3)
     seen = len(waiting(stepped.redis))
     for job_id in waiting(stepped.redis):
         stepped.redis.delete(keys.job(job_id))  # as if they had run and were kept no longer
-    server.put_off(timedelta(0))
+    stepped_redis.put_off(timedelta(0))
     until_ticked(leader, lambda: len(waiting(stepped.redis)) >= seen + 2)
     made = labels(stepped.redis)
     assert len(set(made)) == len(made)
@@ -84,28 +70,28 @@ def test_a_clock_that_goes_back_has_no_time_run_twice(server: SteppedRedis, step
 
 
 def test_a_leader_that_dies_when_the_clock_goes_back_is_followed_soon(
-    server: SteppedRedis, stepped: Fleet, start_scheduler: Callable[..., subprocess.Popen[bytes]]
+    stepped_redis: SteppedRedis, stepped: Fleet, start_scheduler: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     dead = FleetScheduler(stepped, declared=lambda: [often()])
     dead.tick()
-    server.put_off(timedelta(seconds=-120))
-    start_scheduler("reports.often=1", REDIS_URL=server.url)
+    stepped_redis.put_off(timedelta(seconds=-120))
+    start_scheduler("reports.often=1", REDIS_URL=stepped_redis.url)
     wait_until(lambda: stepped.redis.get(names.LEAD) not in (None, dead.name.encode()))
     assert stepped.redis.pttl(names.LEAD) <= 3000
 
 
 @pytest.mark.parametrize("seconds", [120, pytest.param(-120, marks=pytest.mark.slow)])
 def test_a_redis_that_comes_back_empty_and_with_another_clock_has_no_time_run_twice_and_none_falls_silent(
-    server: SteppedRedis, start_scheduler: Callable[..., subprocess.Popen[bytes]], seconds: int
+    stepped_redis: SteppedRedis, start_scheduler: Callable[..., subprocess.Popen[bytes]], seconds: int
 ) -> None:
-    client = redis.Redis(port=server.port)
-    processes = [start_scheduler("reports.often=1", REDIS_URL=server.url) for _ in range(2)]
+    client = redis.Redis(port=stepped_redis.port)
+    processes = [start_scheduler("reports.often=1", REDIS_URL=stepped_redis.url) for _ in range(2)]
     wait_until(lambda: len(waiting(client)) >= 2)
-    server.stop(signal.SIGKILL)
-    server.put_off(timedelta(seconds=seconds))
-    server.start()
+    stepped_redis.stop(signal.SIGKILL)
+    stepped_redis.put_off(timedelta(seconds=seconds))
+    stepped_redis.start()
     wait_until(lambda: len(waiting(client)) >= 2)
-    server.put_off(timedelta(0))
+    stepped_redis.put_off(timedelta(0))
     there = set(labels(client))
     wait_until(lambda: len(set(labels(client)) - there) >= 2)
     made = labels(client)

@@ -24,14 +24,6 @@ Start = Callable[..., Process]
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis for one test to take away."""
-    server = RedisServer(tmp_path)
-    yield server
-    server.stop(signal.SIGKILL)
-
-
-@pytest.fixture
 def own_fleet(settings: Settings, own_redis: RedisServer) -> Iterator[Fleet]:
     fleet = connect(settings.model_copy(update={"redis_url": own_redis.url}))
     yield fleet
