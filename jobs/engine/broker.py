@@ -32,7 +32,7 @@ from jobs.engine.broker_address import Address, parse
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.presence import Presence
 from jobs.engine.sentinels import ONE_ANSWERS_WITHIN, Sentinels
-from jobs.engine.server_names import Admission, Naming
+from jobs.engine.server_names import Naming
 from jobs.settings import InvalidSettings, Settings
 
 ANSWER_WITHIN = timedelta(seconds=0.8)
@@ -63,14 +63,15 @@ def connect(
     purpose: str = "client",
     blocking: bool = False,
     presence: Presence | None = None,
-    admission: Admission | Naming | None = None,
+    naming: Naming | None = None,
 ) -> redis.Redis:
     """A client of REDIS_URL with bytes answers, safe to share between threads and greenlets and to keep over a fork.
 
     Nothing is sent yet, and nothing is ever sent twice: scripts are idempotent and their callers retry them. `purpose`
     shows in CLIENT LIST. `blocking` is for BLMOVE and the like that wait up to LONGEST_BLOCK inside Redis: reads then
     wait that much longer; `socket_timeout=None` waits for ever. `presence` is told of silence and asked
-    before each use, `admission` about each new connection. Raises InvalidSettings that names REDIS_URL.
+    before each use, `naming` asks the server of each new connection for its name. Raises InvalidSettings that names
+    REDIS_URL.
     """
     address = parse(settings.redis_url)
     timeout = None if socket_timeout is None else socket_timeout.total_seconds()
@@ -85,8 +86,8 @@ def connect(
     pool = _pool(address, options)
     if presence is not None:
         pool.watch(presence)
-    if admission is not None:
-        pool.connection_class = type("_Admitted", (_Admitted, pool.connection_class), {"admission": admission})
+    if naming is not None:
+        pool.connection_class = type("_Named", (_Named, pool.connection_class), {"naming": naming})
     return redis.Redis.from_pool(pool)
 
 
@@ -196,14 +197,14 @@ class _Watched:
             raise
 
 
-class _Admitted:
-    """Is a connection only once its server is one to lease from."""
+class _Named:
+    """Asks its server for its name before anything else."""
 
-    admission: Admission | Naming
+    naming: Naming
 
     def on_connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]
-        self.admission.check(self)
+        self.naming.check(self)
 
 
 class _LeavesReplicas:

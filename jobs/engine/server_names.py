@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import timedelta
@@ -10,10 +11,14 @@ from typing import Any
 import redis
 import structlog
 
-from jobs.engine import keys
+from jobs.engine import keys, registry
 
 LONGEST = timedelta(seconds=10)
 """So long a worker waits for the ledger to look at what a server has; then it goes on: the database may be away."""
+OTHERS = timedelta(seconds=2)
+"""So long where the release has no durable types: others may keep the ledger, and whoever does is quick."""
+MOST = 8
+"""Servers that are remembered to have been waited for."""
 NAMELESS = "-"
 _FIELDS = re.compile(rb"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
 log = structlog.get_logger("fleet")
@@ -24,12 +29,8 @@ def name_of(server: bytes, replication: bytes) -> str:
     return b":".join(_FIELDS.findall(server) + _FIELDS.findall(replication)).decode() or NAMELESS
 
 
-class NotLookedAt(redis.ConnectionError):
-    """The ledger has not looked at what this server has: nothing is leased from it yet."""
-
-
 class Naming:
-    """Knows the server of the newest connection of a client that it is the admission of."""
+    """Knows the server of the newest connection of a client that was made with it."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -50,30 +51,50 @@ class Naming:
             client.connection_pool.release(connection)
 
 
+class NotLookedAt(redis.ConnectionError):
+    """The ledger has not looked at what this server has: nothing is leased from it yet."""
+
+
 class Admission:
-    """Lets connections over which jobs are leased be used once the ledger has looked at what their server has.
+    """Says from when on jobs may be leased over a connection: once the ledger has looked at what its server has.
 
     A server may have come back from an older file, or be a replica that missed the last moments: it would hand out jobs
-    whose rows in the ledger have ended. Where no ledger is kept nobody waits.
+    whose rows in the ledger have ended. Where no ledger is kept nobody waits. For anything but leases no server has to
+    be looked at first.
     """
 
-    def __init__(self) -> None:
-        self._waits_for, self._since = "", 0.0
+    def __init__(self, longest: timedelta = LONGEST) -> None:
+        self._longest = longest
+        self._since: dict[str, float] = {}
 
-    def check(self, connection: Any) -> None:
-        """Raises NotLookedAt where it is too early."""
+    def admits(self, connection: Any) -> bool:
+        """Whether it is late enough; the connection must have no call under way. Raises RedisError."""
         asked = ("GET", keys.LEDGER_SERVER), ("INFO", "server"), ("INFO", "replication")
         noted, *about = _asked(connection, *asked)
         name = name_of(*about)
         known = noted.partition(b" ")[0].decode() if noted else NAMELESS
         if name == known or NAMELESS in (name, known):
-            return
-        now = time.monotonic()
-        if name != self._waits_for:
-            self._waits_for, self._since = name, now
-        if now - self._since < LONGEST.total_seconds():
+            return True
+        return self._has_waited(name)
+
+    def check(self, connection: Any) -> None:
+        """Raises NotLookedAt where it is too early, and as `admits` does."""
+        if not self.admits(connection):
             raise NotLookedAt("this Redis has other data than before: the ledger looks at it first")
-        log.warning("jobs are leased though the ledger has not looked at what Redis has: some may run again")
+
+    def _has_waited(self, name: str) -> bool:
+        """Each server is waited for once, however often the connection to it is made anew."""
+        now = time.monotonic()
+        if name not in self._since:
+            self._since = dict([*self._since.items(), (name, now)][-MOST:])
+            log.info("nothing is leased until the ledger has looked at what this Redis has")
+        longest = self._longest if registry.any_durable() else min(self._longest, OTHERS)
+        if now - self._since[name] < longest.total_seconds():
+            return False
+        if self._since[name] != -math.inf:
+            log.warning("jobs are leased though the ledger has not looked at what Redis has: some may run again")
+            self._since[name] = -math.inf
+        return True
 
 
 def _asked(connection: Any, *commands: tuple[str, str]) -> list[Any]:
@@ -87,7 +108,3 @@ def _read(connection: Any) -> Any:
         return connection.read_response()
     except redis.ResponseError:
         return b""
-
-
-ADMISSION = Admission()
-"""That of this process."""

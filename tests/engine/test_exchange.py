@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 import redis
 
-from jobs.engine import BrokerUnavailable, Fleet, broker
+from jobs.engine import BrokerUnavailable, Fleet
 from jobs.engine.outcome import Outcome
-from jobs.engine.server_names import Admission, NotLookedAt
+from jobs.engine.server_names import Admission
 from jobs.engine.worker.exchange import Answer, Exchange
 from jobs.engine.worker.leasing import SLOT, Ask, Leases
 from jobs.engine.worker.running import Running
@@ -145,18 +145,25 @@ def test_a_lost_answer_costs_none_of_the_calls_behind_it(
     lossy.close()
 
 
-def test_an_outcome_is_taken_by_a_server_from_which_nothing_may_be_leased_yet(fleet: Fleet, leases: Leases) -> None:
+def test_an_outcome_is_taken_by_a_server_from_which_nothing_may_be_leased_yet(
+    fleet: Fleet, leases: Leases, open_exchange: Callable[[], Exchange]
+) -> None:
     class Closed(Admission):
-        def check(self, connection: object) -> None:
-            raise NotLookedAt("not yet")
+        def admits(self, connection: object) -> bool:
+            return False
 
-    job = samples.double.enqueue({})
+    job, next_job = samples.double.enqueue_many([{}] * 2)
     settler, runs = Settler(fleet.redis), leases.lease(asking(1)).runs
-    client = broker.connect(fleet.settings, purpose="worker", admission=Closed())
-    exchange = Exchange(client, leases, selectors.DefaultSelector(), ServerClock(), fleet.redis)
-    with pytest.raises(BrokerUnavailable):
-        exchange.send(ended(settler, runs), asking(1))
-    assert fleet.jobs.get(job.id).status == "completed"
+    exchange, leases.admission = open_exchange(), Closed()
+    assert not exchange.send(ended(settler, runs), asking(1))
+    (answer,) = answers(exchange, 1)
+    assert [each.running.job_id for each in answer.ended] == [job.id]
+    assert (fleet.jobs.get(job.id).status, fleet.jobs.get(next_job.id).status) == ("completed", "queued")
+    leases.admission = Admission()
+    assert exchange.send([], asking(1))
+    (answer,) = answers(exchange, 1)
+    assert answer.leased is not None
+    assert [each.job_id for each in answer.leased.runs] == [next_job.id]
 
 
 def test_a_server_that_forgot_the_scripts_is_told_them_again_for_every_call_under_way(

@@ -138,7 +138,7 @@ def test_relays_side_by_side_push_each_job_once(
     epoch = "the-same-life"
     fleet.redis.set(keys.LEDGER_EPOCH, epoch)
     servers = [Naming() for _ in range(4)]
-    clients = [broker.connect(fleet.settings, purpose="test", admission=each) for each in servers]
+    clients = [broker.connect(fleet.settings, purpose="test", naming=each) for each in servers]
     relays = [Relay(fleet, client, server) for client, server in zip(clients, servers, strict=True)]
     spawn_worker()
 
@@ -240,7 +240,7 @@ def test_pushing_needs_no_script_that_redis_has_forgotten(fleet: Fleet, folder: 
 @pytest.mark.usefixtures("whatever_database")
 def test_rows_of_types_that_nobody_knows_are_looked_at_once_a_second(fleet: Fleet, folder: Path) -> None:
     server = Naming()
-    relay = Relay(fleet, broker.connect(fleet.settings, purpose="test", admission=server), server)
+    relay = Relay(fleet, broker.connect(fleet.settings, purpose="test", naming=server), server)
     epoch = fleet.ledger.fence().epoch
     unpushed(fleet, durable.tell, [{"folder": str(folder)}])
     with fleet.database.begin() as session:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import redis
+from sqlalchemy import text
 
 from jobs.engine import Fleet, broker, keys
 from jobs.engine.ledger.following import Follower
 from jobs.engine.ledger.relay import Relay
 from jobs.engine.outcome import Outcome
-from jobs.engine.server_names import NAMELESS, Admission, Naming
+from jobs.engine.server_names import LONGEST, NAMELESS, Admission, Naming
 from tests.conftest import RedisServer, wait_until
 from tests.engine.leases import lease, leases_of, settle
 from tests.engine.lossy_proxy import LossyProxy
+from tests.engine.samples import jobs as samples
 from tests.ledger.conftest import row_of, told, until
 from tests.ledger.samples import durable
 
@@ -74,6 +78,16 @@ def connections(pair: Pair, how: str) -> int:
     return int(redis.Redis.from_url(server.url).info("stats")["total_connections_received"])
 
 
+def admits(client: redis.Redis, admission: Admission | None = None) -> bool:
+    with client.client() as own:
+        return (admission or Admission()).admits(own.connection)
+
+
+def rename(fleet: Fleet, table: str, to: str) -> None:
+    with fleet.database.begin() as session:
+        session.execute(text(f"ALTER TABLE {table} RENAME TO {to}"))
+
+
 @pytest.mark.parametrize("how", ["an older file", "a replica that is behind"])
 @pytest.mark.usefixtures("whatever_database")
 def test_workers_wait_until_the_ledger_has_looked(
@@ -104,17 +118,83 @@ def test_a_first_replica_keeps_no_worker_waiting(fleet: Fleet, pair: Pair) -> No
         noted = wait_until(lambda: fleet.redis.get(keys.LEDGER_SERVER))
         redis.Redis.from_url(pair.second.url).replicaof("127.0.0.1", port)
         wait_until(lambda: fleet.redis.get(keys.LEDGER_SERVER).split()[0] != noted.split()[0])
-        assert broker.connect(fleet.settings, purpose="test", admission=Admission()).ping()
+        assert admits(fleet.redis)
 
 
 @pytest.mark.usefixtures("whatever_database")
 def test_nobody_waits_where_no_keeper_notes_names_or_may_ask_for_them(fleet: Fleet) -> None:
-    assert broker.connect(fleet.settings, purpose="test", admission=Admission()).ping()
+    assert admits(fleet.redis)
     fleet.redis.set(keys.LEDGER_SERVER, f"{NAMELESS} 0-0")
-    assert broker.connect(fleet.settings, purpose="test", admission=Admission()).ping()
+    assert admits(fleet.redis)
     fleet.redis.set(keys.LEDGER_SERVER, "another 0-0")
-    with pytest.raises(redis.ConnectionError):
-        broker.connect(fleet.settings, purpose="test", admission=Admission()).ping()
+    assert not admits(fleet.redis)
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_each_of_two_servers_that_answer_in_turn_is_waited_for_once(fleet: Fleet, pair: Pair) -> None:
+    """As with connections to both while a replica takes over."""
+    admission, servers = (
+        Admission(timedelta(seconds=1)),
+        [redis.Redis.from_url(each.url) for each in (pair.first, pair.second)],
+    )
+    for server in servers:
+        server.set(keys.LEDGER_SERVER, "another 0-0")
+    assert [admits(server, admission) for server in servers] == [False, False]
+    wait_until(lambda: [admits(server, admission) for server in servers] == [True, True])
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_what_was_compared_last_is_known_of_data_of_any_age(fleet: Fleet) -> None:
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: fleet.redis.exists(keys.LEDGER_SERVER))
+    assert fleet.redis.ttl(keys.LEDGER_SERVER) == -1
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_a_fleet_without_durable_types_waits_for_nobody_for_long(
+    fleet: Fleet, spawn_worker: Callable[..., Any]
+) -> None:
+    """It gave up its last durable type, and nobody keeps a ledger any more."""
+    spawn_worker(JOB_MODULES="tests.engine.samples.jobs")
+    job = samples.double.enqueue({})
+    wait_until(lambda: fleet.jobs.get(job.id).status == "completed")
+    fleet.redis.set(keys.LEDGER_SERVER, "another 0-0")
+    began = time.monotonic()
+    fleet.redis.client_kill_filter(_type="normal", skipme=True)
+    job = samples.double.enqueue({})
+    wait_until(lambda: fleet.jobs.get(job.id).status == "completed")
+    assert time.monotonic() - began < LONGEST.total_seconds() - 2
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_a_worker_that_waits_for_the_ledger_can_be_stopped_meanwhile(
+    fleet: Fleet, folder: Path, tmp_path: Path, spawn_worker: Callable[..., Any]
+) -> None:
+    worker = spawn_worker(DATABASE_URL=NOWHERE, SHUTDOWN_GRACE="30")
+    fleet.redis.set(keys.LEDGER_SERVER, "another 0-0")
+    fleet.redis.client_kill_filter(_type="normal", skipme=True)
+    job = durable.tell.enqueue({"folder": str(folder)})
+    wait_until(lambda: b"nothing is leased until" in (tmp_path / "process-0.log").read_bytes())
+    began = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(20)
+    assert time.monotonic() - began < LONGEST.total_seconds() - 2
+    assert fleet.redis.lrange(keys.queue(job.queue), 0, -1) == [job.id.encode()]
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_a_keeper_that_pauses_looks_at_a_server_that_comes_back(fleet: Fleet, pair: Pair) -> None:
+    with fleet.ledger.kept("scheduler") as keeper:
+        noted = wait_until(lambda: fleet.redis.get(keys.LEDGER_SERVER))
+        rename(fleet, "ledger_jobs", "elsewhere")
+        wait_until(lambda: keeper.failures > 5)
+        rename(fleet, "elsewhere", "ledger_jobs")
+        redis.Redis.from_url(pair.first.url).save()
+        began = time.monotonic()
+        pair.fall_back("an older file")
+        wait_until(lambda: fleet.redis.ping())
+        wait_until(lambda: fleet.redis.get(keys.LEDGER_SERVER).split()[0] != noted.split()[0])
+        assert time.monotonic() - began < 4, "a pause is 5 s long by then"
 
 
 @pytest.mark.usefixtures("whatever_database")
@@ -123,7 +203,7 @@ def test_ends_that_redis_forgot_are_told_to_it_whatever_it_makes_of_its_runs(
 ) -> None:
     """One runs in the older data, one waits, one is delayed; the first is given back before anybody has looked."""
     server, leases = Naming(), leases_of(fleet)
-    client = broker.connect(fleet.settings, purpose="test", admission=server)
+    client = broker.connect(fleet.settings, purpose="test", naming=server)
     relay = Relay(fleet, client, server)
     runs, waits = (durable.tell.enqueue({"folder": str(folder)}).id for _ in range(2))
     (first,) = lease(leases)

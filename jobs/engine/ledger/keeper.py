@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
+import redis
 import structlog
 
 from jobs.engine import broker, keys, registry
@@ -30,6 +32,8 @@ LEASE = timedelta(seconds=1)
 EVERY = timedelta(milliseconds=100)
 LOOK_AGAIN = timedelta(milliseconds=250)
 LONGEST_PAUSE = timedelta(seconds=5)
+NEW_SERVER = timedelta(seconds=1)
+"""So often in a pause it is asked whether another Redis answers: workers wait for somebody to look at that."""
 PATIENCE = {"scheduler": timedelta(0), "web": timedelta(seconds=0.3), "worker": timedelta(seconds=0.6)}
 """How long the lead must be free before a process takes it: first those that have least else to do."""
 ANSWER_WITHIN, END_WITHIN = timedelta(seconds=0.8), timedelta(seconds=5)
@@ -47,7 +51,7 @@ class Keeper(threading.Thread):
         self._fleet, self._patience = fleet, PATIENCE[place].total_seconds()
         self._server = Naming()
         self._client = broker.connect(
-            fleet.settings, purpose="ledger", socket_timeout=ANSWER_WITHIN, admission=self._server
+            fleet.settings, purpose="ledger", socket_timeout=ANSWER_WITHIN, naming=self._server
         )
         self._name = f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}"
         self._stopping, self._nudged, self._wake = threading.Event(), False, threading.Event()
@@ -85,9 +89,18 @@ class Keeper(threading.Thread):
                 self.leads, self._free_since, wait = False, 0.0, LOOK_AGAIN  # the first to find it again leads
             except Exception as error:
                 wait = self._failed(error)
-            self._wake.wait(wait.total_seconds())
-            self._wake.clear()
+            self._rest(wait)
         self._end()
+
+    def _rest(self, wait: timedelta) -> None:
+        until, server = time.monotonic() + wait.total_seconds(), self._server.name
+        while (left := until - time.monotonic()) > 0 and server == self._server.name:
+            if self._wake.wait(min(left, NEW_SERVER.total_seconds())):
+                break
+            if left > NEW_SERVER.total_seconds():
+                with contextlib.suppress(redis.RedisError):
+                    self._server.ask_again(self._client)
+        self._wake.clear()
 
     def _turn(self) -> timedelta:
         epoch, wait = self._lead()

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- Which server's data the ledger was compared with last, and how far that had told of durable jobs. A server that comes back
 -- with older data, or a replica that has taken over, has another name than the one that is noted in its data.
+-- What is noted never expires: data that lay in a file for months is compared as well.
 -- ARGV: prefix, name of the server, 1 when its data was compared just now, the highest time (ms) that rows were told of.
 -- Returns same, new (nothing was noted) or other, and the id up to which the stream had told when that was noted.
-local P, server, is_compared, LOST, KEPT = ARGV[1], ARGV[2], ARGV[3] == '1', 2000000, 7 * 86400
+local P, server, is_compared, LOST = ARGV[1], ARGV[2], ARGV[3] == '1', 2000000
 local key, stream, tokens = P .. ':fleet:ledger-server', P .. ':fleet:ledger', P .. ':fleet:tokens'
 local noted, told = (redis.call('GET', key) or ''):match('^(%S+) (%S+)$')
 
@@ -27,5 +28,5 @@ local about, last = redis.pcall('XINFO', 'STREAM', stream), '0-0'
 for n = 1, about.err and 0 or #about, 2 do
   last = about[n] == 'last-generated-id' and about[n + 1] or last
 end
-redis.call('SET', key, server .. ' ' .. last, 'EX', KEPT)
+redis.call('SET', key, server .. ' ' .. last)
 return {noted and 'same' or 'new', last}

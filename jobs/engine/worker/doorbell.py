@@ -18,7 +18,6 @@ import redis
 from redis.exceptions import NoScriptError
 
 from jobs.engine import broker, keys
-from jobs.engine.server_names import ADMISSION
 from jobs.engine.worker.leasing import Ask, Leased, Leases
 from jobs.engine.worker.server_clock import ServerClock
 from jobs.settings import Settings
@@ -139,9 +138,7 @@ class Bell:
         self._armed_at = self._not_before = 0.0
         self._selector, self._leases, self._clock = selector, leases, clock
         self._command = ("BLMOVE", keys.queue(queue), keys.inbox(worker, queue), "LEFT", "RIGHT", WAIT)
-        self._pool: Any = broker.connect(
-            settings, purpose=f"doorbell-{queue}", blocking=True, admission=ADMISSION
-        ).connection_pool
+        self._pool: Any = broker.connect(settings, purpose=f"doorbell-{queue}", blocking=True).connection_pool
         self._connection: Any = None
 
     def arm(self) -> bool:
@@ -216,6 +213,7 @@ class Bell:
         connection = self._pool.get_connection()
         connection.rq_fleet_socket = connection._sock  # redis-py has no public way to wait for several connections
         self._connection = connection
+        self._leases.admission.check(connection)
         connection.send_command("CLIENT", "ID", check_health=False)
         self.client_id = int(connection.read_response())
         self._selector.register(connection.rq_fleet_socket, selectors.EVENT_READ, self)

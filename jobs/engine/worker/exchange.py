@@ -14,9 +14,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from jobs.engine.broker import translate_errors
-from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.scripts import Script, script
-from jobs.engine.server_names import NotLookedAt
 from jobs.engine.worker.leasing import Ask, Leased, Leases, Settled, settled
 from jobs.engine.worker.server_clock import ServerClock
 from jobs.engine.worker.settling import EndedRun
@@ -49,18 +47,12 @@ class Exchange:
     """
 
     def __init__(
-        self,
-        client: redis.Redis,
-        leases: Leases,
-        selector: selectors.BaseSelector,
-        clock: ServerClock,
-        open_client: redis.Redis | None = None,
+        self, client: redis.Redis, leases: Leases, selector: selectors.BaseSelector, clock: ServerClock
     ) -> None:
-        """`open_client` takes outcomes while nothing may be leased over `client` yet."""
-        self._open_client = open_client
         self._client, self._leases, self._selector, self._clock = client, leases, selector, clock
         self._connection: Any = None
         self._socket: Any = None
+        self._may_lease = False
         self._calls: deque[Call] = deque()
 
     @property
@@ -83,20 +75,27 @@ class Exchange:
         """How many outcomes are under way."""
         return sum(len(call.ended) for call in self._calls)
 
-    def send(self, ended: Sequence[EndedRun], ask: Ask | None) -> None:
-        """Send outcomes, then a lease. Raises BrokerUnavailable, RedisError: what is under way is to be abandoned."""
+    def send(self, ended: Sequence[EndedRun], ask: Ask | None) -> bool:
+        """Send outcomes, then a lease; False where it is too early for the lease, which is not sent then.
+
+        Raises BrokerUnavailable, RedisError: what is under way is to be abandoned.
+        """
         calls: list[Call] = []
         packed: list[bytes] = []
         with translate_errors():
-            connection, now, is_quiet = self._connect_or_settle(ended), time.monotonic(), not self._calls
+            connection, now, is_quiet = self._connect(), time.monotonic(), not self._calls
             if ended:
                 calls.append(Call(script("settle"), now, ended))
                 packed.append(self._leases.settle_command([each.told() for each in ended]))
-            if ask is not None:
+            if ask is not None and not self._may_lease and is_quiet:
+                self._may_lease = self._leases.admission.admits(connection)
+            if ask is not None and self._may_lease:
                 calls.append(Call(script("lease"), now, (), ask))
                 packed += connection.pack_command(*self._leases.lease_command(ask))
             self._calls += calls
-            connection.send_packed_command(packed, check_health=is_quiet)  # its PING would get another's answer
+            if packed:
+                connection.send_packed_command(packed, check_health=is_quiet)  # its PING would get another's answer
+        return ask is None or self._may_lease
 
     def receive(self) -> Answer:
         """The next answer, which has come or takes too long. Raises as `send` does."""
@@ -133,17 +132,6 @@ class Exchange:
             self._client.connection_pool.release(connection)
         return lost
 
-    def _connect_or_settle(self, ended: Sequence[EndedRun]) -> Any:
-        """The connection; where it is too early for one, what has ended is told apart, and once more with the next."""
-        try:
-            return self._connect()
-        except NotLookedAt:
-            if ended and self._open_client is not None:
-                told = self._leases.settle_arguments([each.told() for each in ended])
-                with contextlib.suppress(BrokerUnavailable, redis.RedisError):
-                    script("settle")(self._open_client, *told)
-            raise
-
     def _connect(self) -> Any:
         """The connection. Raises RedisError, also where another one would overtake what is under way."""
         if self._connection is not None and self._connection._sock is not self._socket:
@@ -152,6 +140,7 @@ class Exchange:
             self.abandon()
         if self._connection is None:
             self._connection = self._client.connection_pool.get_connection()
+            self._may_lease = self._leases.admission.admits(self._connection)
             for name in ("settle", "lease"):  # a call whose script is not known would be made after the next one
                 self._connection.send_command("SCRIPT", "LOAD", script(name).source)
                 self._connection.read_response()
@@ -166,4 +155,7 @@ class Exchange:
         except NoScriptError:
             told = [each.told() for each in call.ended]
             values = self._leases.lease_arguments(call.ask) if call.ask else self._leases.settle_arguments(told)
-            return call.script(self._client, *values)
+            with self._client.client() as own:  # type: ignore[no-untyped-call]
+                if call.ask:
+                    self._leases.admission.check(own.connection)
+                return call.script(own, *values)

@@ -18,6 +18,7 @@ from jobs.engine.foreign import KEPT
 from jobs.engine.keys import PREFIX
 from jobs.engine.lanes import DEFAULT_LANE
 from jobs.engine.scripts import script
+from jobs.engine.server_names import Admission
 from jobs.engine.worker.packing import settle_command
 from jobs.engine.worker.reading import Told
 from jobs.engine.worker.running import Running
@@ -106,6 +107,8 @@ class Leases:
         self._counts, self._windows = fleet.limit_counts, fleet.windows
         gates = {"counts": self._counts, "windows": self._windows}
         self._gates = json.dumps(gates) if any(gates.values()) else ""
+        self.admission = Admission()
+        """From when on connections are ones to lease over."""
         self.kept = KEPT
         """How long results of plain RQ jobs are kept that do not say: RQ's `--results-ttl`."""
 

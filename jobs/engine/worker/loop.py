@@ -17,7 +17,6 @@ import structlog
 from jobs.engine import broker, lanes
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.fleet import Fleet
-from jobs.engine.server_names import ADMISSION
 from jobs.engine.worker.batch import Heard
 from jobs.engine.worker.commands import Commands
 from jobs.engine.worker.doorbell import Bell, Doorbell
@@ -61,11 +60,11 @@ class WorkLoop:
         self._nudge = Nudge(self._selector)
         self.pool = ChildPool(self._selector, settings, environ)
         self._slots = Slots(settings.worker_concurrency, lanes.concurrency(settings))
-        self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL, admission=ADMISSION)
+        self._client = broker.connect(settings, purpose="worker", socket_timeout=SHORT_CALL)
         self.leases = Leases(self._client, name, queues, fleet)
         clock, mend = ServerClock(), mender(fleet, name, queues)
         self._trouble = Trouble("leasing or settling", mend)
-        self._exchange = Exchange(self._client, self.leases, self._selector, clock, fleet.redis)
+        self._exchange = Exchange(self._client, self.leases, self._selector, clock)
         self._settler = Settler(self._client)
         self._roster = Roster(settings.lease)
         self._pace = Pace(fleet.gated_types)
@@ -201,7 +200,8 @@ class WorkLoop:
         if ended or ask is not None:
             self._settler.sent(ended)
             self._roster.settling([each.running for each in ended], True)
-            self._exchange.send(ended, ask)
+            if not self._exchange.send(ended, ask):
+                self._requests.withheld()
 
     def _hear_redis(self) -> None:
         """Take in what Redis has answered; what can wait is done when the runs that came are under way."""

@@ -16,6 +16,8 @@ from jobs.engine.worker.slots import QueueOrder, Slots
 LOOK_AGAIN = 1.0
 """Seconds until a paused queue is looked at again."""
 RETRY = 0.5
+LOOK_SOON = 0.1
+"""Seconds until a server is asked again whether anything may be leased from it."""
 MUCH_SLOWER = 4
 """Times that jobs are slower than when they were asked for, above which they don't wait for each other as planned."""
 
@@ -79,6 +81,17 @@ class Requests:
         if self._open is not None or self.due_at is not None:
             self._repeats = self._open is not None
             self.due_at = time.monotonic() + RETRY
+
+    def withheld(self) -> None:
+        """Nothing may be leased yet: a request that was never sent is forgotten, and another one made in a moment.
+
+        A worker that stops leaves what a lost reply held to the reaper.
+        """
+        if self._stops:
+            self._lost.clear()
+        if self._stops or not self._repeats:
+            self._open = None
+        self.due_at = time.monotonic() + LOOK_SOON
 
     def ask(self, most: int | None, is_idle: bool, stops: bool = False) -> Ask | None:
         """The request that is due, or None; `most` bounds the number of jobs."""
