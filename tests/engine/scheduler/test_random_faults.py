@@ -18,7 +18,6 @@ from tests.conftest import RedisServer, wait_until
 from tests.engine.scheduler.conftest import waiting
 from tests.engine.scheduler.test_failover import each_second_once, leads, times, until_runs
 from tests.engine.scheduler.test_failover import lasting_fleet as lasting_fleet
-from tests.engine.scheduler.test_failover import lasting_redis as lasting_redis
 
 Process = subprocess.Popen[bytes]
 LASTS = 60.0
