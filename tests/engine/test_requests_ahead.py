@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -13,13 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from jobs.engine import Fleet, keys
 from jobs.engine.outcome import Outcome
 from jobs.engine.worker.leasing import Ask, Leased, Leases
-from jobs.engine.worker.pace import Pace
+from jobs.engine.worker.pace import AT_A_GO, NEEDED, Pace
 from jobs.engine.worker.requests import Requests
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.slots import QueueOrder, Slots
 from tests.engine.samples import jobs as samples
 
-SLOTS = 2
+SLOTS, IN_A_SLOT = 2, 2
 WHICH = st.integers(0, 7)
 FEW = hypothesis_settings(
     max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
@@ -37,15 +38,19 @@ class Ahead:
 class Worker(RuleBasedStateMachine):
     """One worker whose replies come late, in any order, or never; it sends the next of a kind after the last."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, seconds: float) -> None:
+        """`seconds` is what the worker knows of how long its jobs run."""
         super().__init__()
         fleet.redis.flushdb()
         self.fleet, self.leases = fleet, Leases(fleet.redis, "w1", ["default"], fleet)
         self.slots = Slots(SLOTS, {"default": SLOTS})
-        self.requests = Requests(self.slots, QueueOrder(["default"], {}, strict=True), Pace())
+        pace = Pace()
+        for _ in range(NEEDED):
+            pace.ran("samples.double", seconds)
+        self.requests = Requests(self.slots, QueueOrder(["default"], {}, strict=True), pace)
         self.ahead: list[Ahead] = []
         self.under_way: Leased | None = None
-        self.running: list[Running] = []
+        self.running: list[list[Running]] = []
         self.sent: set[str] = set()
         self.ended: list[str] = []
 
@@ -118,17 +123,19 @@ class Worker(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(which=WHICH)
     def settle(self, which: int) -> None:
-        """A run ends and is settled."""
-        run, now = self.running.pop(which % len(self.running)), time.time()
+        """The runs of a slot end and are settled."""
+        runs, now = self.running.pop(which % len(self.running)), time.time()
         outcome = Outcome("finished", value="1")
-        assert self.leases.settle([run.settlement(outcome, now, now)]).words == ["ok"]
-        self.slots.give(run.lane)
-        self.ended.append(run.job_id)
+        assert set(self.leases.settle([run.settlement(outcome, now, now) for run in runs]).words) == {"ok"}
+        self.slots.give(runs[0].lane)
+        self.ended += [run.job_id for run in runs]
 
     @invariant()
     def no_more_is_leased_than_there_is_room_for(self) -> None:
         """Whatever the worker knows of it yet."""
-        assert self.fleet.redis.zcard(keys.LEASES) <= SLOTS
+        batches = [f"{keys.FLEET}:batch:{each.decode()}" for each in self.fleet.redis.zrange(keys.BATCHES, 0, -1)]
+        held = sum((self.fleet.redis.hget(batch, "held") or b"").count(b"u") for batch in batches)
+        assert self.fleet.redis.zcard(keys.LEASES) + held / IN_A_SLOT <= SLOTS
 
     def teardown(self) -> None:
         """Everything is heard, asked for and run to its end: each job once."""
@@ -142,15 +149,16 @@ class Worker(RuleBasedStateMachine):
             self.ask(lost=False)
             self.answer()
         assert sorted(self.ended) == sorted(self.sent)
-        assert self.fleet.redis.zcard(keys.LEASES) == 0
+        assert (self.fleet.redis.zcard(keys.LEASES), self.fleet.redis.zcard(keys.BATCHES)) == (0, 0)
 
     def begin(self, leased: Leased) -> None:
         """Run what came, for which there has to be room."""
-        for run in leased.runs:
-            assert self.slots.has_room(run.lane)
-            self.slots.take(run.lane)
-            self.running.append(run)
+        for runs in self.requests.batches(leased.runs):
+            assert self.slots.has_room(runs[0].lane)
+            self.slots.take(runs[0].lane)
+            self.running.append(runs)
 
 
-def test_no_order_of_requests_and_replies_overfills_a_worker_or_loses_a_job(fleet: Fleet) -> None:
-    run_state_machine_as_test(lambda: Worker(fleet), settings=FEW)
+@pytest.mark.parametrize("seconds", [1.0, AT_A_GO / IN_A_SLOT], ids=["ordinary", "tiny"])
+def test_no_order_of_requests_and_replies_overfills_a_worker_or_loses_a_job(fleet: Fleet, seconds: float) -> None:
+    run_state_machine_as_test(lambda: Worker(fleet, seconds), settings=FEW)

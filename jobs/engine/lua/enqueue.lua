@@ -10,9 +10,10 @@
 -- At the end there may be a fence, 2 more: a life of Redis, and the time (epoch s) after which the call comes too late.
 -- Returns 3 for each job that was not accepted: its place from 1, 0 (that id exists) or 2 (the lock is held), the known id;
 -- where the fence keeps out all of them 0, 3 and nothing.
+local P, n_heads = ARGV[1], tonumber(ARGV[2])
+--include lib_one_new_job
 --include lib_events
 --include lib_taking_back
-local P, n_heads = ARGV[1], tonumber(ARGV[2])
 local LIVE = {queued = true, started = true, scheduled = true, deferred = true, ready_to_enqueue = true}
 local LOCK_KEPT, EXISTS, HELD, LATE = 7 * 86400, 0, 2, 3
 local heads, lists, keys, refused, first_job = {}, {}, {}, {}, 3 + 3 * n_heads

@@ -16,13 +16,6 @@
 --          (lib_fields).
 --          A request that does not fit any more gets {0, the request that was given jobs last, {}, ...}.
 -- Of tiny types what this call hands out is one batch, with one lease; what else a start writes waits (lib_leases).
---include lib_batch
---include lib_breakers
---include lib_events
---include lib_execution
---include lib_foreign
---include lib_pauses
---include lib_readers
 local P, worker, request, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_ms, horizon, room, idle = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 local default_lane, free, tiny, picks = ARGV[9], cjson.decode(ARGV[10]), cjson.decode(ARGV[11]), ARGV[15]
@@ -35,6 +28,14 @@ local seconds, ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(ton
 -- Redis writes numbers out slowly: what is sent with each job is a text.
 local lease_until, wip_until = string.format('%d', ms + lease_ms), string.format('%d', seconds + horizon)
 local memory_key, leases, batches = P .. ':fleet:lease-reply:' .. worker, P .. ':fleet:leases', P .. ':fleet:batches'
+--include lib_one_job
+--include lib_batch
+--include lib_breakers
+--include lib_events
+--include lib_execution
+--include lib_foreign
+--include lib_pauses
+--include lib_readers
 --include lib_early
 local scanned, filed, jobs, memory, must_drain, alone = 0, 0, {}, {cjson.encode(request)}, false, false
 local letters, has_batch, places_taken = {}, false, 0

@@ -19,7 +19,6 @@ local function remember_idleness()
   redis.call('SET', memory_key, '[' .. cjson.encode(generation) .. ']', 'EX', 120)
 end
 
---include lib_time
 if is_outdated() then
   return {0, last_request, {}, 0, 0, 0, ''}
 end

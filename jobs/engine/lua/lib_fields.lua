@@ -2,8 +2,6 @@
 -- SOON is what this script needs to know of every job, and REST what is told of it besides, unless it is a first run in a
 -- batch; then what only a job has that was leased before, or is a plain RQ client's: of that the worker is told the first six.
 -- A field costs 0.1 us also where there is none, a call 2 us: a worker that knows no tiny types asks for the REST at once.
-local SOON = {'data', 'type', 'tenant', 'timeout', 'deadline', 'attempts', 'gates', 'correlation_id', 'unique_key', 'enqueued_at',
-  'status', 'lane', 'ledger', 'final', 'filed'}
 local REST = {'topics', 'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks'}
 local MORE = {'deaths', 'cancel_requested', 'retries_left', 'retry_intervals', 'result_ttl', 'failure_ttl', 'execution',
   'ended_at', 'worker_deaths', 'given_back'}
@@ -13,15 +11,6 @@ if not next(tiny) then
   for _, name in ipairs(REST) do
     FIELDS[#FIELDS + 1] = name
   end
-end
-
-local ZERO = ('0'):byte()
--- 32 digits, as most ids are, are soon told from anything else: what is read as a number may have only spaces or a sign
--- around it, or end before a zero byte.
-local function is_id(id)
-  local first, last = id:byte(1), id:byte(-1)
-  local is_number = #id == 32 and first >= ZERO and last >= ZERO and tonumber(id, 16)
-  return is_number and not id:find('\0', 1, true) or id:find('^[%w_-]+$')
 end
 
 local function read_fields(key)
@@ -57,10 +46,8 @@ local function told(key, fields, id, execution, queue, lane, is_batched)
   return fields
 end
 
--- A first run in a batch of which there is little to say is told as one text: its place (four digits) and id, the number of
--- its head, and its correlation id, each with a line feed behind it, 27 characters of `enqueued_at`, and the data. Heads
--- (type, tenant, timeout, queue, lane) are told once. A text costs a tenth of what a table of 20 fields does.
-local told_heads, head, PRECISE, ALIKE = {}, {}, #'2026-01-01T00:00:00.000000Z', 16
+-- The heads of runs that are told briefly (lib_brief).
+local told_heads, head, ALIKE = {}, {}, 16
 local function is_headed(by, fields, queue, lane)
   return by[1] == fields[2] and by[2] == fields[3] and by[3] == fields[4] and by[4] == queue and by[5] == lane
 end
@@ -82,10 +69,8 @@ end
 
 -- Nil where there is more to say.
 local function told_briefly(fields, id, place, queue, lane)
-  local correlation, enqueued = fields[8] or '', fields[10]
-  if fields.more or fields[5] or fields[7] or fields[9] or fields[13] or not enqueued or #enqueued ~= PRECISE
-    or correlation ~= '' and correlation:find('\n', 1, true) then
+  if fields.more or not is_brief(fields) then
     return nil
   end
-  return place .. id .. '\n' .. head_of(fields, queue, lane) .. correlation .. '\n' .. enqueued .. fields[1]
+  return brief(place, id, head_of(fields, queue, lane), fields)
 end
