@@ -114,14 +114,18 @@ class Jobs:
 
     def _cancel(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
         """Cancel jobs (id, type), a hundred a round trip; the script's word about each."""
-        durability.note_cancel(self._fleet, jobs)
         now = views.rfc3339(datetime.now(UTC))
         windows = " ".join(self._fleet.windows.values())
         calls = [
             (keys.PREFIX, job_id, now, int(self._kept(job_type).total_seconds()), windows) for job_id, job_type in jobs
         ]
-        parts = (calls[at : at + AT_ONCE] for at in range(0, len(calls), AT_ONCE))
-        return [word.decode() for part in parts for word in script("cancel").many(self._fleet.redis, part)]
+        parts = [calls[at : at + AT_ONCE] for at in range(0, len(calls), AT_ONCE)]
+
+        def ask() -> list[str]:
+            with translate_errors():
+                return [word.decode() for part in parts for word in script("cancel").many(self._fleet.redis, part)]
+
+        return durability.cancel(self._fleet, jobs, ask)
 
     def retry(self, job_id: str, tenant: str | None = None, *, by: str = "") -> JobView:
         """Run a failed, cancelled or quarantined job again, with all its retries; `by` says who wants it.

@@ -204,7 +204,7 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
         pool_pre_ping=True,
         hide_parameters=True,
         isolation_level="READ COMMITTED",
-        connect_args={"connect_timeout": 10, "application_name": "rq-fleet"},
+        connect_args={"connect_timeout": 5, "tcp_user_timeout": 5000, "application_name": "rq-fleet"},
     )
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Named = tuple[str, str]
 """A job's id and type."""
+_COUNTS = ("cancelled", "canceled", "asked", "missing")
+"""What Redis says of a job whose cancel counts: it has ended, is to end, or must not come back."""
 
 
 def is_durable(job_type: str) -> bool:
@@ -24,15 +26,20 @@ def is_durable(job_type: str) -> bool:
         return registry.any_durable()
 
 
-def note_cancel(fleet: Fleet, jobs: Sequence[Named]) -> None:
-    """Before Redis is told to cancel jobs: no database is needed, since what runs has to be stopped without it too.
+def cancel(fleet: Fleet, jobs: Sequence[Named], ask: Callable[[], list[str]]) -> list[str]:
+    """Around what has Redis cancel jobs: its word about each. What it refuses leaves no note behind.
 
-    Raises BrokerUnavailable while Redis, which could not be told anyway, is away.
+    No database is needed, since what runs has to be stopped without it too. Raises BrokerUnavailable.
     """
-    if durable := _durable(fleet, jobs):
-        from jobs.engine.ledger import wishes
+    durable = set(_durable(fleet, jobs))
+    if not durable:
+        return ask()
+    from jobs.engine.ledger import wishes
 
-        wishes.note_cancel(fleet, durable)
+    noted_at, words = wishes.note_cancel(fleet, durable), ask()
+    refused = {job_id for (job_id, _), word in zip(jobs, words, strict=True) if word not in _COUNTS}
+    wishes.forget_cancel(fleet, refused & durable, noted_at)
+    return words
 
 
 def run_again(fleet: Fleet, jobs: Sequence[Named], ask: Callable[[], list[str]]) -> list[str]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import func, select, text, update
 from structlog.testing import capture_logs
 
-from jobs.engine import BrokerUnavailable, Conflict, Fleet, broker, keys
-from jobs.engine.inspection import Where
+from jobs.engine import BrokerUnavailable, Conflict, Fleet, broker, connect, keys
+from jobs.engine.inspection import Where, steering
 from jobs.engine.ledger import wishes
 from jobs.engine.ledger.following import Follower
 from jobs.engine.ledger.table import JOBS
 from jobs.engine.outcome import Outcome
+from jobs.settings import Settings
 from tests.conftest import wait_until
 from tests.engine.leases import lease, leases_of, settle
 from tests.ledger.conftest import row_of, until
@@ -129,13 +133,26 @@ def test_while_the_database_is_away_nothing_is_run_again_but_what_runs_can_be_st
     assert fleet.jobs.cancel(waits.id).status == "cancelled"
 
 
-@pytest.mark.parametrize("wish", [wishes.note_cancel, wishes.open_again])
+def forget(fleet: Fleet, ids: list[str]) -> None:
+    with fleet.database.read() as session:
+        noted_at = session.scalar(select(func.min(JOBS.c.cancel_at)))
+    wishes.forget_cancel(fleet, ids, noted_at)
+
+
+def note_anew(fleet: Fleet, ids: list[str]) -> None:
+    wishes.note_cancel(fleet, ids)
+
+
+@pytest.mark.parametrize("wish", [note_anew, forget, wishes.open_again, steering.let_be_due])
 def test_wishes_take_rows_in_the_order_in_which_the_follower_does(
     fleet: Fleet, folder: Path, wish: Callable[[Fleet, list[str]], object]
 ) -> None:
     """Else each may have a row that the other waits for, and the database ends one of them."""
-    ids = [job.id for job in durable.tell.enqueue_many([{"folder": str(folder)}] * 50)]
-    wishes.note_cancel(fleet, ids)
+    ids = [durable.tell.enqueue({"folder": str(folder)}, job_id=f"{letter}-job").id for letter in "dcba"]
+    if wish is not note_anew:
+        wishes.note_cancel(fleet, ids)
+    with fleet.database.begin() as session:
+        session.execute(update(JOBS).values(state="scheduled", due_at=datetime.now(UTC)))
     first, last = min(ids), max(ids)
     wishing = threading.Thread(target=lambda: wish(fleet, ids))
     with capture_logs() as logs, fleet.database.begin() as following:
@@ -145,6 +162,32 @@ def test_wishes_take_rows_in_the_order_in_which_the_follower_does(
         following.execute(update(JOBS).where(JOBS.c.id == last).values(worker="w"))
     wishing.join()
     assert logs == []
+
+
+def test_a_cancel_that_is_refused_leaves_no_note(fleet: Fleet, folder: Path) -> None:
+    """The run has ended, which the row does not know yet."""
+    job, other = (durable.tell.enqueue({"folder": str(folder)}) for _ in range(2))
+    leases = leases_of(fleet)
+    (running,) = lease(leases)
+    assert fleet.jobs.cancel(other.id).status == "cancelled"
+    settle(leases, (running, Outcome("finished")))
+    with pytest.raises(Conflict):
+        fleet.jobs.cancel(job.id)
+    assert row_of(fleet, job.id)["cancel_at"] is None
+    assert row_of(fleet, other.id)["cancel_at"] is not None
+
+
+def test_a_cancel_waits_a_moment_for_a_database_that_does_not_answer(
+    fleet: Fleet, folder: Path, environ: dict[str, str]
+) -> None:
+    job = durable.tell.enqueue({"folder": str(folder)})
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        address = f"postgresql://nobody@127.0.0.1:{hole.getsockname()[1]}/nothing"
+        cut_off = connect(Settings.from_env({**environ, "DATABASE_URL": address})).discover()
+        began = time.monotonic()
+        assert cut_off.jobs.cancel(job.id).status == "cancelled"
+        assert time.monotonic() - began < 3, "a connection is waited for longer"
+        cut_off.close()
 
 
 def waits_for_a_row(fleet: Fleet) -> bool:

@@ -39,8 +39,6 @@ def act(fleet: Fleet, verb: str, jobs: Sequence[Live], by: str, done: Done) -> N
 
 def _asked(fleet: Fleet, verb: str, jobs: Sequence[Live], by: str) -> list[str]:
     durable, named = [each.id for each in jobs if each.durable], [(each.id, each.job_type) for each in jobs]
-    if verb == "cancel":
-        durability.note_cancel(fleet, named)
     if verb == "promote" and durable:
         steering.let_be_due(fleet, durable)
     recorded = steering.recorded_of(fleet, durable) if verb == "discard" else set()
@@ -51,7 +49,8 @@ def _asked(fleet: Fleet, verb: str, jobs: Sequence[Live], by: str) -> list[str]:
         with translate_errors():
             return [word.decode() for word in script(verb).many(fleet.redis, calls)]
 
-    return durability.run_again(fleet, named, ask) if verb == "retry" else ask()
+    around = {"retry": durability.run_again, "cancel": durability.cancel}.get(verb)
+    return around(fleet, named, ask) if around is not None else ask()
 
 
 def _said(fleet: Fleet, verb: str, job: Live, now: str, by: str, windows: str, is_recorded: bool) -> tuple[Any, ...]:

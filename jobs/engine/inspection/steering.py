@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from jobs.engine import durability, registry, views
 from jobs.engine.broker import translate_errors
@@ -63,10 +63,17 @@ def discard(fleet: Fleet, view: JobView) -> None:
 
 
 def let_be_due(fleet: Fleet, job_ids: Sequence[str]) -> bool:
-    """Have rows of delayed jobs be due, so that a Redis that lost them gets them as such; whether there were any."""
-    delayed = row.id.in_(job_ids), OPEN, row.state == SCHEDULED, row.due_at.is_not(None)
+    """Have rows of delayed jobs be due, so that a Redis that lost them gets them as such; whether there were any.
+
+    One by one in the order of their ids, as the follower writes rows: two who take them in different orders may wait
+    for each other.
+    """
+    delayed = row.id == bindparam("of"), OPEN, row.state == SCHEDULED, row.due_at.is_not(None)
+    change, found = update(JOBS).where(*delayed).values(due_at=None), 0
     with steps.unavailable(), fleet.database.begin() as session:
-        return bool(session.connection().execute(update(JOBS).where(*delayed).values(due_at=None)).rowcount)
+        for job_id in sorted(job_ids):
+            found += session.connection().execute(change, {"of": job_id}).rowcount
+    return found > 0
 
 
 def recorded_of(fleet: Fleet, job_ids: Sequence[str]) -> set[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Update, bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.engine.broker import translate_errors
@@ -15,6 +15,7 @@ from jobs.engine.columns import Instant
 from jobs.engine.errors import BrokerUnavailable
 from jobs.engine.keys import PREFIX
 from jobs.engine.ledger import rows
+from jobs.engine.ledger.patience import patiently
 from jobs.engine.ledger.table import CANCELLED, FAILED, JOBS, OPEN, PUSHED, QUARANTINED, QUEUED
 from jobs.engine.scripts import script
 
@@ -25,10 +26,13 @@ AT_ONCE = 500
 """Rows a transaction, each by a statement of its own and in the order of their ids: the follower writes them so too,
 and two who take rows in different orders may wait for each other."""
 AGAIN = (FAILED, CANCELLED, QUARANTINED)
-_SOON = "SET LOCAL lock_timeout = '1s'"
-"""So long a cancel waits for somebody who has the row: what runs has to be stopped."""
+_SOON = "SET LOCAL lock_timeout = '800ms'"
+_LONGEST = timedelta(seconds=1)
+"""So long a cancel waits for somebody who has the row, and for the database itself: what runs has to be stopped."""
 row = JOBS.c
-_CANCEL = update(JOBS).where(row.id == bindparam("of"), OPEN).values(cancel_at=bindparam("now", type_=Instant))
+_NOTED = bindparam("now", type_=Instant)
+_CANCEL = update(JOBS).where(row.id == bindparam("of"), OPEN, row.cancel_at.is_(None)).values(cancel_at=_NOTED)
+_TAKE_BACK = update(JOBS).where(row.id == bindparam("of"), OPEN, row.cancel_at == _NOTED).values(cancel_at=None)
 _FORGET_CANCEL = update(JOBS).where(row.id == bindparam("of"), OPEN, row.cancel_at.is_not(None)).values(cancel_at=None)
 log = structlog.get_logger("ledger")
 
@@ -40,21 +44,22 @@ def anew(options: str | None, **more: Any) -> dict[str, Any]:
     return begun | {"options": rows.without_deadline(options), **more}
 
 
-def note_cancel(fleet: Fleet, job_ids: Sequence[str]) -> None:
+def note_cancel(fleet: Fleet, job_ids: Collection[str]) -> datetime:
     """Note that these are cancelled, as far as they have not ended: from then on no wiped Redis gets them again.
 
-    Once a job's end is told the note is gone, whatever that was. Without the database, and on PostgreSQL where somebody
-    else has a row for long, a cancel counts in Redis alone.
+    Once a job's end is told the note is gone, whatever that was. Without the database, on PostgreSQL where somebody
+    else has a row for long, and where that does not answer for a second, a cancel counts in Redis alone. Returns the
+    time that is noted.
     """
-    try:
-        ids, now = sorted(job_ids), datetime.now(UTC)
-        for at in range(0, len(ids), AT_ONCE):
-            with fleet.database.begin() as session:
-                if not fleet.database.is_sqlite:
-                    session.connection().exec_driver_sql(_SOON)
-                session.connection().execute(_CANCEL, [{"of": each, "now": now} for each in ids[at : at + AT_ONCE]])
-    except SQLAlchemyError as error:
-        log.warning("jobs are cancelled in Redis alone: the ledger can't be written", error=str(error))
+    now = datetime.now(UTC)
+    _write(fleet, _CANCEL, sorted(job_ids), now, "jobs are cancelled in Redis alone")
+    return now
+
+
+def forget_cancel(fleet: Fleet, job_ids: Collection[str], noted_at: datetime) -> None:
+    """Redis refuses to cancel these: the notes of that time go; those of others stay."""
+    if job_ids:
+        _write(fleet, _TAKE_BACK, sorted(job_ids), noted_at, "the notes of refused cancels stay in their rows")
 
 
 def open_again(fleet: Fleet, job_ids: Collection[str]) -> set[str]:
@@ -78,6 +83,25 @@ def tell_again(fleet: Fleet, job_ids: Collection[str]) -> None:
     if job_ids:
         with translate_errors():
             script("ledger_tell")(fleet.redis, PREFIX, *job_ids)
+
+
+def _write(fleet: Fleet, change: Update, ids: Sequence[str], now: datetime, otherwise: str) -> None:
+    """Within a second a transaction; a server that is silent for longer is left to a thread, of which there are few."""
+
+    def write() -> None:
+        try:
+            for at in range(0, len(ids), AT_ONCE):
+                with fleet.database.begin() as session:
+                    if not fleet.database.is_sqlite:
+                        session.connection().exec_driver_sql(_SOON)
+                    session.connection().execute(change, [{"of": each, "now": now} for each in ids[at : at + AT_ONCE]])
+        except SQLAlchemyError as error:
+            log.warning(f"{otherwise}: the ledger can't be written", error=str(error))
+
+    if fleet.database.is_sqlite:
+        write()
+    elif not patiently(write, _LONGEST * (1 + len(ids) // AT_ONCE)):
+        log.warning(f"{otherwise}: the database does not answer")
 
 
 def _open_again(fleet: Fleet, job_ids: Sequence[str]) -> set[str]:
