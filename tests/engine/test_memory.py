@@ -65,6 +65,37 @@ def test_a_fork_that_reads_what_it_inherited_copies_none_of_it(version: str) -> 
     assert found["closed"], "what has to be closed is, when nobody refers to it any more"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells of a process's memory")
+def test_pages_of_a_file_that_were_read_are_let_go_of_and_come_back(tmp_path: Path) -> None:
+    """One that was written to in memory only stays as it is, though it may be written to no more."""
+    file = tmp_path / "weights"
+    file.write_bytes(b"x" * 4_000_000)
+    code = """
+import ctypes, mmap, sys
+from pathlib import Path
+from jobs.engine.worker import file_pages
+file = open(sys.argv[1], "rb")
+read, altered = (mmap.mmap(file.fileno(), 0, access=access) for access in (mmap.ACCESS_READ, mmap.ACCESS_COPY))
+altered[7] = 7
+address = ctypes.addressof(ctypes.c_char.from_buffer(altered))
+ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), ctypes.c_size_t(len(altered)), mmap.PROT_READ)
+def of_files():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    values = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
+    return values["Rss:"] - values["Anonymous:"]
+assert read.find(b"y") == altered.find(b"y") == -1
+before = of_files()
+file_pages.let_go()
+assert of_files() < before - 3_900, (before, of_files())
+assert (altered[7], read[7], read.find(b"y")) == (7, ord("x"), -1)
+print("read again")
+"""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, str(file)]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("read again\n", "")
+
+
 def test_a_child_at_work_has_little_memory_of_its_own(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:
     spawn_worker()
     samples.gate.enqueue({"folder": str(folder)})

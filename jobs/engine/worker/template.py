@@ -30,7 +30,7 @@ from jobs.engine import fleet as fleets
 from jobs.engine import logs, registry
 from jobs.engine.errors import FleetError
 from jobs.engine.fleet import Fleet
-from jobs.engine.worker import child, dense_pages, process, rehearsal, shared_heap, threaded_child
+from jobs.engine.worker import child, dense_pages, file_pages, process, rehearsal, shared_heap, threaded_child
 from jobs.settings import Settings
 
 MOST_FDS = 253
@@ -124,6 +124,7 @@ def _load(fleet: Fleet) -> None:
     shared_heap.share()
     process.give_back_memory()
     dense_pages.fill_gaps()
+    file_pages.let_go()
 
 
 def _preload(fleet: Fleet) -> None:
