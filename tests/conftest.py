@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,8 +27,11 @@ from jobs.settings import Settings
 
 pytest_plugins = ["jobs.engine.testing.plugin"]
 ROOT = Path(__file__).resolve().parent.parent
-WAIT_LONG = ("chaos", "browser", "integration", "benchmarks", "webapp/test_without_redis.py", "engine")
-"""Folders and files of tests that wait for processes more than they compute."""
+TESTS = ROOT / "tests"
+FIRST = 0.65
+"""By which part of a run the long files have begun: the rest of it is made of short ones."""
+LONG = ("chaos", "browser", "integration", "benchmarks", "deploy", "webapp/test_without_redis.py", "engine")
+"""Folders and files of tests that take long, most of them since they wait for processes."""
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -52,6 +55,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {told}")
 
 
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking at all that was imported again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     places = {path: place for place, path in enumerate(by_turns(dict.fromkeys(item.path for item in items)))}
     items.sort(key=lambda item: places[item.path])
@@ -62,11 +71,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def by_turns(files: Iterable[Path]) -> list[Path]:
-    """The files with those of `WAIT_LONG` first, one of each in turn, so that no process has a long one at the end."""
-    files = list(files)
-    groups = [[file for file in files if file.is_relative_to(ROOT / "tests" / name)] for name in WAIT_LONG]
-    turns = [file for turn in zip_longest(*groups) for file in turn if file is not None]
-    return list(dict.fromkeys([*turns, *files]))
+    """The files so that each folder has its share of any part of a run: some wait while others compute.
+
+    Those of `LONG` are spread over the first part of it, so that no process has a long one at the end.
+    """
+    groups: dict[tuple[str, float], list[Path]] = {}
+    for file in dict.fromkeys(files):
+        name = next((name for name in LONG if file.is_relative_to(TESTS / name)), "")
+        group = (name, FIRST) if name else (file.relative_to(TESTS).parts[0], 1.0)
+        groups.setdefault(group, []).append(file)
+    places: dict[Path, float] = {}
+    for (_, part), group in groups.items():
+        places |= {file: (place + 0.5) / len(group) * part for place, file in enumerate(group)}
+    return sorted(places, key=places.__getitem__)
 
 
 def wait_until(condition: Callable[[], T], timeout: float | None = None, every: float = 0.02) -> T:

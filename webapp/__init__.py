@@ -21,6 +21,7 @@ from webapp import (
     tracing,
 )
 from webapp.blueprints import blueprints_of
+from webapp.routing import LazyRule
 
 
 def create_app(settings: Settings | None = None) -> APIFlask:
@@ -30,6 +31,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     """
     settings = settings or Settings.from_env()
     app = APIFlask(__name__, title="rq-fleet", version="1", spec_path="/api/openapi.json", docs_path=None)
+    app.url_rule_class = LazyRule
     app.extensions["settings"] = settings
     correlation.init_app(app)
     metrics.init_app(app, settings)

@@ -124,7 +124,7 @@ def test_a_failed_job_is_told_and_run_again(server: Server, us: Header) -> None:
 
 def test_a_killed_gunicorn_process_leaves_its_jobs_to_the_other(server: Server, us: Header, settings: Settings) -> None:
     client = Client(server, us)
-    text = b"A sentence about the river Ob and its many fish. " * 30_000
+    text = b"A sentence about the river Ob and its many fish. " * 8_000
     files = client.upload(*(b"%d " % number + text for number in range(6)))
     victim = wait_until(lambda: busy_process(settings))
     family = psutil.Process(victim).children(recursive=True)
