@@ -96,6 +96,9 @@ class Desk:
                 periodic.run_due(step, self._fleet)
             claimed = claiming.claim(step, self.name, room, self._fleet.limit_counts, self._fleet.windows)
             due = _earliest(claimed.look_at, periodic.next_due(step) if self._alone else None)
+            step.rests = not (
+                claimed.rows or step.has_written
+            )  # else it would wake all pools, and itself, to claim again
         return claimed._replace(look_at=due)
 
     def report(self, reports: Sequence[Report]) -> None:

@@ -53,6 +53,8 @@ def step(database: Database, *, durable: bool = True) -> Iterator[Step]:
     with unavailable(), database.begin(durable=durable) as session:
         taken = begin(session.connection())
         yield taken
+        if taken.rests:
+            return
         taken.end()
     tell()
 
@@ -90,8 +92,17 @@ class Step:
         if (milliseconds := int(self.now * 1000)) > self._ms:
             self._ms, self._number = milliseconds, -1
         self._events: list[dict[str, Any]] = []
+        self._begun = self._ms, self._number, self._place
+        self._has_written = False
+        self.rests = False
+        """Whether nobody is to be told of it, since it has written nothing."""
         self.brief: set[str] = set()
         """Topics whose events are to go a minute from now."""
+
+    @property
+    def has_written(self) -> bool:
+        """Whether a row was changed through this, or an event, a position or a place given."""
+        return self._has_written or (self._ms, self._number, self._place) != self._begun
 
     @property
     def moment(self) -> datetime:
@@ -124,7 +135,9 @@ class Step:
 
     def execute(self, statement: Any, *more: Any) -> Any:
         """Run a statement in this transaction."""
-        return self.connection.execute(statement, *more)
+        result = self.connection.execute(statement, *more)
+        self._has_written = self._has_written or not (statement.is_select or result.rowcount == 0)
+        return result
 
     def end(self) -> None:
         """Write the events and the clock: the last thing before the commit."""

@@ -99,7 +99,9 @@ def test_a_stopped_process_that_wakes_up_can_not_overwrite_the_second_run(
 
 
 def test_a_limit_holds_over_all_processes(fleet: LocalFleet, start: Spawn, folder: Path) -> None:
-    start(), start()
+    """Three processes that run one job each, of which two may run at once."""
+    for _ in range(3):
+        start(LOCAL_CONCURRENCY="1")
     sent = gated.timed.enqueue_many([payload(folder)] * 16)
     for job in sent:
         until_ended(fleet, job)
@@ -108,7 +110,7 @@ def test_a_limit_holds_over_all_processes(fleet: LocalFleet, start: Spawn, folde
         running += 1 if line.startswith("S") else -1
         most = max(most, running)
     assert (most, len(lines)) == (2, 32)
-    assert len({line.split()[2] for line in lines}) == 2, "both processes should have had some"
+    assert len({line.split()[2] for line in lines}) >= 2, "several processes should have had some"
 
 
 def test_a_job_is_cancelled_from_another_process_and_killed_if_it_must(
