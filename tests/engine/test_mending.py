@@ -8,12 +8,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from jobs.engine import Fleet, keys
 from jobs.engine.worker.leasing import SLOT, Ask, Leases
-from jobs.engine.worker.mending import KINDS, mend
+from jobs.engine.worker.mending import KINDS, KINDS_OF_GATES, mend
 from tests.conftest import ROOT, wait_until
 from tests.engine.conftest import until_ended, until_told
 from tests.engine.leases import lease, leases_of, reap_all
+from tests.engine.samples import gated
 from tests.engine.samples import jobs as samples
 
 LEASE = timedelta(seconds=3)
@@ -107,6 +110,33 @@ def test_what_was_put_aside_is_kept_for_a_week_under_one_name(fleet: Fleet) -> N
     assert 0 < fleet.redis.ttl(aside) <= 7 * 86400
 
 
+def test_outcomes_are_written_and_turns_go_on_though_keys_of_a_gate_were_overwritten(
+    fleet: Fleet, spawn_worker: Callable[..., subprocess.Popen[bytes]], folder: Path
+) -> None:
+    spawn_worker()
+    first, second, waits = gated.pair.enqueue_many([{"folder": str(folder), "name": name} for name in "abc"])
+    for name in "ab":
+        until_told(folder, name=name)
+    for name in ("admitted:default:limit:samples.pair", "waiting-queues:limit:samples.pair"):
+        spoil(fleet, name)
+    for name in "abc":
+        (folder / f"{name}.go").touch()
+    assert [until_ended(fleet, job).status for job in (first, second, waits)] == ["completed"] * 3
+
+
+@pytest.mark.parametrize("name", ["held:limit:samples.pair", "admitted:default:limit:samples.pair"])
+def test_what_the_dead_held_is_given_back_though_keys_of_a_gate_were_overwritten(fleet: Fleet, name: str) -> None:
+    gated.pair.enqueue_many([{"folder": "unused"}] * 2)
+    assert len(lease(leases_of(fleet), 2)) == 2
+    spoil(fleet, name)
+    assert mend(fleet.redis, "w1", ["default"], LEASE, deeply=True) == [name]
+    assert put_right(fleet) == []
+    fleet.redis.zadd(keys.LEASES, dict.fromkeys(fleet.redis.zrange(keys.LEASES, 0, -1), 1))
+    assert reap_all(fleet, 2) == ["requeued"] * 2
+
+
 def test_kinds_are_those_of_the_table_of_keys() -> None:
     rows = re.findall(r"^\| `PREFIX:fleet:([^`]+)` \| (\w+) \|", (ROOT / "docs/architecture.md").read_text(), re.M)
     assert {name: dict(rows)[name] for name in KINDS} == dict(KINDS)
+    of_gates = {name.partition(":")[0] + ":": kind for name, kind in rows}
+    assert {start: of_gates[start] for start in KINDS_OF_GATES} == dict(KINDS_OF_GATES)

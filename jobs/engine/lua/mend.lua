@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Put aside the keys of ours that somebody made another kind of key, and make anew what others can be made of. Safe to repeat.
 -- ARGV: prefix, lease (ms), kinds (JSON: key after `PREFIX:fleet:` to its kind), requests whose batches there are (JSON
---       list), lanes that have an overflow list (JSON: queue to a list of them).
+--       list), of sets what is to be in them again (JSON: key after `PREFIX:fleet:` to a list).
 -- Returns the names of the keys that were put aside.
 --include lib_leases
 --include lib_strange
 local P, lease_ms = ARGV[1], tonumber(ARGV[2])
-local kinds, requests, lanes = cjson.decode(ARGV[3]), cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
+local kinds, requests, members = cjson.decode(ARGV[3]), cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local time = redis.call('TIME')
 local lease_until = string.format('%d', tonumber(time[1]) * 1000 + lease_ms)
 local FLEET, aside = P .. ':fleet:', {}
@@ -66,11 +66,10 @@ for name, kind in pairs(kinds) do
   end
 end
 for _, name in ipairs(aside) do
-  local queue = name:match('^overflowed:(.*)$')
   if anew[name] then
     anew[name]()
-  elseif queue and #(lanes[queue] or {}) > 0 then
-    redis.call('SADD', FLEET .. name, unpack(lanes[queue]))
+  elseif #(members[name] or {}) > 0 then
+    redis.call('SADD', FLEET .. name, unpack(members[name]))
   end
 end
 return aside

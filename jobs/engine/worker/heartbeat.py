@@ -34,7 +34,7 @@ class Heartbeat(threading.Thread):
         queues: Sequence[str],
         roster: Roster,
         tell: Callable[[Renewal], None],
-        mend: Callable[[], Sequence[str]],
+        mend: Callable[[bool], Sequence[str]],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="heartbeat")

@@ -31,7 +31,7 @@ class Housekeeping(threading.Thread):
         queues: Sequence[str],
         tally: Tally,
         report: SelfReport,
-        mend: Callable[[], Sequence[str]],
+        mend: Callable[[bool], Sequence[str]],
     ) -> None:
         super().__init__(name="housekeeping", daemon=True)
         self._client = broker.connect(fleet.settings, purpose="housekeeping", socket_timeout=ANSWER_WITHIN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import redis
@@ -43,6 +43,15 @@ KINDS: Mapping[str, str] = {
     "event-clock": "string",
 }
 """The keys after `PREFIX:fleet:` without which nobody works, and what kind each is; besides them those of queues."""
+LINES = "waiting-queues:"
+KINDS_OF_GATES: Mapping[str, str] = {
+    "waiting:": "list",
+    LINES: "set",
+    "admitted:": "zset",
+    "held:": "zset",
+    "window:": "list",
+}
+"""How the keys of gates begin, and what kind each is."""
 AT_ONCE = 1000
 
 
@@ -51,14 +60,16 @@ def is_strange(error: Exception) -> bool:
     return isinstance(error, redis.ResponseError) and "WRONGTYPE" in str(error)
 
 
-def mend(client: redis.Redis, worker: str, queues: Sequence[str], lease: timedelta) -> list[str]:
+def mend(client: redis.Redis, worker: str, queues: Sequence[str], lease: timedelta, deeply: bool = False) -> list[str]:
     """The names of the keys that were put aside (for a week, as `PREFIX:fleet:strange:NAME`). Raises BrokerUnavailable.
 
-    What can be made of other keys is: leases, the workers and their queues, where jobs were put aside. Of pauses,
-    breakers and lists nothing is left anyway once somebody has written something else over them.
+    What can be made of other keys is: leases, the workers and their queues, where jobs were put aside, before which
+    gates queues have jobs. Of pauses, breakers and lists nothing is left anyway once somebody has written something
+    else over them. `deeply` looks at the keys of gates too, which are found among all keys only.
     """
-    kinds = {**KINDS, **_kinds_of_queues(worker, queues)}
     with translate_errors():
+        gates = _kinds_of_gates(client) if deeply else {}
+        kinds = {**gates, **KINDS, **_kinds_of_queues(worker, queues)}
         with client.pipeline(transaction=False) as pipe:
             for name in kinds:
                 pipe.type(f"{keys.FLEET}:{name}")
@@ -67,8 +78,9 @@ def mend(client: redis.Redis, worker: str, queues: Sequence[str], lease: timedel
         if not strange:
             return []
         requests = _names(client, "batch:") if "batches" in strange else []
-        lanes = _lanes(client) if any(name.startswith("overflowed:") for name in strange) else {}
-        arguments = [json.dumps(each) for each in (strange, requests, lanes)]
+        members = _lanes(client) if any(name.startswith("overflowed:") for name in strange) else {}
+        members |= {name: _lines(name, gates) for name in strange if name.startswith(LINES)}
+        arguments = [json.dumps(each) for each in (strange, requests, members)]
         aside = script("mend")(client, keys.PREFIX, int(lease.total_seconds() * 1000), *arguments)
     return sorted(name.decode() for name in aside)
 
@@ -80,13 +92,26 @@ def _kinds_of_queues(worker: str, queues: Sequence[str]) -> dict[str, str]:
     return kinds
 
 
+def _kinds_of_gates(client: redis.Redis) -> dict[str, str]:
+    """Looks at all keys once."""
+    names = _names(client, "")
+    return {name: kind for name in names for start, kind in KINDS_OF_GATES.items() if name.startswith(start)}
+
+
 def _lanes(client: redis.Redis) -> dict[str, list[str]]:
-    """The lanes that have a list of jobs put aside, by queue."""
+    """The lanes that have a list of jobs put aside, by the key that names them."""
     lanes: dict[str, list[str]] = {}
     for name in _names(client, "overflow:"):
         queue, _, lane = name.rpartition(":")
-        lanes.setdefault(queue, []).append(lane)
+        lanes.setdefault(f"overflowed:{queue}", []).append(lane)
     return lanes
+
+
+def _lines(name: str, gates: Iterable[str]) -> list[str]:
+    """The queues that have a list before the gate, by the names of such lists."""
+    gate = name.removeprefix(LINES)
+    found = [each for each in gates if each.startswith("waiting:") and each.endswith(f":{gate}")]
+    return [each.removeprefix("waiting:").removesuffix(f":{gate}") for each in found]
 
 
 def _names(client: redis.Redis, kind: str) -> list[str]:

@@ -17,6 +17,8 @@ from jobs.engine.worker import mending
 
 OVER_AFTER = timedelta(seconds=2)
 """After so long without it a trouble is over; whoever meets one tries again sooner."""
+DEEPLY_EVERY = timedelta(seconds=10)
+"""So often at most all keys are looked through for those of gates."""
 MOST_TOLD = 5
 """Different errors of one trouble that are told."""
 log = structlog.get_logger("worker")
@@ -25,10 +27,10 @@ log = structlog.get_logger("worker")
 class Trouble:
     """The trouble that one thread has with what it does; keys of ours of another kind are put aside by `mend`."""
 
-    def __init__(self, what: str, mend: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, what: str, mend: Callable[[bool], Sequence[str]]) -> None:
         self._what, self._mend = what, mend
         self._told: set[str] = set()
-        self._met_at = 0.0
+        self._met_at = self._deeply_at = 0.0
 
     def met(self, error: Exception) -> None:
         """It failed; for the handler of the exception, whose traceback is told where it is no answer of Redis.
@@ -43,7 +45,7 @@ class Trouble:
             self._told.add(told)
             log.error(f"{self._what} failed", error=str(error), exc_info=not isinstance(error, redis.ResponseError))
         if mending.is_strange(error):
-            self.look()
+            self._look(deeply=self._met_at >= self._deeply_at)
 
     def over(self) -> None:
         """It worked."""
@@ -52,16 +54,21 @@ class Trouble:
             self._told.clear()
 
     def look(self) -> None:
-        """Put aside what is of another kind, if anything is; tells of it."""
+        """Put aside what is of another kind, if anything is but the keys of gates; tells of it."""
+        self._look(deeply=False)
+
+    def _look(self, *, deeply: bool) -> None:
+        if deeply:
+            self._deeply_at = time.monotonic() + DEEPLY_EVERY.total_seconds()
         try:
-            names = self._mend()
+            names = self._mend(deeply)
         except (BrokerUnavailable, redis.RedisError):
             return
         if names:
             log.error("keys of another kind were put aside", keys=list(names), under="fleet:strange:")
 
 
-def mender(fleet: Fleet, worker: str, queues: Sequence[str]) -> Callable[[], list[str]]:
+def mender(fleet: Fleet, worker: str, queues: Sequence[str]) -> Callable[[bool], list[str]]:
     """Puts aside what is not as this worker needs it, on a connection of its own."""
     client = broker.connect(fleet.settings, purpose="mending")
     return partial(mending.mend, client, worker, list(queues), fleet.settings.lease)
