@@ -10,7 +10,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from simple_websocket import ConnectionClosed, Server  # type: ignore[import-untyped]
+from wsproto.utilities import LocalProtocolError
 
 from jobs.engine import BrokerUnavailable
 from jobs.engine.events import Events, Subscription
@@ -29,7 +31,11 @@ LOOK_UP = timedelta(seconds=15)
 LOOK_AGAIN = timedelta(seconds=5)
 BUCKET, REFILL_A_SECOND = 120.0, 10.0
 
-GOING_AWAY, POLICY_VIOLATION, SIGN_IN_AGAIN = 1001, 1008, 4401
+GOING_AWAY, POLICY_VIOLATION, BROKEN, SIGN_IN_AGAIN = 1001, 1008, 1011, 4401
+CLOSE, OPCODE = 0x8, 0x0F
+OVER = (ConnectionClosed, LocalProtocolError, OSError)
+"""How it shows that the other side, or another thread, has closed the connection meanwhile."""
+log = structlog.get_logger("webapp")
 
 
 class LiveSocket:
@@ -44,22 +50,38 @@ class LiveSocket:
         slowest_send: timedelta = SLOWEST_SEND,
     ) -> None:
         self._server, self._events, self._principal, self._until = server, events, principal, until
-        self._sending = threading.Lock()
+        self._sending, self._slowest_send = threading.Lock(), slowest_send
         self._topics: set[str] = set()
         self._allowance, self._counted = BUCKET, time.monotonic()
         server.sock = WholeFrames(server, slowest_send)
 
     def run(self) -> None:
-        """Serve until the client leaves, its sign-in ends, it is too slow or too greedy, or the process stops."""
+        """Serve until the client leaves, its sign-in ends, it is too slow or too greedy, or the process stops.
+
+        Raises nothing, and ends with the connection: what came after this would be an HTTP answer among frames.
+        """
+        try:
+            self._serve()
+        except OVER:
+            pass
+        except BrokerUnavailable:
+            self._close(GOING_AWAY, "no events can be followed right now; connect again and resume")
+        except Exception:
+            log.exception("a live connection broke")
+            self._close(BROKEN, "something went wrong; connect again and resume")
+        finally:
+            self._server.thread.join(self._slowest_send.total_seconds())  # it may have to answer the client's last word
+            self._server.sock.hang_up()
+
+    def _serve(self) -> None:
         tenant = self._principal.tenant
         with self._events.subscribe([], tenant=tenant) as subscription, connections.hold(tenant, self._go_away):
             subscription.add(topic_of_sign_in(self._principal), after="0")
             threading.Thread(target=self._push, args=(subscription,), daemon=True).start()
-            with suppress(ConnectionClosed):
-                while self._server.thread.is_alive():  # its last wake-up may come before it says that it has ended
-                    text = self._server.receive(timeout=LOOK_AGAIN.total_seconds())
-                    if text is not None:
-                        self._answer(text, subscription)
+            while self._server.thread.is_alive():  # its last wake-up may come before it says that it has ended
+                text = self._server.receive(timeout=LOOK_AGAIN.total_seconds())
+                if text is not None:
+                    self._answer(text, subscription)
 
     def _push(self, subscription: Subscription) -> None:
         try:
@@ -75,7 +97,7 @@ class LiveSocket:
                 if event is not None:
                     self._send(event.as_dict())
                     SENT_BY_SOCKET.inc()
-        except (ConnectionClosed, OSError):
+        except OVER:
             self._server.sock.hang_up()
 
     def _answer(self, text: str | bytes, subscription: Subscription) -> None:
@@ -90,8 +112,6 @@ class LiveSocket:
             self._send({"type": "error", "code": error.code, "detail": str(error)})
         except BrokerUnavailable:
             self._send({"type": "error", "code": "unavailable", "detail": "try again in a moment"})
-        except OSError as error:
-            raise ConnectionClosed from error
 
     def _do(self, message: dict[str, Any], subscription: Subscription) -> dict[str, Any]:
         """Called with the sending lock held, so that "subscribed" goes out before the topic's first event."""
@@ -128,25 +148,28 @@ class LiveSocket:
         self._close(GOING_AWAY, "this server is stopping; connect again and resume")
 
     def _close(self, code: int, reason: str) -> None:
-        with suppress(ConnectionClosed, OSError):
+        with suppress(*OVER):
             self._server.close(code, reason)
         self._server.sock.hang_up()
 
 
 class WholeFrames:
-    """The server's socket, but frames go out whole or not at all, in time or not at all, and floods end it.
+    """The server's socket, but frames go out whole, in time and before the closing one or not at all; floods end it.
 
     The library calls `send` once a frame: a full buffer may take a part of it only, and pongs come from its own thread.
     """
 
     def __init__(self, server: Server, slowest_send: timedelta) -> None:
         self._server, self._sock = server, server.sock
-        self._sending = threading.Lock()
+        self._sending, self._is_closing = threading.Lock(), False
         self._sock.settimeout(slowest_send.total_seconds())
 
     def send(self, data: bytes) -> int:
         """Send all of `data`. Raises OSError when the client does not take it in time."""
         with self._sending:
+            if self._is_closing:
+                raise OSError("a frame that closes the connection was the last one")
+            self._is_closing = data[0] & OPCODE == CLOSE
             try:
                 self._sock.sendall(data)
             except OSError:
