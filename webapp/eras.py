@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import time
 from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
@@ -18,6 +19,12 @@ from webapp.accounts import Account, Accounts
 NOTE = "accounts:eras"
 KEPT = timedelta(hours=13)
 """Longer than any session lives."""
+CHANGES = ""
+"""Beside the accounts in the note: a word for all changes up to now, from which the words of new eras are made."""
+WORD_LENGTH = 24
+FIRST, FIRST_WITHIN = "accounts:eras:first", timedelta(seconds=1)
+"""Whoever finds no note claims this one, and is waited for by others as long as it lasts."""
+BREATH = 0.05  # seconds
 log = structlog.get_logger("webapp")
 
 
@@ -52,21 +59,51 @@ class Eras:
         known = self._agreed().get(name)
         return known is not None and hmac.compare_digest(known.word.encode(), word.encode())
 
+    def words(self) -> dict[str, str]:
+        """Each account's era, as the note has it. Raises BrokerUnavailable when nobody can tell."""
+        return {name: era.word for name, era in self._read().items()}
+
     def notice(self) -> None:
         """Have the others know of accounts that have changed, as far as they can be told now."""
         with suppress(BrokerUnavailable):
             self._agreed()
 
     def _agreed(self) -> dict[str, Era]:
-        known = self._read()
         contents = {each.name: content_of(each, self._key) for each in self._accounts.all()}
-        if {name: era.content for name, era in known.items()} == contents:
+        known = self._read() or self._begun_elsewhere()
+        if {name: era.content for name, era in known.items() if name != CHANGES} == contents:
             return known
-        now = {name: _era(known.get(name), content) for name, content in contents.items()}
+        now = self._changed(known, contents)
         self._write(_text(now))
         with suppress(BrokerUnavailable):  # somebody else may have begun them at the same moment
             now = self._read() or now
         return now
+
+    def _begun_elsewhere(self) -> dict[str, Era]:
+        """Without a note: what another process is writing at this moment; nothing where it is for us to write it."""
+        give_up = time.monotonic() + FIRST_WITHIN.total_seconds()
+        with suppress(BrokerUnavailable):
+            if self._fleet.notes.claim(FIRST, FIRST_WITHIN):
+                return {}
+            while time.monotonic() < give_up:
+                if known := self._read():
+                    return known
+                time.sleep(BREATH)
+        return {}
+
+    def _changed(self, known: dict[str, Era], contents: dict[str, str]) -> dict[str, Era]:
+        """New eras where contents differ: the same ones from whoever sees the same change, and never an earlier one."""
+        before = known[CHANGES].word if CHANGES in known else json.dumps(known) if known else secrets.token_hex()
+        now = {
+            name: known[name] if name in known and known[name].content == content else self._era(before, name, content)
+            for name, content in contents.items()
+        }
+        return now | {CHANGES: self._era(before, CHANGES, json.dumps(contents, sort_keys=True))}
+
+    def _era(self, before: str, name: str, content: str) -> Era:
+        told = json.dumps([before, name, content])
+        word = hmac.new(self._key.encode(), told.encode(), "sha256").hexdigest()[:WORD_LENGTH]
+        return Era(content if name != CHANGES else "", word)
 
     def _read(self) -> dict[str, Era]:
         found: bytes | None = None
@@ -92,10 +129,6 @@ class Eras:
 def content_of(account: Account, key: str) -> str:
     """A keyed hash of all that an account is."""
     return hmac.new(key.encode(), repr(account).encode(), "sha256").hexdigest()
-
-
-def _era(known: Era | None, content: str) -> Era:
-    return known if known is not None and known.content == content else Era(content, secrets.token_urlsafe(12))
 
 
 def _text(known: dict[str, Era]) -> bytes:

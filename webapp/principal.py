@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from jobs.settings import Role
 
@@ -16,11 +17,20 @@ SCOPES = frozenset({"documents:read", "documents:write", "jobs:read", "jobs:writ
 _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
+class Standing(NamedTuple):
+    """The account of a session, a keyed hash of what it was at the sign-in, and its era then."""
+
+    account: str
+    proof: str
+    era: str
+
+
 @dataclass(frozen=True)
 class Principal:
     """An authenticated caller: its subject, the tenant it belongs to, what it may do there, and its sign-in.
 
-    `fleet_wide`: its role counts for every tenant's jobs, not only for those of its own.
+    `fleet_wide`: its role counts for every tenant's jobs, not only for those of its own. `standing` is that of an
+    account's session.
     """
 
     subject: str
@@ -30,6 +40,7 @@ class Principal:
     until: datetime | None = field(default=None, compare=False)
     sign_in: str = field(default="", compare=False)
     fleet_wide: bool = False
+    standing: Standing | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not _TENANT.fullmatch(self.tenant):

@@ -16,6 +16,7 @@ from jobs.settings import Settings
 from webapp.accounts import Accounts
 from webapp.eras import Eras
 from webapp.revocation import Revocations
+from webapp.standings import Standings
 
 
 def init_app(app: APIFlask, settings: Settings) -> None:
@@ -25,6 +26,8 @@ def init_app(app: APIFlask, settings: Settings) -> None:
     app.extensions["revocations"] = Revocations(app.extensions["fleet"])
     app.extensions["accounts"] = Accounts(settings)
     app.extensions["eras"] = Eras(app.extensions["fleet"], app.extensions["accounts"], settings.secret_key)
+    known, begun = app.extensions["accounts"], app.extensions["eras"]
+    app.extensions["standings"] = Standings(known, begun, settings.secret_key)
     app.extensions["database"] = databases.connect(settings)
     app.extensions["storage"] = storages.connect(settings)
 
@@ -59,6 +62,11 @@ def accounts() -> Accounts:
 def eras() -> Eras:
     """Since when each account is as it is."""
     return cast(Eras, current_app.extensions["eras"])
+
+
+def standings() -> Standings:
+    """What ends the live connections of accounts that have changed."""
+    return cast(Standings, current_app.extensions["standings"])
 
 
 def database() -> Database:

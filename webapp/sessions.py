@@ -17,7 +17,7 @@ from jobs.settings import Settings
 from webapp import origins, revocation
 from webapp.accounts import Account
 from webapp.eras import content_of
-from webapp.principal import SCOPES, Principal
+from webapp.principal import SCOPES, Principal, Standing
 from webapp.services import accounts, eras, fleet, revocations, settings
 
 LIFETIME = timedelta(hours=12)
@@ -143,8 +143,14 @@ def _held() -> Principal | None:
     sign_in = revocation.name_of("session", str(session.get("sign_in")))
     scopes, roles = frozenset(held["scopes"]), frozenset(held["roles"])
     everywhere = held.get("fleet_wide") is True
-    principal = Principal(held["subject"], held["tenant"], scopes, roles, until, sign_in, everywhere)
+    principal = Principal(held["subject"], held["tenant"], scopes, roles, until, sign_in, everywhere, _standing())
     return principal if until > datetime.now(UTC) and _account_stands() else None
+
+
+def _standing() -> Standing | None:
+    """What the session says of the account that it is of; None where it is of none."""
+    name = session.get("account")
+    return None if name is None else Standing(str(name), str(session.get("proof")), str(session.get("era")))
 
 
 def _account_stands() -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import pytest
 from apiflask import APIFlask
@@ -117,3 +120,30 @@ def test_nonsense_in_its_note_ends_sessions_and_lets_new_ones_begin(start: Start
         assert fay.get(QUEUES).status_code == 401
         fay = enter(app, "fay")
         assert fay.get(QUEUES).status_code == 200
+
+
+@BOTH_WAYS
+def test_processes_that_see_a_change_at_once_begin_the_same_era(start: Start, file: Path) -> None:
+    processes = [start().extensions for _ in range(4)]
+
+    def sign_in(process: dict[str, Any]) -> str:
+        account = process["accounts"].named("fay")
+        meet.wait(20)
+        return str(process["eras"].begin(account))
+
+    for role in ("operator", "viewer", "operator", "admin", "operator"):
+        write(file, fay=role, gus="viewer")
+        meet = Barrier(len(processes))
+        with ThreadPoolExecutor(len(processes)) as pool:
+            words = list(pool.map(sign_in, processes))
+        assert [processes[0]["eras"].has("fay", word) for word in words] == [True] * len(processes)
+
+
+def test_an_account_that_comes_and_goes_begins_another_era_each_time(start: Start, file: Path) -> None:
+    process, words = start().extensions, []
+    for _ in range(3):
+        write(file, fay="operator", gus="viewer")
+        words.append(process["eras"].begin(process["accounts"].named("fay")))
+        write(file, gus="viewer")
+        process["eras"].notice()
+    assert len(set(words)) == len(words)

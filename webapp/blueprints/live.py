@@ -24,7 +24,7 @@ from webapp.live.sockets import MESSAGE_BYTES, PING_EVERY, SLOWEST_SEND, LiveSoc
 from webapp.live.topics import BadRequest, event_id_of
 from webapp.principal import Principal
 from webapp.schemas import Out
-from webapp.services import database, fleet, settings
+from webapp.services import database, fleet, settings, standings
 
 bp = APIBlueprint("live", __name__, url_prefix="/api", tag="Live events")
 socket_bp = APIBlueprint("live_socket", __name__, url_prefix="/api", enable_openapi=False)
@@ -67,7 +67,8 @@ def job_events(job_id: str, query_data: EventsQuery) -> Response:
     if "Last-Event-ID" in request.headers and streams.nothing_left(fleet(), job, after):
         return Response(status=204)
     pause, sign_in = current_app.config["LIVE_KEEP_ALIVE"], revocation.topic_of(current_user())
-    return stream(streams.follow_job(fleet(), job, after, _signed_in_until(), pause, sign_in=sign_in))
+    until, watched = _signed_in_until(), standings().of(current_user())
+    return stream(streams.follow_job(fleet(), job, after, until, pause, sign_in=sign_in, watched=watched))
 
 
 @bp.get("/workspace/<slug>/events")
@@ -81,8 +82,8 @@ def workspace_events(slug: str, query_data: EventsQuery) -> Response:
     with database().read() as session:
         topic = f"workspace:{service.get_workspace(session, slug, tenant).id}"
     after, pause = _resume_after(query_data), current_app.config["LIVE_KEEP_ALIVE"]
-    until, sign_in = _signed_in_until(), revocation.topic_of(current_user())
-    return stream(streams.follow_topic(fleet(), topic, tenant, after, until, pause, sign_in=sign_in))
+    until, sign_in, watched = _signed_in_until(), revocation.topic_of(current_user()), standings().of(current_user())
+    return stream(streams.follow_topic(fleet(), topic, tenant, after, until, pause, sign_in=sign_in, watched=watched))
 
 
 @socket_bp.before_request
@@ -95,7 +96,8 @@ def _admit() -> None:
 
 def _serve(server: Server) -> None:
     slowest = current_app.config["LIVE_SLOWEST_SEND"]
-    LiveSocket(server, fleet().events, g.live_principal, g.live_until, slowest).run()
+    watched = standings().of(g.live_principal)
+    LiveSocket(server, fleet().events, g.live_principal, g.live_until, slowest, watched).run()
 
 
 Sock().route("/ws", bp=socket_bp)(_serve)

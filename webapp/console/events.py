@@ -11,7 +11,7 @@ from webapp.console.frame import blueprint
 from webapp.live.answers import stream
 from webapp.live.changes import follow_changes
 from webapp.live.connections import connections
-from webapp.services import fleet
+from webapp.services import fleet, standings
 
 bp = blueprint("events")
 
@@ -27,4 +27,5 @@ def events() -> Response:
     connections.check(principal.tenant)
     soon = datetime.now(UTC) + AT_MOST
     until = min(principal.until or soon, soon)
-    return stream(follow_changes(fleet(), principal, until, current_app.config["LIVE_KEEP_ALIVE"]))
+    pause, watched = current_app.config["LIVE_KEEP_ALIVE"], standings().of(principal)
+    return stream(follow_changes(fleet(), principal, until, pause, watched=watched))

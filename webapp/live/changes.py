@@ -13,6 +13,7 @@ from webapp import revocation
 from webapp.live.connections import connections
 from webapp.live.streams import COMMENT, KEEP_ALIVE, OPENING
 from webapp.principal import Principal
+from webapp.standings import Watched, unwatched
 
 LOOK_EVERY = timedelta(seconds=1)
 CHANGED = "event: changed\ndata: {}\n\n"
@@ -39,12 +40,20 @@ _pulse = Pulse()
 
 
 def follow_changes(
-    fleet: Fleet, principal: Principal, until: datetime, keep_alive: timedelta = KEEP_ALIVE
+    fleet: Fleet,
+    principal: Principal,
+    until: datetime,
+    keep_alive: timedelta = KEEP_ALIVE,
+    *,
+    watched: Watched = unwatched,
 ) -> Generator[str]:
-    """`changed` at once, then at most once a second until sign-in or process ends. Raises BrokerUnavailable."""
+    """`changed` at once, then at most once a second until sign-in, account or process ends.
+
+    Raises BrokerUnavailable.
+    """
     sign_in = revocation.topic_of(principal)
     subscription = fleet.events.subscribe([sign_in], tenant=principal.tenant, after={sign_in: "0"})
-    with subscription, connections.hold(principal.tenant, subscription.close):
+    with subscription, connections.hold(principal.tenant, subscription.close), watched(subscription.close):
         seen, told = _pulse.of(fleet), time.monotonic()
         yield OPENING + CHANGED
         while not subscription.closed and datetime.now(UTC) < until:

@@ -22,6 +22,7 @@ from webapp.live.traffic import SENT_BY_SOCKET
 from webapp.principal import Principal
 from webapp.revocation import ENDED
 from webapp.revocation import topic_of as topic_of_sign_in
+from webapp.standings import Watched, unwatched
 
 MOST_TOPICS = 100
 MESSAGE_BYTES = 4096
@@ -48,7 +49,9 @@ class LiveSocket:
         principal: Principal,
         until: datetime,
         slowest_send: timedelta = SLOWEST_SEND,
+        watched: Watched = unwatched,
     ) -> None:
+        self._watched = watched
         self._server, self._events, self._principal, self._until = server, events, principal, until
         self._sending, self._slowest_send = threading.Lock(), slowest_send
         self._topics: set[str] = set()
@@ -78,10 +81,14 @@ class LiveSocket:
         with self._events.subscribe([], tenant=tenant) as subscription, connections.hold(tenant, self._go_away):
             subscription.add(topic_of_sign_in(self._principal), after="0")
             threading.Thread(target=self._push, args=(subscription,), daemon=True).start()
-            while self._server.thread.is_alive():  # its last wake-up may come before it says that it has ended
-                text = self._server.receive(timeout=LOOK_AGAIN.total_seconds())
-                if text is not None:
-                    self._answer(text, subscription)
+            with self._watched(self._end_sign_in):
+                self._listen(subscription)
+
+    def _listen(self, subscription: Subscription) -> None:
+        while self._server.thread.is_alive():  # its last wake-up may come before it says that it has ended
+            text = self._server.receive(timeout=LOOK_AGAIN.total_seconds())
+            if text is not None:
+                self._answer(text, subscription)
 
     def _push(self, subscription: Subscription) -> None:
         try:
@@ -92,7 +99,7 @@ class LiveSocket:
                     return
                 event = subscription.get(min(left, LOOK_UP.total_seconds()))
                 if event is not None and event.name == ENDED:
-                    self._close(SIGN_IN_AGAIN, "the sign-in was ended")
+                    self._end_sign_in()
                     return
                 if event is not None:
                     self._send(event.as_dict())
@@ -143,6 +150,9 @@ class LiveSocket:
 
     def _write(self, message: dict[str, Any]) -> None:
         self._server.send(json.dumps(message, separators=(",", ":")))
+
+    def _end_sign_in(self) -> None:
+        self._close(SIGN_IN_AGAIN, "the sign-in was ended")
 
     def _go_away(self) -> None:
         self._close(GOING_AWAY, "this server is stopping; connect again and resume")

@@ -13,6 +13,7 @@ from jobs.engine.events import Subscription
 from webapp.live.connections import connections
 from webapp.live.traffic import SENT_BY_STREAM
 from webapp.revocation import ENDED
+from webapp.standings import Watched, unwatched
 
 KEEP_ALIVE = timedelta(seconds=10)
 OPENING = "retry: 2000\n: connected\n\n"
@@ -30,6 +31,7 @@ def follow_job(
     keep_alive: timedelta = KEEP_ALIVE,
     *,
     sign_in: str = NOBODYS,
+    watched: Watched = unwatched,
 ) -> Generator[str]:
     """What is kept of the job's events after the id, then what happens, up to and with the event that ends it.
 
@@ -41,7 +43,7 @@ def follow_job(
         yield OPENING + next(kept, "")
         yield from kept
         return
-    with _following(fleet, topic, job.tenant, after or "0", sign_in) as subscription:
+    with _following(fleet, topic, job.tenant, after or "0", sign_in, watched) as subscription:
         yield OPENING
         for event in _events(subscription, until, keep_alive):
             if event is not None:
@@ -65,9 +67,10 @@ def follow_topic(
     keep_alive: timedelta = KEEP_ALIVE,
     *,
     sign_in: str = NOBODYS,
+    watched: Watched = unwatched,
 ) -> Generator[str]:
     """The topic's events after the id (from now on without one), for as long as the client listens."""
-    with _following(fleet, topic, tenant, after, sign_in) as subscription:
+    with _following(fleet, topic, tenant, after, sign_in, watched) as subscription:
         yield OPENING
         for event in _events(subscription, until, keep_alive):
             yield COMMENT if event is None else _written(event)
@@ -79,8 +82,10 @@ def nothing_left(fleet: Fleet, job: JobView, after: str | None) -> bool:
 
 
 @contextmanager
-def _following(fleet: Fleet, topic: str, tenant: str, after: str | None, sign_in: str) -> Iterator[Subscription]:
-    """A subscription that counts as a live connection, and hears when the sign-in of that topic is ended.
+def _following(
+    fleet: Fleet, topic: str, tenant: str, after: str | None, sign_in: str, watched: Watched
+) -> Iterator[Subscription]:
+    """A subscription that counts as a live connection, and ends with its sign-in and with its account.
 
     One that begins with a replay connects to Redis only later, so it asks for a sign of life now.
     """
@@ -88,7 +93,7 @@ def _following(fleet: Fleet, topic: str, tenant: str, after: str | None, sign_in
         fleet.ping()
     starts = {sign_in: "0"} | ({topic: after} if after else {})
     subscription = fleet.events.subscribe([topic, sign_in], tenant=tenant, after=starts)
-    with subscription, connections.hold(tenant, subscription.close):
+    with subscription, connections.hold(tenant, subscription.close), watched(subscription.close):
         yield subscription
 
 

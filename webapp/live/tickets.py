@@ -8,7 +8,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 from jobs.engine.notes import Notes
-from webapp.principal import Principal
+from webapp.principal import Principal, Standing
 
 LIFETIME = timedelta(seconds=30)
 
@@ -23,6 +23,7 @@ def issue(notes: Notes, principal: Principal, until: datetime) -> str:
         "roles": sorted(principal.roles),
         "until": until.timestamp(),
         "sign_in": principal.sign_in,
+        "standing": principal.standing,
     }
     notes.put(_note(ticket), json.dumps(held).encode(), LIFETIME)
     return ticket
@@ -36,7 +37,9 @@ def redeem(notes: Notes, ticket: str) -> tuple[Principal, datetime] | None:
     values = json.loads(held)
     until = datetime.fromtimestamp(values["until"], UTC)
     scopes, roles = frozenset(values["scopes"]), frozenset(values["roles"])
-    return Principal(values["subject"], values["tenant"], scopes, roles, until, values["sign_in"]), until
+    standing = Standing(*values["standing"]) if values["standing"] else None
+    subject, tenant, sign_in = values["subject"], values["tenant"], values["sign_in"]
+    return Principal(subject, tenant, scopes, roles, until, sign_in, standing=standing), until
 
 
 def _note(ticket: str) -> str:
