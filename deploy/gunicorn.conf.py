@@ -76,7 +76,7 @@ def child_exit(server: Any, worker: Any) -> None:
 
     try:
         kept = process_counts.keep_ended(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-    except OSError as error:  # a full disk must not end the server
+    except Exception as error:  # neither a full disk nor a strange file may end the server
         server.log.error(f"the counts of the process {worker.pid} stay in its own files: {error}")
     else:
         if not kept:

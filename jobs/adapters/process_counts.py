@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
 from prometheus_client.core import Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.utils import floatToGoString
@@ -25,6 +27,7 @@ LEVELS = ("gauge_livesum",)
 ENDED = "ended"
 PATIENCE = 0.2  # seconds in which gunicorn's master, which has more to do, tries to be alone with the files
 BREATH = 0.01  # seconds
+log = structlog.get_logger("metrics")
 MOST_SERIES = 50_000  # whose names are remembered
 
 
@@ -80,9 +83,19 @@ def _sums(files: Iterable[Path]) -> dict[str, float]:
     for file in files:
         if not file.stat().st_size:  # its process has only begun it, or was killed then
             continue
-        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
+        for key, value in _values(file):
             sums[key] = sums.get(key, 0.0) + value
     return sums
+
+
+def _values(file: Path) -> list[tuple[str, float]]:
+    """What a process has counted; nothing of a file that is broken, so that the others' counts can be told."""
+    try:
+        found = MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]
+        return [(key, value) for key, value, _, _ in found]
+    except (struct.error, RuntimeError, ValueError):
+        log.warning("a file of counts is broken", file=file.name)
+        return []
 
 
 def _merge(folder: Path, kind: str) -> None:

@@ -40,6 +40,7 @@ DEAD_LETTER_GROUPS = f"{FLEET}:dead-letters:groups"
 EXHAUSTED = f"{FLEET}:exhausted"
 EXHAUSTED_AT = f"{FLEET}:exhausted-at"
 AUDIT_LATER = f"{FLEET}:audit-later"
+AUDIT_REFUSED_LATER = f"{FLEET}:audit-refused-later"
 AUDIT_JOBS_LATER = f"{FLEET}:audit-jobs-later"
 
 PERIODIC = f"{PREFIX}:scheduler:scheduled_jobs"

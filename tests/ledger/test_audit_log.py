@@ -12,6 +12,7 @@ from sqlalchemy import insert, update
 from jobs.engine import Fleet, InvalidPayload, connect, keys
 from jobs.engine.audit_log import Actor, later
 from jobs.engine.audit_log.lines import LONGEST_STATE, line_of, values_of
+from jobs.engine.audit_log.records import Record
 from jobs.engine.audit_log.table import LINES
 from jobs.settings import Settings
 
@@ -176,3 +177,14 @@ def test_lines_are_forgotten_by_age_and_by_number(fleet: Fleet) -> None:
     assert fleet.audit.forget(timedelta(days=2), most=3) == 1
     assert found(fleet) == ["job-5", "job-4", "job-3"]
     assert fleet.audit.forget(timedelta(days=2), most=3) == 0
+
+
+def test_refused_sign_ins_push_out_no_line_that_waits_of_who_is_signed_in(fleet: Fleet, without_tables: Fleet) -> None:
+    record(without_tables, 1)
+    nobody = Actor("(no account)", "none", None, "page")
+    for number in range(later.MOST + 1):
+        kept = line_of("sign-in.locked-out", f"address {number}", nobody, None, None, None)
+        later.keep(without_tables, Record(line=kept, is_counted=True))
+    assert fleet.redis.llen(keys.AUDIT_REFUSED_LATER) == later.MOST_REFUSED
+    assert found(fleet, action="job.") == ["job-1"]
+    assert found(fleet, action="sign-in.", limit=2) == [f"address {later.MOST}", f"address {later.MOST - 1}"]

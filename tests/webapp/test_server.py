@@ -142,6 +142,25 @@ def test_counts_never_go_back_when_processes_are_replaced(server: Server, counts
     assert len(list(counts.glob("*_ended.db"))) == 3
 
 
+@pytest.mark.parametrize("broken", ["counter_999999999.db", "ended", "lock"])
+def test_the_server_outlives_whatever_is_wrong_with_its_files_of_counts(
+    server: Server, counts: Path, broken: str
+) -> None:
+    if broken == "lock":
+        (counts / "lock").unlink(missing_ok=True)
+        (counts / "lock").mkdir()
+    elif broken == "ended":
+        (counts / "counter_ended.new").mkdir()
+    else:
+        (counts / broken).write_bytes(b"\xff\xff\xff\x7f" * 1024)
+    victim = server.children()[0]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: victim not in server.children() and len(server.children()) == 2)
+    assert server.ask("GET", "/healthz")[0] == 200
+    if broken.endswith(".db"):
+        assert server.ask("GET", "/metrics")[0] == 200
+
+
 def test_any_process_tells_of_the_connections_and_the_processes_of_all(
     server: Server, settings: Settings, fleet: Fleet
 ) -> None:

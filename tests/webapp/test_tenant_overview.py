@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from jobs.engine import Fleet
 from jobs.engine.inspection import tally
 from jobs.engine.outcome import of_error
 from jobs.engine.policy import Retry
+from tests.conftest import RedisServer
 from tests.engine.leases import lease, leases_of, settle
 from tests.engine.samples import jobs as samples
 from tests.webapp.conftest import BOTH_WAYS
@@ -52,6 +54,22 @@ def test_a_tenants_jobs_are_counted_and_listed_and_no_others(app: APIFlask, clie
     assert counts(client, bearer_of(app, "viewer", "b")) == {"queued": (1, False)}
     assert client.get(f"{COUNTS}?tenant=b", headers=bearer_of(app, "admin", "a")).status_code == 404
     assert client.get(COUNTS, headers=bearer_of(app, "viewer")).status_code == 422
+
+
+def test_while_redis_is_away_it_shows_what_the_ledger_knows_and_says_what_is_missing(
+    app: APIFlask, fleet: Fleet, redis_server: RedisServer
+) -> None:
+    known = fleet.enqueue("kitted.counts", {"text": "word"}, tenant="a").id
+    viewer = enter(app, "viewer-a")
+    redis_server.stop()
+    try:
+        answer = viewer.get("/admin/queues", headers=PAGE)
+    finally:
+        redis_server.start()
+    assert answer.status_code == 200
+    assert str(known) in answer.text
+    assert "Redis does not answer" in answer.text
+    assert "Dead letters and workflows can't be shown while Redis is away" in html.unescape(answer.text)
 
 
 def test_its_dead_letters_are_there(app: APIFlask, fleet: Fleet) -> None:

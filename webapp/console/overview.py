@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from flask import render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from jobs.engine import BrokerUnavailable
 from jobs.engine.statistics.history import RANGES
 from jobs.engine.survey import Counts, Lane, OpenBreaker, Queued, Scheduler, Worker
 from webapp import operators
@@ -64,10 +66,15 @@ def index() -> ResponseReturnValue:
 
 
 def _of_tenant(tenant: str) -> ResponseReturnValue:
-    """Counts, and the latest of each kind, as far as bounded looks find them."""
-    desk = fleet()
-    letters = desk.dead_letters.find(limit=FEW, tenant=tenant) if desk.has_broker else None
-    flows = desk.workflows.find("running", limit=FEW, tenant=tenant) if desk.has_broker else None
+    """Counts, and the latest of each kind, as far as bounded looks find them.
+
+    While Redis is away there is what the ledger knows, and the page says what is missing.
+    """
+    desk, letters, flows = fleet(), None, None
+    if desk.has_broker:
+        with suppress(BrokerUnavailable):
+            letters = desk.dead_letters.find(limit=FEW, tenant=tenant)
+            flows = desk.workflows.find("running", limit=FEW, tenant=tenant)
     return render_template(
         "console/overview_tenant.html",
         tenant=tenant,
@@ -75,6 +82,7 @@ def _of_tenant(tenant: str) -> ResponseReturnValue:
         page=desk.inspection.find(tenant=tenant, limit=FEW),
         letters=letters,
         flows=flows,
+        unasked=desk.has_broker and flows is None,
     )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST = 10_000
 """So many lines wait at most; of what is older, the log of the process that wrote it alone tells."""
+MOST_REFUSED = 1_000
+"""So many of those that anybody can cause who tries to sign in: in a list of their own, so that they push out none."""
 MOST_WITH_JOBS = 30
 """So many of them with the ids of their jobs, of which each may have 10,000."""
 AT_ONCE = 100
@@ -35,8 +37,9 @@ def keep(fleet: Fleet, record: Record) -> None:
             raise BrokerUnavailable("there is no Redis")
         alone = record.model_copy(update={"jobs": ()})
         with translate_errors(), fleet.redis.pipeline() as pipe:
-            pipe.rpush(keys.AUDIT_LATER, _sealed(fleet, alone.model_dump_json()))
-            pipe.ltrim(keys.AUDIT_LATER, -MOST, -1)
+            key, most = (keys.AUDIT_REFUSED_LATER, MOST_REFUSED) if record.is_counted else (keys.AUDIT_LATER, MOST)
+            pipe.rpush(key, _sealed(fleet, alone.model_dump_json()))
+            pipe.ltrim(key, -most, -1)
             if record.jobs:
                 pipe.rpush(keys.AUDIT_JOBS_LATER, _sealed(fleet, record.model_dump_json()))
                 pipe.ltrim(keys.AUDIT_JOBS_LATER, -MOST_WITH_JOBS, -1)
@@ -50,7 +53,8 @@ def store(fleet: Fleet) -> int:
 
     What this fleet has not signed is thrown away. Raises BrokerUnavailable, SQLAlchemyError.
     """
-    return _store(fleet, keys.AUDIT_LATER, AT_ONCE) + _store(fleet, keys.AUDIT_JOBS_LATER, 1)
+    moved = _store(fleet, keys.AUDIT_LATER, AT_ONCE) + _store(fleet, keys.AUDIT_JOBS_LATER, 1)
+    return moved + _store(fleet, keys.AUDIT_REFUSED_LATER, AT_ONCE)
 
 
 def _store(fleet: Fleet, key: str, at_once: int) -> int:

@@ -51,19 +51,19 @@ def _items(fleet: Fleet, tenant: str, away: set[str]) -> Iterator[Tally]:
     for state in ANY_STATE:
         unasked: list[str] = []
         walks = search.walks(fleet, Where(state=state, tenant=tenant), (state,), unasked)
-        yield _tally(fleet, state, walks)
+        yield _tally(fleet, state, walks, is_asked="redis" not in unasked)
         away |= set(unasked)
 
 
-def _tally(fleet: Fleet, state: State, walks: Sequence[Walk]) -> Tally:
-    """Each walk looks once, and then as long as there is time."""
+def _tally(fleet: Fleet, state: State, walks: Sequence[Walk], *, is_asked: bool) -> Tally:
+    """Each walk looks once, and then as long as there is time; where Redis is not asked, by the ledger's word."""
     found: set[str] = set()
     give_up, ends = time.monotonic() + WITHIN.total_seconds(), 0
     for walk in walks:
         place: Place | None = START
         while place is not None and len(found) < MOST:
             step = walk.look(place, MOST - len(found), search.LOOK_AT)
-            found |= {each.id for each in meant(fleet, step.found, (state,))}
+            found |= {each.id for each in (meant(fleet, step.found, (state,)) if is_asked else step.found)}
             place = step.place
             if time.monotonic() > give_up:
                 break
