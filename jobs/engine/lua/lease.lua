@@ -14,6 +14,7 @@
 --          window opens before which somebody waits or 0, paused lanes (with commas), the request, heads}, a job being {hash fields, id, execution, queue,
 --          lane, 1 if it is leased in a batch, then more hash fields and times for callbacks where there are any}, or a text
 --          (lib_fields).
+--          A request sent ahead for which there is one job in all may get one text instead (lib_one_job).
 --          A request that does not fit any more gets {0, the request that was given jobs last, {}, ...}.
 -- Of tiny types what this call hands out is one batch, with one lease; what else a start writes waits (lib_leases).
 local P, worker, request, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

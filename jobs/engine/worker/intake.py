@@ -109,6 +109,7 @@ class Intake:
                 self._again += runs
             elif self._has_room_for(runs):
                 self._overseer.begin(runs)
+        self._roster.look_after()
 
     def _has_room_for(self, runs: Sequence[Running]) -> bool:
         """Take a slot for runs of one lane; without one after all they go back to their queue."""

@@ -29,6 +29,7 @@ SLOT = 32
 HORIZON = timedelta(hours=2)
 """How far ahead RQ's own records of a run reach, so that no RQ clean-up ever takes a living run for abandoned."""
 WORKER_KEPT = timedelta(seconds=60)
+NO_NAMES: frozenset[str] = frozenset()
 GRACE_AFTER_OUTAGE = timedelta(seconds=3)
 
 
@@ -151,6 +152,8 @@ class Leases:
 
     def leased(self, reply: Any) -> Leased:
         """What the lease script has answered."""
+        if isinstance(reply, bytes):
+            return self._leased_one(reply)
         server_ms, blocked, jobs, more, alone, opens_at, lanes, *briefly = reply
         request, heads = briefly or (b"", ())
         return Leased(
@@ -163,6 +166,20 @@ class Leases:
             opens_in=timedelta(milliseconds=max(0, opens_at - server_ms)) if opens_at else None,
             paused_lanes=_names(lanes),
             outdated=None if server_ms else blocked.decode(),
+        )
+
+    def _leased_one(self, text: bytes) -> Leased:
+        """The one job that woke an idle worker (lua/lib_one_job.lua)."""
+        server_ms, request, *head, job = text.split(b"\n", 7)
+        return Leased(
+            told=Told([job], request, [head], self._fleet, self.kept),
+            server_time=datetime.fromtimestamp(int(server_ms) / 1000, UTC),
+            blocked=NO_NAMES,
+            more=False,
+            must_drain=False,
+            runs_alone=False,
+            opens_in=None,
+            paused_lanes=NO_NAMES,
         )
 
     def renew(self, state: str, runs: Sequence[tuple[str, str, str]]) -> Renewal:

@@ -24,8 +24,9 @@ class Roster:
         self._runs: dict[str, Running] = {}
         self._batches: deque[tuple[float, list[Running]]] = deque()
         self._lock = threading.Lock()
+        self._is_told = True
         self.on_batch: Callable[[], None] = lambda: None
-        """Called when there is a batch to look after, `record_at` having been None."""
+        """Called by `look_after` where there is a batch, `record_at` having been None."""
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -49,6 +50,12 @@ class Roster:
             if batch:
                 self._batches.append((time.monotonic() + RECORD_AFTER, batch))
         if batch and is_first:
+            self._is_told = False
+
+    def look_after(self) -> None:
+        """What was added is handed on: now there is time to wake who looks after batches."""
+        if not self._is_told:
+            self._is_told = True
             self.on_batch()
 
     def remove(self, runs: Iterable[Running]) -> None:
