@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.engine import Fleet
@@ -55,6 +56,16 @@ def test_a_child_that_has_grown_is_replaced_after_its_job(fleet: Fleet, spawn_wo
     ]
     assert small == large != after == last
     assert worker.poll() is None
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_child_gives_back_what_a_large_job_has_left(
+    fleet: Fleet, spawn_worker: Spawn, folder: Path, threads: str
+) -> None:
+    spawn_worker("--threads", threads, WORKER_CONCURRENCY=threads)
+    job = processes.scatter.enqueue({"folder": str(folder), "megabytes": 60})
+    child = psutil.Process(until_ended(fleet, job).result["pid"])
+    wait_until(lambda: child.memory_full_info().uss < 20e6)
 
 
 def test_a_child_is_never_replaced_in_the_middle_of_a_job(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:

@@ -19,6 +19,7 @@ from jobs.engine.worker import process, wire
 from jobs.engine.worker.capture import Capture
 from jobs.engine.worker.page import Page
 from jobs.engine.worker.quota import Quota
+from jobs.engine.worker.slack import Slack
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress reports of one stage; the last word of a stage always goes out."""
@@ -74,7 +75,7 @@ class Seat:
 
     def serve(self, sock: socket.socket, page_fd: int) -> None:
         """Until the worker closes the socket, or this process is in doubt or has run enough."""
-        pipe, page = Pipe(sock), Page(page_fd)
+        pipe, page, slack = Pipe(sock), Page(page_fd), Slack()
         while True:
             try:
                 header, blob = pipe.next()
@@ -83,6 +84,7 @@ class Seat:
             if header["op"] == "batch":
                 spoiled = self._batch(wire.unpack_batch(blob), pipe, page)
                 self._performer.end()
+                slack.give_back()
                 pipe.send({"op": "idle", "spoiled": spoiled})
                 if spoiled:
                     return

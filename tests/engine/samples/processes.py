@@ -39,6 +39,17 @@ def hoard(payload: Load, context: Context) -> dict[str, int]:
     return who(payload, context)
 
 
+@job("processes.scatter")
+def scatter(payload: Load, context: Context) -> dict[str, int]:
+    """Takes that much in small pieces, keeps one in a hundred for good, and leaves cycles."""
+    pieces = [bytearray(1000) for _ in range(payload.megabytes * 1000)]
+    _hoard.extend(pieces[::100])
+    for piece in pieces:
+        cycle: list[object] = [piece]
+        cycle.append(cycle)
+    return who(payload, context)
+
+
 @job("processes.listen", timeout=timedelta(minutes=2))
 def listen(payload: Dial, context: Context) -> str:
     """Waits on a socket for a word."""
