@@ -56,6 +56,14 @@ def fleet(settings: Settings) -> Iterator[Fleet]:
 
 
 @pytest.fixture
+def without_tables(settings: Settings) -> Iterator[Fleet]:
+    """A fleet whose database is away."""
+    fleet = connect(settings.model_copy(update={"database_url": "postgresql+psycopg://127.0.0.1:9/none"}))
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where the samples tell that they ran."""
     folder = tmp_path / "told"

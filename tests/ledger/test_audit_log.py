@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -117,14 +116,6 @@ def test_what_no_database_holds_is_kept_as_well_as_can_be(fleet: Fleet) -> None:
     big, strange = fleet.audit.search().items
     assert "too_long" in big.after and len(str(big.after)) < LONGEST_STATE
     assert (len(strange.action), len(strange.target), strange.subject) == (100, 2000, "a\ufffdb?")
-
-
-@pytest.fixture
-def without_tables(settings: Settings) -> Iterator[Fleet]:
-    """A fleet whose database is away."""
-    fleet = connect(settings.model_copy(update={"database_url": "postgresql+psycopg://127.0.0.1:9/none"}))
-    yield fleet
-    fleet.close()
 
 
 def test_while_the_database_is_away_lines_wait_in_redis_and_are_stored_once(

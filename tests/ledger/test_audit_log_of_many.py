@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import func, select, update
 
-from jobs.engine import Fleet, NotFound, connect, keys
+from jobs.engine import Fleet, NotFound, keys
 from jobs.engine.audit_log import Actor, bounds, later
 from jobs.engine.audit_log.table import JOBS, LINES
 from jobs.engine.changes import Change
-from jobs.settings import Settings
 
 ADA = Actor("ada", "operator", None, "page")
 BEN = Actor("ben", "operator", "acme", "api")
@@ -79,14 +77,6 @@ def test_it_is_found_by_the_id_of_each_job_by_whoever_may_see_that(fleet: Fleet,
         assert found(job_id) == [whole]
     assert len(found("a-1", "acme")) == len(found("b-1", "best")) == 1
     assert found("b-1", "acme") == found("a-1", "best") == found("n-1", "acme") == found("a-") == []
-
-
-@pytest.fixture
-def without_tables(settings: Settings) -> Iterator[Fleet]:
-    """A fleet whose database is away."""
-    fleet = connect(settings.model_copy(update={"database_url": "postgresql+psycopg://127.0.0.1:9/none"}))
-    yield fleet
-    fleet.close()
 
 
 def test_while_the_database_is_away_its_jobs_wait_with_it_and_are_stored_once(

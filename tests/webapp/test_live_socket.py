@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -158,7 +159,7 @@ def test_a_message_over_the_limit_ends_the_connection(connect: Callable[..., Soc
 
 def test_a_client_that_talks_without_end_is_dropped(connect: Callable[..., Socket]) -> None:
     client = connect()
-    with pytest.raises((ConnectionClosed, OSError)):
+    with suppress(ConnectionClosed, OSError):  # a server that is slow may have all of them in its buffers
         for _ in range(100_000):
             client.say(action="ping")
     wait_until(lambda: not client.client.connected)
