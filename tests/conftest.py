@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 FIRST = 0.65
 """By which part of a run the long files have begun: the rest of it is made of short ones."""
-LONG = ("chaos", "browser", "integration", "benchmarks", "deploy", "webapp/test_without_redis.py", "engine")
+LONG = ("chaos", "browser", "integration", "benchmarks", "deploy", "ledger", "webapp/test_without_redis.py", "engine")
 """Folders and files of tests that take long, most of them since they wait for processes."""
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
