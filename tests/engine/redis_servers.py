@@ -65,11 +65,29 @@ def _certificate(
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(_usage(authority), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
     if not authority:
         alternatives = x509.SubjectAlternativeName(names or [x509.DNSName(subject)])
         builder = builder.add_extension(alternatives, critical=False)
     return builder.sign(signer, hashes.SHA256())
+
+
+def _usage(authority: bool) -> x509.KeyUsage:
+    """Python 3.13 wants to be told what a key is for (RFC 5280)."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def tls_binary(folder: Path) -> str:
