@@ -17,6 +17,7 @@ from jobs.engine.ledger.table import JOBS
 from jobs.engine.outcome import Outcome, of_error
 from jobs.engine.policy import Retry
 from jobs.settings import Settings
+from tests.conftest import wait_until
 from tests.engine.leases import lease, leases_of, settle
 from tests.ledger.conftest import row_of, until
 from tests.ledger.samples import durable
@@ -39,7 +40,7 @@ def owned(document: str, tenant: str = "ours") -> str:
 
 def end(fleet: Fleet, job_id: str, outcome: Outcome | None = None) -> None:
     """Lease the only job that waits, and end its run."""
-    (running,) = lease(leases_of(fleet))
+    (running,) = wait_until(lambda: lease(leases_of(fleet)))
     assert running.job_id == job_id
     assert settle(leases_of(fleet), (running, outcome or Outcome("finished", value="null"))) == ["ok"]
 

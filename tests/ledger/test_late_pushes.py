@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from jobs.engine import Fleet, broker, keys
+from jobs.engine import Fleet, broker, keys, letter_bounds
 from jobs.engine.ledger import pushing, rows, steps
 from jobs.engine.ledger.fences import Fences
 from jobs.engine.ledger.following import Follower
@@ -24,6 +24,7 @@ from tests.engine.leases import lease, leases_of, settle
 from tests.engine.workflows.conftest import run as run_flow
 from tests.ledger.conftest import row_of, told, unpushed, until
 from tests.ledger.samples import durable
+from tests.ledger.test_dead_letters import let_die
 from tests.ledger.test_workflow_ends import note
 from tests.ledger.test_workflows import letters
 from tests.ledger.test_workflows import row_of as row_of_flow
@@ -92,6 +93,25 @@ def test_redis_refuses_what_was_claimed_long_ago_or_in_another_life(fleet: Fleet
         assert pushing.push(fleet.redis, new, wrong).late == {0}
         assert not fleet.redis.exists(keys.job(claimed["id"]))
     assert not pushing.push(fleet.redis, new, fence).refused
+    assert fleet.redis.exists(keys.job(claimed["id"]))
+
+
+@pytest.mark.parametrize("how", ["discarded", "too many letters"])
+def test_what_was_thrown_away_is_not_pushed_by_a_claim_from_before(fleet: Fleet, folder: Path, how: str) -> None:
+    unpushed(fleet, durable.tell, [{"folder": str(folder)}])
+    before = fleet.ledger.fence()
+    (claimed,) = steps.claim_new(fleet.database, ["durable.tell"])
+    new = [rows.new_job_of(claimed, fleet.client.heads)]
+    assert not pushing.push(fleet.redis, new, before).refused
+    let_die(fleet, fleet.jobs.get(claimed["id"]))
+    Follower(fleet, broker.connect(fleet.settings, purpose="test")).follow()
+    if how == "discarded":
+        fleet.dead_letters.discard_one(claimed["id"], by="ada")
+    else:
+        letter_bounds.keep_within(fleet.redis, fleet.settings.model_copy(update={"dead_letter_max_count": 0}))
+    assert pushing.push(fleet.redis, new, before).late == {0}
+    assert not fleet.redis.exists(keys.job(claimed["id"]))
+    assert not pushing.push(fleet.redis, new, fleet.ledger.fence()).refused, "run again from the ledger's history"
     assert fleet.redis.exists(keys.job(claimed["id"]))
 
 

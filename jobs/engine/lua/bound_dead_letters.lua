@@ -4,6 +4,7 @@
 -- ARGV: prefix, seconds to keep, how many to keep, at how many to look, 1 to check some.
 -- Returns how many went because of age or number: when that is as many as it looks at, there may be more.
 --include lib_dead_letters
+--include lib_late_pushes
 local P, age, most, at_once, checks = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 local index, place = P .. ':fleet:dead-letters', P .. ':fleet:dead-letters:checked'
 local now, CHECKED_KEPT = tonumber(redis.call('TIME')[1]), 86400
@@ -22,6 +23,9 @@ local function drop(id)
   end
   redis.call('ZREM', P .. ':fleet:ended:failed:' .. head[2], id)
   if redis.call('EXISTS', key .. ':dependents') == 0 then
+    if head[5] then
+      keep_late_pushes_out(P, id)
+    end
     redis.call('ZREM', P .. ':failed:' .. (head[3] or ''), id)
     redis.call('UNLINK', key, P .. ':results:' .. id, P .. ':fleet:log:' .. id, head[5] and key or P .. ':fleet:steps:' .. id)
   end

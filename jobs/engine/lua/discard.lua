@@ -6,6 +6,7 @@
 -- know of its end yet), or the state that forbids it.
 --include lib_events
 --include lib_dead_letters
+--include lib_late_pushes
 --include lib_leases
 local P, id, execution, recorded = ARGV[1], ARGV[2], ARGV[3], ARGV[5] == '1'
 local ENDED = ARGV[4] == '1' and {finished = 'finished', canceled = 'canceled', stopped = 'failed'} or {}
@@ -38,6 +39,9 @@ if redis.call('EXISTS', key .. ':dependents') == 1 then
 end
 if not recorded and not is_recorded(P, id, head[5] or '', head[9]) then
   return 'unrecorded'
+end
+if head[9] then
+  keep_late_pushes_out(P, id)
 end
 exhume(P, id)
 redis.call('ZREM', P .. ':fleet:quarantine', id)

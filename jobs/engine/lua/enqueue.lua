@@ -7,7 +7,8 @@
 -- `windows` are the rate windows of the lane, KEY=COUNT with spaces between; a job that a window, or one of its own
 -- `gates`, does not let through is filed there.
 -- Of the further fields `topics` are added to the job's own, and `unique_key` ('TYPE:VALUE') is a lock to take.
--- At the end there may be a fence, 2 more: a life of Redis, and the time (epoch s) after which the call comes too late.
+-- At the end there may be a fence, 2 more: a life of Redis, and the time (epoch s) after which the call comes too late; also
+-- too late is what was thrown away meanwhile.
 -- Returns 3 for each job that was not accepted: its place from 1, 0 (that id exists) or 2 (the lock is held), the known id;
 -- where the fence keeps out all of them 0, 3 and nothing.
 local P, n_heads = ARGV[1], tonumber(ARGV[2])
@@ -129,9 +130,24 @@ local function accept(id, key, head, data, more)
   place(id, head, topics, gate)
 end
 
-if (#ARGV - first_job + 1) % 4 == 2
-  and (redis.call('GET', P .. ':fleet:ledger-epoch') ~= ARGV[#ARGV - 1] or clock() > tonumber(ARGV[#ARGV])) then
-  return {0, LATE, ''}
+-- Whether one of the jobs was thrown away after it was claimed for this call (lib_late_pushes).
+local function was_discarded(fence)
+  local marks = {}
+  for at = first_job, #ARGV - 3, 4 do
+    marks[#marks + 1] = P .. ':fleet:discarded:' .. ARGV[at + 1]
+  end
+  for _, claimed_before in ipairs(redis.call('EXISTS', unpack(marks)) > 0 and redis.call('MGET', unpack(marks)) or {}) do
+    if claimed_before and fence <= tonumber(claimed_before) then
+      return true
+    end
+  end
+end
+
+if (#ARGV - first_job + 1) % 4 == 2 then
+  local fence = tonumber(ARGV[#ARGV])
+  if redis.call('GET', P .. ':fleet:ledger-epoch') ~= ARGV[#ARGV - 1] or clock() > fence or was_discarded(fence) then
+    return {0, LATE, ''}
+  end
 end
 for n = 1, n_heads do
   heads[n] = read_head(ARGV[3 * n], ARGV[3 * n + 1], ARGV[3 * n + 2])

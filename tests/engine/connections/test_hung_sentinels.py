@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError
 
 from jobs.engine import BrokerUnavailable, Fleet
+from jobs.engine.sentinels import Sentinels
 from jobs.settings import Settings
+from tests.conftest import wait_until
 
 SENTINELS = 9
 """Each is waited for 0.3 s."""
@@ -78,3 +83,19 @@ def test_a_primary_that_hangs_is_waited_for_the_less_the_longer_sentinels_took()
     assert min(took) < 0.8
     for each in (hung, primary, sentinel):
         each.close()
+
+
+def test_those_that_were_silent_are_asked_last_so_that_one_that_answers_is_found(url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as sentinel:
+        threading.Thread(target=serve, args=(sentinel, 6379), daemon=True).start()
+        silent = [("127.0.0.1", int(place.rpartition(":")[2])) for place in url.split("/")[2].split(",")]
+        once = {"socket_timeout": 0.3, "protocol": 2, "retry": Retry(NoBackoff(), 0)}
+        known = Sentinels([*silent, ("127.0.0.1", sentinel.getsockname()[1])], sentinel_kwargs=once)
+
+        def is_found() -> bool:
+            with suppress(MasterNotFoundError):
+                return known.discover_master("main") == ("127.0.0.1", 6379)
+            return False
+
+        wait_until(is_found)
+        assert is_found(), "it is the first one now"

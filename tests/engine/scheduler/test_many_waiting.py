@@ -88,7 +88,7 @@ def test_a_due_entry_runs_and_none_of_the_others_is_looked_at(
         make_due(fleet.redis, "periodic-reports-hourly")
         fleet.redis.delete(keys.schedule("periodic-reports-hourly"), keys.schedule_runs("periodic-reports-hourly"))
         for run in waiting(fleet.redis):
-            fleet.redis.delete(keys.job(run), keys.queue("default"))
+            fleet.redis.delete(keys.job(run), keys.queue("default"), *fleet.redis.keys(f"{keys.PREFIX}:events:*"))
         assert leader.acquire_lock()
         asked.append(counted(leader.enqueue_jobs))
         assert len(waiting(fleet.redis)) == 1
