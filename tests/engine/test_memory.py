@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from jobs.engine import Fleet
-from jobs.engine.worker import shared_heap
+from jobs.engine.worker import file_pages, shared_heap
 from tests.conftest import ROOT, wait_until
 from tests.engine.conftest import until_told
 from tests.engine.samples import jobs as samples
@@ -63,6 +63,19 @@ def test_a_fork_that_reads_what_it_inherited_copies_none_of_it(version: str) -> 
     assert found["shared"] is (version != "3.11")
     assert (found["copied"] < 8_000) is found["shared"], "kilobytes; the list that it makes takes 7,000 of them"
     assert found["closed"], "what has to be closed is, when nobody refers to it any more"
+
+
+@pytest.mark.parametrize("written", ["Anonymous", "Swap", "Private_Hugetlb"])
+def test_a_mapping_that_was_written_to_is_no_copy_of_its_file_wherever_its_pages_are(written: str) -> None:
+    """What the kernel has written out counts as nothing but swap: to let go of it would be to lose it."""
+    told = ("Rss", "Anonymous", "AnonHugePages", "Private_Hugetlb", "Swap", "SwapPss")
+
+    def mapping(start: str, end: str, altered: str = "") -> str:
+        rows = [f"{name}: {4 if name == altered else 0:8} kB" for name in told]
+        return "\n".join([f"{start}-{end} r--p 00001000 fe:00 123                    /usr/lib/one.so", *rows, ""])
+
+    mappings = mapping("7f01", "7f02") + mapping("7f02", "7f03", written) + mapping("7f03", "7f04")
+    assert file_pages.untouched(mappings) == [(0x7F01, 0x7F02), (0x7F03, 0x7F04)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells of a process's memory")

@@ -9,35 +9,47 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 MADV_DONTNEED = 4
 MAPPINGS = Path("/proc/self/smaps")
+ALTERED = ("Anonymous:", "Swap:", "Private_Hugetlb:")
+"""What a mapping has of pages that no file has: in memory, written out by the kernel, and large ones, counted apart."""
 
 
 def let_go() -> None:
     """Unmap for now every page of a file that can't differ from the file: of what may not be written and was not.
 
-    Does nothing where there is no Linux; takes a millisecond.
+    Does nothing where there is no Linux, or where that does not tell of a process's memory; takes a millisecond.
     """
-    if sys.platform != "linux" or not MAPPINGS.exists():
+    if sys.platform != "linux":
+        return
+    try:
+        mappings = MAPPINGS.read_text(encoding="utf-8", errors="replace")
+    except OSError:
         return
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for start, end in list(_untouched()):
+    for start, end in untouched(mappings):
         advise(start, end - start, MADV_DONTNEED)
 
 
-def _untouched() -> Iterator[tuple[int, int]]:
-    """From where to where such mappings of files go."""
-    found: tuple[int, int] | None = None
-    for line in MAPPINGS.read_text(encoding="utf-8", errors="replace").splitlines():
+def untouched(mappings: str) -> list[tuple[int, int]]:
+    """From where to where those go that are as their files are, of all that `smaps` tells of.
+
+    One of which it does not tell everything is taken for altered.
+    """
+    found: list[tuple[int, int]] = []
+    mapping, unaltered = None, 0
+    for line in mappings.splitlines():
         words = line.split()
         if not words[0].endswith(":"):
-            found = _of_a_file(words)
-        elif found and words[0] == "Anonymous:" and words[1] == "0":
-            yield found
+            mapping, unaltered = _of_a_file(words), 0
+        elif mapping and words[0] in ALTERED and words[1] == "0":
+            unaltered += 1
+            if unaltered == len(ALTERED):
+                found.append(mapping)
+    return found
 
 
 def _of_a_file(words: list[str]) -> tuple[int, int] | None:
