@@ -72,6 +72,22 @@ def test_a_hundred_jobs_wait_on_a_socket_at_once_in_one_worker(fleet: Fleet, spa
     assert sorted(view.result for view in ended) == sorted(f"word {number}" for number in range(WAITING))
 
 
+def test_what_a_large_job_has_left_is_given_back_once_and_not_by_each_of_its_neighbours(
+    fleet: Fleet, spawn_worker: Spawn, folder: Path
+) -> None:
+    spawn_worker("--threads", "6", WORKER_CONCURRENCY="6", DEFAULT_QUEUE_CONCURRENCY="6")
+    until_ended(fleet, processes.scatter.enqueue({"folder": str(folder), "megabytes": 60}))
+    counts = []
+    for _ in range(2):
+        with exchange() as (port, calls):
+            jobs = processes.collections.enqueue_many([{"folder": str(folder), "port": port}] * 6)
+            wait_until(lambda calls=calls: len(calls) == 6)
+            for call in calls:
+                call.sendall(b"tell")
+            counts.append([until_ended(fleet, job).result for job in jobs])
+    assert max(counts[1]) - min(counts[0]) < 3
+
+
 def test_a_run_over_its_time_is_told_so_and_its_neighbour_runs_on(
     fleet: Fleet, in_threads: Spawn, folder: Path
 ) -> None:

@@ -72,10 +72,11 @@ class Seat:
 
     def __init__(self, fleet: Fleet, performer: Performer, capture: Capture, quota: Quota) -> None:
         self._fleet, self._performer, self._capture, self._quota = fleet, performer, capture, quota
+        self._slack = Slack()
 
     def serve(self, sock: socket.socket, page_fd: int) -> None:
         """Until the worker closes the socket, or this process is in doubt or has run enough."""
-        pipe, page, slack = Pipe(sock), Page(page_fd), Slack()
+        pipe, page = Pipe(sock), Page(page_fd)
         while True:
             try:
                 header, blob = pipe.next()
@@ -84,7 +85,7 @@ class Seat:
             if header["op"] == "batch":
                 spoiled = self._batch(wire.unpack_batch(blob), pipe, page)
                 self._performer.end()
-                slack.give_back()
+                self._slack.give_back()
                 pipe.send({"op": "idle", "spoiled": spoiled})
                 if spoiled:
                     return

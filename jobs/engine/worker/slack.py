@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import resource
+import threading
 
 from jobs.engine.worker import process
 
@@ -17,18 +18,22 @@ LARGE = 1000
 
 
 class Slack:
-    """What this process has taken since it last gave back."""
+    """What this process has taken since it last gave back; its threads share one, since the kernel counts for all."""
 
     def __init__(self) -> None:
         self._seen = _faults()
+        self._lock = threading.Lock()
 
     def give_back(self) -> None:
         """Between runs: collect garbage and return free memory to the kernel, where much was taken."""
-        if _faults() - self._seen < LARGE:
+        if _faults() - self._seen < LARGE or not self._lock.acquire(blocking=False):
             return
-        gc.collect()
-        process.give_back_memory()
-        self._seen = _faults()
+        try:
+            gc.collect()
+            process.give_back_memory()
+            self._seen = _faults()
+        finally:
+            self._lock.release()
 
 
 def _faults() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -48,6 +49,14 @@ def scatter(payload: Load, context: Context) -> dict[str, int]:
         cycle: list[object] = [piece]
         cycle.append(cycle)
     return who(payload, context)
+
+
+@job("processes.collections")
+def collections(payload: Dial, context: Context) -> int:
+    """Waits on a socket for a word, and then tells how often garbage of all ages was collected in its process."""
+    with socket.create_connection(("127.0.0.1", payload.port)) as connection:
+        connection.recv(100)
+    return gc.get_stats()[2]["collections"]
 
 
 @job("processes.listen", timeout=timedelta(minutes=2))
