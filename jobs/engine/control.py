@@ -33,6 +33,8 @@ LOOK_AGAIN = timedelta(seconds=5)
 REMEMBERED = 1000
 AT_ONCE = 100
 """Jobs that are cancelled in a round trip."""
+ON_ITS_WAY, LOOK_SOON = timedelta(seconds=0.5), timedelta(seconds=0.05)
+"""So long a cancel waits for a job that is being pushed, and looks whether it has come."""
 SEEN = timedelta(minutes=1)
 """How long a cancelled job is kept at least, so that who cancelled it can see it."""
 
@@ -75,8 +77,8 @@ class Jobs:
 
         With `cascade` also what waits for it, directly or not: up to 10,000 jobs, of the tenant where one is given; it
         may be repeated. A `done` that is handed in tells what became of those that wait for it, however this ends.
-        Raises NotFound, BrokerUnavailable; Conflict when it has ended (with `cascade`: otherwise than cancelled) or has
-        too many dependents.
+        Raises NotFound; BrokerUnavailable, also for what is being pushed just now and does not come; Conflict when it
+        has ended (with `cascade`: otherwise than cancelled) or has too many dependents.
         """
         view = self.get(job_id, tenant)
         try:
@@ -91,8 +93,8 @@ class Jobs:
         with translate_errors():
             dependents = chains.dependents(self._fleet.redis, job_id, tenant) if cascade else []
             (word,) = self._cancel([(job_id, view.type)])
-            if word == "missing" and not view.ended and self._is_cancelled_in_ledger(job_id):
-                return
+            if word == "missing" and not view.ended:
+                word = self._cancel_unknown(view)
             if word not in ("cancelled", "asked") and not (cascade and word == "canceled"):
                 raise Conflict(f"the job is {views.WORDS.get(word, word)} and can't be cancelled")
             self._cancel_waiting([each for each in dependents if each.status != "cancelled"], done)
@@ -108,9 +110,21 @@ class Jobs:
                     refusal = "" if word in ("cancelled", "asked") else views.WORDS.get(word, word)
                     done.end(each.job_id, refusal, "stopping" if word == "asked" else "")
 
-    def _is_cancelled_in_ledger(self, job_id: str) -> bool:
-        """By us now, or by who would have pushed it again."""
-        return self._fleet.ledger.cancel(job_id, lost=True) or self.get(job_id).status == "cancelled"
+    def _cancel_unknown(self, view: JobView) -> str:
+        """Cancel in the ledger what Redis does not have; the word about it.
+
+        By us, or by who would have pushed it again. What somebody is about to push is waited for: it may come yet.
+        """
+        give_up = time.monotonic() + ON_ITS_WAY.total_seconds()
+        while True:
+            if self._fleet.ledger.cancel(view.id, lost=True) or (now := self.get(view.id)).status == "cancelled":
+                return "cancelled"
+            (word,) = self._cancel([(view.id, view.type)])
+            if word != "missing" or now.queued != "ledger":
+                return word
+            if time.monotonic() > give_up:
+                raise BrokerUnavailable("the job is on its way to Redis: cancel it again in a moment")
+            time.sleep(LOOK_SOON.total_seconds())
 
     def _cancel(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
         """Cancel jobs (id, type), a hundred a round trip; the script's word about each."""

@@ -72,7 +72,7 @@ class Admission:
         asked = ("GET", keys.LEDGER_SERVER), ("INFO", "server"), ("INFO", "replication")
         noted, *about = _asked(connection, *asked)
         name = name_of(*about)
-        known = noted.partition(b" ")[0].decode() if noted else NAMELESS
+        known = noted.partition(b" ")[0].decode(errors="replace") if noted else NAMELESS
         if name == known or NAMELESS in (name, known):
             return True
         return self._has_waited(name)

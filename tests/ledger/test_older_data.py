@@ -130,6 +130,26 @@ def test_nobody_waits_where_no_keeper_notes_names_or_may_ask_for_them(fleet: Fle
     assert not admits(fleet.redis)
 
 
+@pytest.mark.parametrize("noted", [b"\xff\xfe", b"a b", b"another " + b"x" * 30])
+@pytest.mark.usefixtures("whatever_database")
+def test_a_note_that_somebody_else_has_written_stops_neither_workers_nor_keepers(fleet: Fleet, noted: bytes) -> None:
+    fleet.redis.set(keys.LEDGER_SERVER, noted)
+    admits(fleet.redis)
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: fleet.redis.get(keys.LEDGER_SERVER) != noted)
+        assert admits(fleet.redis)
+
+
+@pytest.mark.usefixtures("whatever_database")
+def test_a_note_of_another_kind_stops_neither_workers_nor_keepers(fleet: Fleet) -> None:
+    names = (keys.LEDGER_SERVER, keys.LEDGER_LEAD, keys.LEDGER_EPOCH)
+    for name in names:
+        fleet.redis.rpush(name, "no note")
+    assert admits(fleet.redis)
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: [fleet.redis.type(name) for name in names] == [b"string"] * 3)
+
+
 @pytest.mark.usefixtures("whatever_database")
 def test_each_of_two_servers_that_answer_in_turn_is_waited_for_once(fleet: Fleet, pair: Pair) -> None:
     """As with connections to both while a replica takes over."""

@@ -16,14 +16,14 @@ from structlog.testing import capture_logs
 
 from jobs.engine import BrokerUnavailable, Conflict, Fleet, broker, connect, keys
 from jobs.engine.inspection import Where, steering
-from jobs.engine.ledger import wishes
+from jobs.engine.ledger import rows, steps, wishes
 from jobs.engine.ledger.following import Follower
 from jobs.engine.ledger.table import JOBS
 from jobs.engine.outcome import Outcome
 from jobs.settings import Settings
 from tests.conftest import wait_until
 from tests.engine.leases import lease, leases_of, settle
-from tests.ledger.conftest import row_of, until
+from tests.ledger.conftest import row_of, unpushed, until
 from tests.ledger.samples import durable
 from tests.ledger.test_dead_letters import let_die
 
@@ -162,6 +162,21 @@ def test_wishes_take_rows_in_the_order_in_which_the_follower_does(
         following.execute(update(JOBS).where(JOBS.c.id == last).values(worker="w"))
     wishing.join()
     assert logs == []
+
+
+def test_what_is_on_its_way_to_redis_can_be_cancelled_and_one_that_comes_there_is(fleet: Fleet, folder: Path) -> None:
+    """One was claimed by somebody who has died since, the other by somebody who is about to push it."""
+    lost, comes = unpushed(fleet, durable.tell, [{"folder": str(folder)}] * 2)
+    fence = fleet.ledger.fence()
+    taken = steps.claim_new(fleet.database, ["durable.tell"])
+    for job in (lost, comes):
+        with pytest.raises(BrokerUnavailable, match="on its way"):
+            fleet.jobs.cancel(job.id)
+    fleet.ledger.push([rows.new_job_of(taken[1], fleet.client.heads)], fence, first=True)
+    assert fleet.jobs.cancel(comes.id).status == "cancelled"
+    with fleet.ledger.kept("scheduler"):
+        wait_until(lambda: fleet.jobs.get(lost.id).status == "cancelled")
+        assert fleet.jobs.cancel(unpushed(fleet, durable.tell, [{"folder": str(folder)}])[0].id).status == "cancelled"
 
 
 def test_a_cancel_that_is_refused_leaves_no_note(fleet: Fleet, folder: Path) -> None:

@@ -2,8 +2,14 @@
 -- Take, keep or give up the lead among those who keep the ledger, and name the life of this Redis.
 -- ARGV: prefix, name, lease (ms; 0 gives the lead up), 1 to take a free lead, a new name for this life.
 -- Returns ours, taken (by another) or free, the name of this life, and how long (ms) the lead is taken for.
+--include lib_strange
 local P, name, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lead, epoch = P .. ':fleet:ledger-lead', P .. ':fleet:ledger-epoch'
+for _, key in ipairs({lead, epoch}) do
+  if type(redis.pcall('GET', key)) == 'table' then
+    put_strange_aside(key)
+  end
+end
 local holder = redis.call('GET', lead)
 if lease == 0 then
   if holder == name then

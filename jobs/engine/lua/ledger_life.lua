@@ -6,13 +6,16 @@
 -- Returns same, new (nothing was noted) or other, and the id up to which the stream had told when that was noted.
 local P, server, is_compared, LOST = ARGV[1], ARGV[2], ARGV[3] == '1', 2000000
 local key, stream, tokens = P .. ':fleet:ledger-server', P .. ':fleet:ledger', P .. ':fleet:tokens'
-local noted, told = (redis.call('GET', key) or ''):match('^(%S+) (%S+)$')
+-- What is no such note was written by somebody else, and counts for nothing.
+local note = redis.pcall('GET', key)
+local noted, told = (type(note) == 'string' and note or ''):match('^(%S+) (%d+%-%d+)$')
 
 -- Its clock may be behind that of the server before: what the stream tells has to be newer than what that one told, and
 -- tokens higher than those of the moments that are lost.
 local function go_on_behind(ms)
   redis.pcall('XADD', stream, string.format('%.0f-0', ms + 1), 'jobs', '[]')
-  local last = tonumber(redis.call('HGET', tokens, 'last') or '')
+  local given = redis.pcall('HGET', tokens, 'last')
+  local last = type(given) == 'string' and tonumber(given)
   if last then
     redis.call('HSET', tokens, 'last', string.format('%.0f', last + LOST))
   end
