@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from jobs.engine import Fleet, keys
-from jobs.engine.job_types import Options
 from jobs.engine.outcome import Outcome
+from jobs.engine.worker import running
 from jobs.engine.worker.leasing import SLOT, Ask, Leased, Leases
 from jobs.engine.worker.running import Running
-from tests.engine.conftest import names_of_events
 from tests.engine.leases import leases_of, put, settle
+from tests.engine.rows import rows
 from tests.engine.samples import jobs as samples
 
 GENERATION = "a generation"
 ROOM = 10 * SLOT
-IDLE = Ask("0" * 20, ROOM, {"default": ROOM, "audit": 0}, tiny={"samples.double": 1}, generation=GENERATION)
+TWO_LINES = "samples\ndouble"
+TINY = {"samples.double": 1, TWO_LINES: 1}
+IDLE = Ask("0" * 20, ROOM, {"default": ROOM, "audit": 0}, tiny=TINY, generation=GENERATION)
 
 
 def woken(leases: Leases, request: str = "1" * 20) -> Leased:
@@ -36,45 +38,12 @@ def asked(leases: Leases, request: str = "1" * 20) -> Leased:
 def told(runs: list[Running]) -> list[Any]:
     """What a child is told of the runs, and how they are held."""
     return [
-        (run.order()[3:], run.job_id, run.execution_id, len(run.data), run.queue, run.lane, run.in_batch)
+        (
+            *(run.job_type, run.policy and run.order()[3:], run.job_id, run.execution_id, len(run.data), run.queue),
+            *(run.lane, run.in_batch, run.correlation_id, run.tenant, run.timeout, run.values[running.UNIQUE_KEY]),
+        )
         for run in runs
     ]
-
-
-def rows(fleet: Fleet) -> dict[bytes, Any]:
-    """What all keys hold, without times."""
-    times = {b"created_at", b"enqueued_at", b"started_at", b"last_heartbeat", b"data"}
-    found: dict[bytes, Any] = {}
-    for key in fleet.redis.keys("rq:*"):
-        match fleet.redis.type(key):
-            case b"hash":
-                fields = fleet.redis.hgetall(key)
-                found[key] = {name: value for name, value in fields.items() if name not in times}
-            case b"list":
-                found[key] = [entry.partition(b" ")[2] or entry for entry in fleet.redis.lrange(key, 0, -1)]
-            case b"zset":
-                found[key] = fleet.redis.zrange(key, 0, -1)
-            case b"set":
-                found[key] = fleet.redis.smembers(key)
-        found[b"time of " + key] = fleet.redis.ttl(key) // 10
-    return found
-
-
-def test_one_job_is_written_as_it_is_in_a_call_with_others(fleet: Fleet) -> None:
-    options: Options = {"job_id": "the-same", "at_front": True, "tenant": "t1"}
-    kept = []
-    for more in (b"", b"{}"):  # what has anything of its own goes the long way
-        fleet.redis.flushdb()
-        fleet.redis.rpush(keys.queue("default"), "another")
-        (new,) = fleet.client.prepare(samples.double, [{}], options=options)
-        (job,) = fleet.client.send([new._replace(more=more)])
-        kept.append(rows(fleet))
-        assert names_of_events(fleet, job) == ["job:queued"]
-        fleet.redis.delete(*fleet.redis.keys("rq:events:*"))
-        before = rows(fleet)
-        assert [each.id for each in fleet.client.send([new._replace(more=more)])] == ["the-same"]
-        assert rows(fleet) == before
-    assert kept[0] == kept[1]
 
 
 def a_job(fleet: Fleet) -> None:
@@ -129,6 +98,83 @@ def a_cancelled_job(fleet: Fleet) -> None:
     fleet.redis.hset(keys.job("the-same"), "status", "canceled")
 
 
+def a_job_that_ended_before(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.hset(keys.job("the-same"), mapping={"final": 1, "ended_at": "2026-01-01", "exc_info": "x"})
+
+
+def a_job_that_was_filed(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.hset(keys.job("the-same"), "filed", "l:audit")
+
+
+def a_job_of_a_tenant_and_a_request(fleet: Fleet) -> None:
+    samples.double.enqueue({}, job_id="the-same", tenant="t1")
+    fleet.redis.hset(keys.job("the-same"), mapping={"lane": "default", "correlation_id": "a request"})
+
+
+def a_type_of_two_lines(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.hset(keys.job("the-same"), "type", TWO_LINES)
+
+
+def a_tenant_of_two_lines(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.hset(keys.job("the-same"), "tenant", "t1\nt2")
+
+
+def a_request_of_two_lines(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.hset(keys.job("the-same"), "correlation_id", "one\ntwo")
+
+
+def an_odd_time(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.hset(keys.job("the-same"), "enqueued_at", "2026-01-01")
+
+
+def a_unique_job(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.hset(keys.job("the-same"), "unique_key", "samples.double:1")
+
+
+def a_gate(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.hset(keys.job("the-same"), "gates", "l:audit=1")
+
+
+def no_data(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.hdel(keys.job("the-same"), "data")
+
+
+def an_open_breaker(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.zadd("rq:fleet:breakers", {"default/provider": 4e12})
+
+
+def a_job_put_aside(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.rename(keys.queue("default"), "rq:fleet:overflow:default:audit")
+    fleet.redis.sadd("rq:fleet:overflowed:default", "audit")
+
+
+def one_job_in_each_of_two_lists(fleet: Fleet) -> None:
+    samples.double.enqueue({}, job_id="another")
+    fleet.redis.rename(keys.queue("default"), keys.inbox("w1", "low"))
+    a_job(fleet)
+
+
+def a_job_in_the_inbox(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.rename(keys.queue("default"), keys.inbox("w1", "default"))
+
+
+def a_job_of_the_other_queue(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.rename(keys.queue("default"), keys.queue("low"))
+
+
 def no_hash(fleet: Fleet) -> None:
     fleet.redis.set(keys.job("the-same"), "x")
     fleet.redis.rpush(keys.queue("default"), "the-same")
@@ -142,19 +188,35 @@ def no_queue(fleet: Fleet) -> None:
     "happens",
     [
         a_job, two_jobs, a_paused_queue, a_suspended_fleet, a_deadline, a_second_attempt, an_ordinary_type,
-        a_lane_without_room, a_plain_job, no_id, a_cancelled_job, no_hash, no_queue,
+        a_lane_without_room, a_plain_job, no_id, a_cancelled_job, no_hash, no_queue, a_job_that_ended_before,
+        a_job_that_was_filed, a_job_of_a_tenant_and_a_request, a_type_of_two_lines, a_tenant_of_two_lines,
+        a_request_of_two_lines, an_odd_time, a_unique_job, a_gate, no_data, an_open_breaker, a_job_put_aside,
+        one_job_in_each_of_two_lists, a_job_in_the_inbox, a_job_of_the_other_queue,
     ],
 )  # fmt: skip
 def test_a_worker_is_given_what_wakes_it_as_if_it_had_asked(fleet: Fleet, happens: Callable[[Fleet], None]) -> None:
     kept = []
     for answer in (woken, asked):
         fleet.redis.flushdb()
-        leases = leases_of(fleet)
+        leases = Leases(fleet.redis, "w1", ["default", "low"], fleet)
         assert leases.lease(IDLE).runs == []
         happens(fleet)
         leased = answer(leases)
-        kept.append((told(leased.runs), leased.blocked, leased.more, leased.opens_in, leased.outdated, rows(fleet)))
+        kept.append(
+            (told(leased.runs), leased.blocked, leased.more, bool(leased.opens_in), leased.outdated, rows(fleet))
+        )
     assert kept[0] == kept[1]
+
+
+def test_the_lease_of_what_wakes_a_worker_lasts_as_long_as_any(fleet: Fleet) -> None:
+    leases = leases_of(fleet)
+    assert leases.lease(IDLE).runs == []
+    a_job(fleet)
+    assert len(woken(leases).runs) == 1
+    ((_, until),) = fleet.redis.zrange("rq:fleet:batches", 0, -1, withscores=True)
+    begun = datetime.fromisoformat(fleet.redis.hget(keys.job("the-same"), "started_at").decode())
+    lease = timedelta(milliseconds=until) - (begun - datetime.fromtimestamp(0, UTC))
+    assert abs(lease - fleet.settings.lease) <= timedelta(milliseconds=1)
 
 
 def test_a_worker_that_was_given_a_job_meanwhile_is_given_none_for_a_request_sent_ahead(fleet: Fleet) -> None:
