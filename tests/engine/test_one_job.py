@@ -20,6 +20,7 @@ from tests.engine.samples import jobs as samples
 
 GENERATION = "a generation"
 ROOM = 10 * SLOT
+QUEUES = ["default", "low", "of:two\nlines"]
 TWO_LINES = "samples\ndouble"
 TINY = {"samples.double": 1, TWO_LINES: 1}
 IDLE = Ask("0" * 20, ROOM, {"default": ROOM, "audit": 0}, tiny=TINY, generation=GENERATION)
@@ -154,9 +155,10 @@ def an_open_breaker(fleet: Fleet) -> None:
 
 
 def a_job_put_aside(fleet: Fleet) -> None:
+    samples.double.enqueue({}, job_id="another")
+    fleet.redis.rename(keys.queue("default"), "rq:fleet:overflow:default:default")
+    fleet.redis.sadd("rq:fleet:overflowed:default", "default")
     a_job(fleet)
-    fleet.redis.rename(keys.queue("default"), "rq:fleet:overflow:default:audit")
-    fleet.redis.sadd("rq:fleet:overflowed:default", "audit")
 
 
 def one_job_in_each_of_two_lists(fleet: Fleet) -> None:
@@ -175,6 +177,11 @@ def a_job_of_the_other_queue(fleet: Fleet) -> None:
     fleet.redis.rename(keys.queue("default"), keys.queue("low"))
 
 
+def a_queue_of_two_lines(fleet: Fleet) -> None:
+    a_job(fleet)
+    fleet.redis.rename(keys.queue("default"), keys.queue(QUEUES[2]))
+
+
 def no_hash(fleet: Fleet) -> None:
     fleet.redis.set(keys.job("the-same"), "x")
     fleet.redis.rpush(keys.queue("default"), "the-same")
@@ -191,14 +198,14 @@ def no_queue(fleet: Fleet) -> None:
         a_lane_without_room, a_plain_job, no_id, a_cancelled_job, no_hash, no_queue, a_job_that_ended_before,
         a_job_that_was_filed, a_job_of_a_tenant_and_a_request, a_type_of_two_lines, a_tenant_of_two_lines,
         a_request_of_two_lines, an_odd_time, a_unique_job, a_gate, no_data, an_open_breaker, a_job_put_aside,
-        one_job_in_each_of_two_lists, a_job_in_the_inbox, a_job_of_the_other_queue,
+        one_job_in_each_of_two_lists, a_job_in_the_inbox, a_job_of_the_other_queue, a_queue_of_two_lines,
     ],
 )  # fmt: skip
 def test_a_worker_is_given_what_wakes_it_as_if_it_had_asked(fleet: Fleet, happens: Callable[[Fleet], None]) -> None:
     kept = []
     for answer in (woken, asked):
         fleet.redis.flushdb()
-        leases = Leases(fleet.redis, "w1", ["default", "low"], fleet)
+        leases = Leases(fleet.redis, "w1", QUEUES, fleet)
         assert leases.lease(IDLE).runs == []
         happens(fleet)
         leased = answer(leases)

@@ -21,15 +21,16 @@ local function pop_of_one()
 end
 
 -- The run's fields and lane; nil where it is none to begin here.
-local function simple_run(id, key)
+local function simple_run(id, key, list)
   local fields = is_id(id) and redis.pcall('HMGET', key, unpack(SOON))
   if not fields or fields.err or fields[6] or fields[14] or fields[15] or fields[11] ~= 'queued' or not fields[1]
     or (fields[2] or '') == '' or not is_brief(fields) then
     return nil
-  elseif (fields[2] .. (fields[3] or '') .. (fields[4] or '')):find('\n', 1, true) then
-    return nil
   end
   local lane = fields[12] ~= '' and free[fields[12] or ''] and fields[12] or default_lane
+  if (fields[2] .. (fields[3] or '') .. (fields[4] or '') .. list .. lane):find('\n', 1, true) then
+    return nil
+  end
   local taken = tiny[fields[2]] or SLOT
   if taken < SLOT and taken < room and taken <= free[lane] then
     return fields, lane
@@ -58,7 +59,7 @@ local function give_one()
   local id, key = ids[1], P .. ':job:' .. ids[1]
   local fields, lane
   if not ids[2] then
-    fields, lane = simple_run(id, key)
+    fields, lane = simple_run(id, key, list)
   end
   if not fields then
     redis.call('LPUSH', list, unpack(ids[2] and {ids[2], id} or ids))
