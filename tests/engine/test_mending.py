@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import redis
 
 from jobs.engine import Fleet, keys
 from jobs.engine.worker.leasing import SLOT, Ask, Leases
 from jobs.engine.worker.mending import KINDS, KINDS_OF_GATES, mend
+from jobs.engine.worker.trouble import Trouble
 from tests.conftest import ROOT, wait_until
 from tests.engine.conftest import until_ended, until_told
 from tests.engine.leases import lease, leases_of, reap_all
@@ -133,6 +136,25 @@ def test_what_the_dead_held_is_given_back_though_keys_of_a_gate_were_overwritten
     assert put_right(fleet) == []
     fleet.redis.zadd(keys.LEASES, dict.fromkeys(fleet.redis.zrange(keys.LEASES, 0, -1), 1))
     assert reap_all(fleet, 2) == ["requeued"] * 2
+
+
+def test_a_look_through_all_keys_keeps_no_thread_from_what_must_be_on_time() -> None:
+    may_end, has_ended = threading.Event(), threading.Event()
+
+    def look(deeply: bool) -> list[str]:
+        assert deeply
+        assert may_end.wait(60)
+        has_ended.set()
+        return []
+
+    renewing = threading.Thread(
+        target=lambda: Trouble("the heartbeat", look).met(redis.ResponseError("WRONGTYPE of a key")), daemon=True
+    )
+    renewing.start()
+    renewing.join(30)
+    assert not renewing.is_alive()
+    may_end.set()
+    assert has_ended.wait(30)
 
 
 def test_kinds_are_those_of_the_table_of_keys() -> None:

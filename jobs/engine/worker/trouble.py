@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -45,7 +46,7 @@ class Trouble:
             self._told.add(told)
             log.error(f"{self._what} failed", error=str(error), exc_info=not isinstance(error, redis.ResponseError))
         if mending.is_strange(error):
-            self._look(deeply=self._met_at >= self._deeply_at)
+            self._look_well()
 
     def over(self) -> None:
         """It worked."""
@@ -57,9 +58,15 @@ class Trouble:
         """Put aside what is of another kind, if anything is but the keys of gates; tells of it."""
         self._look(deeply=False)
 
+    def _look_well(self) -> None:
+        """Of millions of keys that takes longer than a lease: whoever met the trouble does not wait for it."""
+        if self._met_at < self._deeply_at:
+            self._look(deeply=False)
+            return
+        self._deeply_at = self._met_at + DEEPLY_EVERY.total_seconds()
+        threading.Thread(target=self._look, kwargs={"deeply": True}, name="mending", daemon=True).start()
+
     def _look(self, *, deeply: bool) -> None:
-        if deeply:
-            self._deeply_at = time.monotonic() + DEEPLY_EVERY.total_seconds()
         try:
             names = self._mend(deeply)
         except (BrokerUnavailable, redis.RedisError):
