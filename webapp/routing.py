@@ -18,7 +18,7 @@ class LazyRule(Rule):
     def _compile_builder(self, append_unknown: bool = True) -> Build:
         made: Build | None = None
 
-        def build(rule: LazyRule, **values: object) -> tuple[str, str]:
+        def build(rule: LazyRule, /, **values: object) -> tuple[str, str]:
             nonlocal made
             if made is None:
                 made = Rule._compile_builder(rule, append_unknown)

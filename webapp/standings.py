@@ -47,12 +47,12 @@ class Standings:
     @contextmanager
     def _hold(self, standing: Standing, end: Callable[[], None]) -> Iterator[None]:
         key = object()
-        with self._lock:
-            self._held[key] = (standing, end)
-            if not self._is_looking:
-                self._is_looking = True
-                threading.Thread(target=self._look, name="standings", daemon=True).start()
         try:
+            with self._lock:
+                self._held[key] = (standing, end)
+                if not self._is_looking:
+                    threading.Thread(target=self._look, name="standings", daemon=True).start()
+                    self._is_looking = True  # only now: a process without a thread left tries again with the next one
             yield
         finally:
             with self._lock:
@@ -81,9 +81,9 @@ class Standings:
             if is_same_here and (not words or words.get(standing.account) == standing.era):
                 continue
             is_seen_here = is_seen_here or not is_same_here
+            threading.Thread(target=end, daemon=True).start()
             with self._lock:
                 self._held.pop(key, None)
-            threading.Thread(target=end, daemon=True).start()
         if is_seen_here:
             self._eras.notice()
 
