@@ -12,7 +12,7 @@ from apiflask import APIFlask
 from playwright.sync_api import Page, expect
 
 from jobs.engine import Fleet
-from tests.browser.conftest import GUARD, SpawnProcess
+from tests.browser.conftest import GUARD, Complaints, SpawnProcess
 from tests.browser.console_scene import busy_day
 from tests.browser.test_accessibility import check, violations
 from tests.conftest import ROOT
@@ -190,6 +190,15 @@ def test_the_page_follows_what_others_do_and_rests_while_nobody_looks(page: Page
     look_away(page, False)
     expect(page.locator("#connection")).to_have_text("Live")
     expect(row(page, "low")).to_contain_text("ready")
+
+
+def test_a_page_whose_sign_in_has_ended_leads_to_the_login(page: Page, console: str, complaints: Complaints) -> None:
+    complaints.network_expected = True
+    with page.expect_response(lambda answer: answer.request.resource_type == "fetch"):  # as each stream begins
+        page.goto(f"{console}/lanes")
+    page.context.clear_cookies()
+    connections.drop_all()
+    page.wait_for_url("**/admin/login?next=/admin/queues/lanes", timeout=GUARD)
 
 
 def look_away(page: Page, hidden: bool) -> None:

@@ -36,11 +36,13 @@ function stop() {
   say("off");
 }
 
-// A refusal (signed out, too many) closes the source for good; anything else it mends itself.
+// A refusal (signed out, too many) closes the source for good; anything else it mends itself. The page is asked for then,
+// since that leads whose account is gone to the login.
 function failed() {
   say("waiting");
   if (source?.readyState !== EventSource.CLOSED) return;
   source = null;
+  soon();
   setTimeout(() => !document.hidden && start(), 5_000);
 }
 
