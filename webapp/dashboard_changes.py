@@ -36,10 +36,11 @@ def remember() -> None:
 def write_down(response: Response) -> Response:
     """After a change that was made, or that something broke off: a line about it, with each job that it changed."""
     action, arguments = wanted(), request.view_args or {}
-    is_broken_off = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    press = dashboard_lists.pressed()
+    is_broken_off = response.status_code >= (HTTPStatus.MULTIPLE_CHOICES if press else HTTPStatus.INTERNAL_SERVER_ERROR)
     if action is not None and "before_change" in g and (is_broken_off or response.status_code == HTTPStatus.OK):
         tenant, before = g.before_change
-        by, target, press = operators.operator(), _target(arguments), dashboard_lists.pressed()
+        by, target = operators.operator(), _target(arguments)
         after = _state(arguments)[1] | ({"broken_off": response.status_code} if is_broken_off else {})
         jobs = press.done.told() if press else ()
         if press:

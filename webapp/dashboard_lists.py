@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,11 +11,12 @@ from typing import Any, cast
 
 from flask import g
 from flask.sansio.app import App
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError, TimeoutFormatError
 
 from jobs.engine import Conflict, JobView, NotFound, keys
 from jobs.engine.broker import translate_errors
-from jobs.engine.changes import Change
+from jobs.engine.changes import UNKNOWN, Change
+from jobs.engine.compacting import take_out_gone
 from jobs.engine.inspection import Done
 from webapp import operators
 from webapp.json_rq import JsonJob
@@ -25,6 +27,11 @@ MOST = 10_000
 WITHIN = timedelta(seconds=20)
 """So long one press takes at most: proxies wait for 30 s and longer."""
 AT_ONCE, COMPACTED_AT_ONCE = 100, 1_000
+STRANGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, AssertionError),
+    *(zlib.error, InvalidJobOperation, TimeoutFormatError),
+)
+"""What RQ raises about a hash that it has not written."""
 STALE = "no job"
 """The state of what is listed though its job is gone."""
 REGISTRIES = {"started": "wip", **{name: name for name in ("scheduled", "deferred", "finished", "failed", "canceled")}}
@@ -50,15 +57,13 @@ class Listed:
             found: Any = read(self._key, start, start + most - 1)
         return list(found)
 
-    def drop(self, entries: Sequence[bytes]) -> None:
-        """Take entries out."""
-        with translate_errors(), fleet().redis.pipeline(transaction=False) as pipe:
-            for entry in entries:
-                if self._is_queue:
-                    pipe.lrem(self._key, 0, entry)  # type: ignore[arg-type]
-                else:
-                    pipe.zrem(self._key, entry)
-            pipe.execute()
+    def drop(self, entries: Sequence[bytes], start: int, most: int) -> list[bytes]:
+        """Take entries without a job out that lie at these places; which ones that were."""
+        if self._is_queue:
+            return take_out_gone(fleet().redis, self.queue, entries, start=start, most=most)
+        with translate_errors():
+            fleet().redis.zrem(self._key, *entries)
+        return list(entries)
 
     def job_id(self, entry: bytes) -> str:
         """Whose entry it is: that of a running job has its execution behind the id."""
@@ -85,11 +90,16 @@ class Press:
     @property
     def left(self) -> int:
         """How many more jobs it may change: none once its time is over."""
-        is_late = time.monotonic() - self.begun > WITHIN.total_seconds()
-        return 0 if is_late else MOST - self.done.done - self.done.refused
+        return 0 if self.is_late else MOST - self.done.done - self.done.refused
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its time is over."""
+        return time.monotonic() - self.begun > WITHIN.total_seconds()
 
 
-Act = Callable[[Listed, Mapping[bytes, JobView | None], Press], None]
+Act = Callable[[Listed, int, Mapping[bytes, JobView | None], Press], None]
+"""Does something to jobs that were found from that place in the list on."""
 
 
 def init_app(app: App) -> None:
@@ -123,8 +133,7 @@ def compact_queue(queue_name: str) -> dict[str, Any]:
     press, listed, start = _begin(), Listed(queue_name, "queued"), 0
     while (entries := listed.some(start, COMPACTED_AT_ONCE)) and press.left > 0:
         stale = _without_job(listed, entries)
-        _take_out(listed, stale[: press.left], press.done)
-        start += len(entries) - len(stale)
+        start += len(entries) - _take_out(listed, start, stale[: press.left], press.done)
     press.is_all = not entries
     return _answer(press)
 
@@ -150,33 +159,44 @@ def _do_to_each(listed: Listed, act: Act, press: Press) -> None:
             return
         seen.update(new)
         views = fleet().jobs.get_many([listed.job_id(entry) for entry in new])
-        act(listed, dict(zip(new, views, strict=True)), press)
+        act(listed, start, dict(zip(new, views, strict=True)), press)
+        if press.is_late:
+            return
     press.is_all = True
 
 
-def _delete_all(listed: Listed, found: Mapping[bytes, JobView | None], press: Press) -> None:
-    _take_out(listed, [entry for entry, view in found.items() if view is None], press.done)
+def _delete_all(listed: Listed, start: int, found: Mapping[bytes, JobView | None], press: Press) -> None:
+    without_job = []
     for entry, view in found.items():
-        if view is not None and press.left > 0:
-            _delete(listed, entry, view, press.done)
+        if press.left > 0 and (view is None or not _deleted(view, press.done)):
+            without_job.append(entry)
+    _take_out(listed, start, without_job, press.done)
 
 
-def _delete(listed: Listed, entry: bytes, view: JobView, done: Done) -> None:
+def _deleted(view: JobView, done: Done) -> bool:
+    """Delete a job, or leave one that nobody can read, which keeps no others; False where it is gone already."""
     done.begin([Change(view.id, view.tenant, view.status, "gone")])
+    refusal, after = "", ""
     try:
         with translate_errors():
             job = cast(JsonJob, JsonJob.fetch(view.id, connection=fleet().redis))
-            after = job.remove()
     except NoSuchJobError:
-        listed.drop([entry])
-        after = "gone"
+        return False
+    except STRANGE as error:
+        done.end(view.id, f"it can't be read: {type(error).__name__}")
+        return True
+    try:
+        with translate_errors():
+            after = job.remove()
     except Conflict as error:
-        done.end(view.id, str(error))
-        return
-    done.end(view.id, after=after)
+        refusal = str(error)
+    except STRANGE:
+        after = UNKNOWN
+    done.end(view.id, refusal, after)
+    return True
 
 
-def _run_all_again(listed: Listed, found: Mapping[bytes, JobView | None], press: Press) -> None:
+def _run_all_again(listed: Listed, _: int, found: Mapping[bytes, JobView | None], press: Press) -> None:
     for entry, view in found.items():
         if press.left > 0:
             _run_again(listed.job_id(entry), view, press.done)
@@ -199,9 +219,13 @@ def _without_job(listed: Listed, entries: Sequence[bytes]) -> list[bytes]:
         return [entry for entry, is_there in zip(entries, pipe.execute(), strict=True) if not is_there]
 
 
-def _take_out(listed: Listed, entries: Sequence[bytes], done: Done) -> None:
-    ids = [listed.job_id(entry) for entry in entries]
+def _take_out(listed: Listed, start: int, entries: Sequence[bytes], done: Done) -> int:
+    """Take out what was found from that place on and has no job; how many entries that were."""
+    if not entries:
+        return 0
+    ids = {listed.job_id(entry): entry for entry in entries}
     done.begin(Change(job_id, "", STALE, "gone") for job_id in ids)
-    listed.drop(entries)
-    for job_id in dict.fromkeys(ids):
-        done.end(job_id)
+    out = listed.drop(entries, start, COMPACTED_AT_ONCE)
+    for job_id, entry in ids.items():
+        done.end(job_id, "" if entry in out else "it has a job by now, or is not there any more")
+    return len(out)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from redis import Redis
 from rq import Queue, Worker, registry
 from rq.exceptions import NoSuchJobError
+from rq.group import Group
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
@@ -55,6 +56,7 @@ class JsonJob(Job):
         Raises Conflict for one that runs and can't be asked to stop.
         """
         refusal: Conflict | None = None
+        is_in_queue = self.get_status(refresh=False) in (JobStatus.QUEUED, None)  # else a long one is searched in vain
         try:
             fleet().jobs.cancel(self.id)
         except NotFound:
@@ -62,12 +64,18 @@ class JsonJob(Job):
         except Conflict as error:
             refusal = error
         if self.get_status() != JobStatus.STARTED:
-            super().delete(*args, **kwargs)
+            self._leave_lost_group()
+            super().delete(*args, **{"remove_from_queue": is_in_queue} | kwargs)
             fleet().ledger.cancel(self.id, lost=True)  # at once, or a durable one would be brought back
             return "gone"
         if refusal is not None:
             raise refusal
         return "stopping"
+
+    def _leave_lost_group(self) -> None:
+        """RQ deletes no job of a group that is gone."""
+        if self.group_id and not self.connection.exists(Group.get_key(self.group_id)):
+            self.group_id = None
 
 
 class JsonQueue(Queue):

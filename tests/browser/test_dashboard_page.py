@@ -14,6 +14,7 @@ from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
+from tests.browser.conftest import Complaints
 from tests.webapp.operators import PASSWORD, accounts
 
 pytestmark = pytest.mark.browser
@@ -104,3 +105,27 @@ def test_nobody_sees_buttons_that_they_may_not_press(
     page.goto(f"{site}/admin/rq/0/view/job/job-1")
     expect(page.locator("#job-data")).to_contain_text("onerror")
     assert page.get_by_role("button", name="Delete").is_visible() == bool(shown)
+
+
+def test_the_page_says_that_a_list_goes_on_until_it_does_not(
+    page: Page, site: str, sign_in: Callable[[str], None], redis: Redis, complaints: Complaints
+) -> None:
+    complaints.network_expected = True
+    redis.zadd("rq:failed:default", {f"gone-{number}": 1.0 for number in range(10_001)})
+    sign_in(site)
+    page.goto(f"{site}/admin/rq/0/view/jobs/default/failed/8/asc/1")
+    told = page.locator(".list-goes-on")
+    empty(page)
+    expect(told).to_contain_text("the list goes on")
+    redis.set("rq:failed:low", "of another kind")
+    redis.rename("rq:failed:low", "rq:failed:default")
+    empty(page)
+    expect(told).to_contain_text("It was not done")
+    redis.delete("rq:failed:default")
+    empty(page)
+    expect(told).to_have_count(0)
+
+
+def empty(page: Page) -> None:
+    page.get_by_role("link", name="Empty queue", exact=True).click()
+    page.get_by_role("button", name="Yes").click()

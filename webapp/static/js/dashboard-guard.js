@@ -15,12 +15,19 @@
   };
   $.ajaxSetup({ headers: { "X-CSRF-Token": $("meta[name=csrf-token]").attr("content") } });
 
-  // One press changes 10,000 jobs at most: say so where the list goes on.
-  $(document).ajaxSuccess(function (event, request) {
+  // One press changes 10,000 jobs at most: say so where the list goes on, and where nothing or not all was done.
+  function say(text) {
+    $(".list-goes-on").remove();
+    if (text) $("<p class='list-goes-on' role='status'>").text(text).prependTo(".container");
+  }
+  $(document).ajaxSuccess(function (event, request, sent) {
+    if (sent.type !== "POST") return;
     var told = request.responseJSON;
-    if (told && told.status === "OK" && told.more) {
-      $(".list-goes-on").remove();
-      $("<p class='list-goes-on' role='status'>").text("Done in part: the list goes on. Press the button again.").prependTo(".container");
-    }
+    say(told && told.more && "Done in part: the list goes on. Press the button again.");
+  });
+  $(document).ajaxError(function (event, request, sent) {
+    if (sent.type !== "POST") return;
+    var told = request.responseJSON;
+    say("It was not done, or not to its end. " + ((told && told.detail) || "The server did not answer."));
   });
 })(jQuery);
