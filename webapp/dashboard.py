@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from jobs.engine import BrokerUnavailable, keys
 from jobs.engine.broker import translate_errors
-from webapp import dashboard_changes, dashboard_lists, json_rq, operators, sessions
+from webapp import dashboard_changes, dashboard_lists, dashboard_pages, json_rq, operators, sessions
 from webapp.errors import RETRY_SOON, Problem, problem
 from webapp.services import fleet
 
@@ -60,6 +60,7 @@ def _bind_to_json() -> None:
     upstream.config.serializer = json_rq.JsonOnly
     upstream.Job, upstream.Queue, upstream.Worker = json_rq.JsonJob, json_rq.JsonQueue, json_rq.JsonWorker
     upstream.requeue_job = json_rq.requeue
+    upstream.get_queue_registry_jobs_count = dashboard_pages.jobs_of_page
     upstream.serialize_current_job = _current_job
     upstream.RedisConnectionError = ()  # its own answer to that is a 200; ours is below
     upstream.format_job_description = lambda job: job.description or ""

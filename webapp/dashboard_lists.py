@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,7 +10,7 @@ from typing import Any, cast
 
 from flask import g
 from flask.sansio.app import App
-from rq.exceptions import InvalidJobOperation, NoSuchJobError, TimeoutFormatError
+from rq.exceptions import NoSuchJobError
 
 from jobs.engine import Conflict, JobView, NotFound, keys
 from jobs.engine.broker import translate_errors
@@ -19,7 +18,7 @@ from jobs.engine.changes import UNKNOWN, Change
 from jobs.engine.compacting import take_out_gone
 from jobs.engine.inspection import Done
 from webapp import operators
-from webapp.json_rq import JsonJob
+from webapp.json_rq import STRANGE, JsonJob
 from webapp.services import fleet
 
 MOST = 10_000
@@ -27,11 +26,6 @@ MOST = 10_000
 WITHIN = timedelta(seconds=20)
 """So long one press takes at most: proxies wait for 30 s and longer."""
 AT_ONCE, COMPACTED_AT_ONCE = 100, 1_000
-STRANGE = (
-    *(ValueError, TypeError, LookupError, AttributeError, AssertionError),
-    *(zlib.error, InvalidJobOperation, TimeoutFormatError),
-)
-"""What RQ raises about a hash that it has not written."""
 STALE = "no job"
 """The state of what is listed though its job is gone."""
 REGISTRIES = {"started": "wip", **{name: name for name in ("scheduled", "deferred", "finished", "failed", "canceled")}}

@@ -73,3 +73,25 @@ def test_an_id_that_has_a_job_again_or_lies_elsewhere_stays_in_its_queue(fleet: 
     assert take_out_gone(redis, "default", [b"gone", b"back", b"far"], start=1, most=3) == [b"gone", b"gone"]
     assert redis.lrange(QUEUE, 0, -1) == [b"far", b"back", b"waits"]
     assert take_out_gone(redis, "default", [b"gone"], start=0, most=3) == []
+
+
+@pytest.mark.parametrize("order", ["asc", "dsc"])
+@pytest.mark.parametrize("registry", ["queued", "failed"])
+def test_a_page_reads_as_much_as_it_shows_and_changes_nothing(
+    admin: FlaskClient, fleet: Fleet, order: str, registry: str
+) -> None:
+    redis = fleet.redis
+    ids = [failed(redis, f"a{number}", "a") for number in range(60)]
+    redis.zadd(FAILED, {job: float(place) for place, job in enumerate(ids)})
+    redis.hset(keys.job("a20"), "created_at", "yesterday")
+    redis.delete(keys.job("a21"))
+    redis.rpush(QUEUE, *ids)
+    redis.config_resetstat()
+    page = 3 if order == "asc" else 4
+    answer = admin.get(f"/admin/rq/0/data/jobs/default/{registry}/10/{order}/{page}.json")
+    shown = [job["id"] for job in answer.get_json()["jobs"]]
+    expected = [f"a{number}" for number in range(20, 30) if number not in (20, 21)]
+    assert shown == (expected if order == "asc" else expected[::-1])
+    told: Any = redis.info("commandstats")
+    assert told["cmdstat_hgetall"]["calls"] <= 12 and "cmdstat_lrem" not in told
+    assert redis.llen(QUEUE) == 60
