@@ -113,18 +113,19 @@ class Jobs:
     def _cancel_unknown(self, view: JobView) -> str:
         """Cancel in the ledger what Redis does not have; the word about it.
 
-        By us, or by who would have pushed it again. What somebody is about to push is waited for: it may come yet.
+        Each `view` is of before Redis was asked: what had been pushed by then is lost, and ends here. What somebody is
+        about to push is waited for: it may come yet, and is cancelled in Redis then.
         """
-        give_up = time.monotonic() + ON_ITS_WAY.total_seconds()
-        while True:
-            if self._fleet.ledger.cancel(view.id, lost=True) or (now := self.get(view.id)).status == "cancelled":
+        word, give_up = "missing", time.monotonic() + ON_ITS_WAY.total_seconds()
+        while word == "missing" and not view.ended:
+            if self._fleet.ledger.cancel(view.id, lost=view.queued == "redis"):
                 return "cancelled"
-            (word,) = self._cancel([(view.id, view.type)])
-            if word != "missing" or now.queued != "ledger":
-                return word
             if time.monotonic() > give_up:
                 raise BrokerUnavailable("the job is on its way to Redis: cancel it again in a moment")
             time.sleep(LOOK_SOON.total_seconds())
+            view = self.get(view.id)
+            (word,) = self._cancel([(view.id, view.type)])
+        return "cancelled" if word == "missing" and view.status == "cancelled" else word
 
     def _cancel(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
         """Cancel jobs (id, type), a hundred a round trip; the script's word about each."""

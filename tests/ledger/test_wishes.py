@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,19 @@ def test_what_is_on_its_way_to_redis_can_be_cancelled_and_one_that_comes_there_i
     with fleet.ledger.kept("scheduler"):
         wait_until(lambda: fleet.jobs.get(lost.id).status == "cancelled")
         assert fleet.jobs.cancel(unpushed(fleet, durable.tell, [{"folder": str(folder)}])[0].id).status == "cancelled"
+
+
+def test_what_comes_to_redis_while_its_cancel_waits_is_cancelled_there(fleet: Fleet, folder: Path) -> None:
+    (job,) = unpushed(fleet, durable.tell, [{"folder": str(folder)}])
+    fence = fleet.ledger.fence()
+    taken = steps.claim_new(fleet.database, ["durable.tell"])
+    with ThreadPoolExecutor() as beside:
+        answer = beside.submit(fleet.jobs.cancel, job.id)
+        wait_until(lambda: row_of(fleet, job.id)["cancel_at"] is not None)
+        fleet.ledger.push([rows.new_job_of(each, fleet.client.heads) for each in taken], fence, first=True)
+        assert answer.result().status == "cancelled"
+    assert fleet.redis.hget(keys.job(job.id), "status") == b"canceled"
+    assert not fleet.redis.exists(keys.queue(job.queue))
 
 
 def test_a_cancel_that_is_refused_leaves_no_note(fleet: Fleet, folder: Path) -> None:
