@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from jobs.engine import keys
 from jobs.engine.scheduler.names import SCHEDULERS
 from jobs.settings import Settings
+from tests.conftest import wait_until
 from webapp import create_app, sessions
 
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
@@ -230,16 +231,21 @@ def test_not_ready_names_the_part_that_is_away(broken: Callable[..., FlaskClient
         "database": {"database_url": f"sqlite:///{tmp_path}"},
         "storage": {"storage_url": f"file://{tmp_path}/a-file"},
     }
-    client = broken(**away[part])
-    answer = client.get("/readyz")
+    client, vital = broken(**away[part]), ("redis", "database", "storage")
+
+    def named() -> Any:
+        """The answer that blames this part alone: on a busy machine another one may take its two seconds once."""
+        answer = client.get("/readyz")
+        checks = answer.get_json()["checks"]
+        return answer if {name: checks[name] == "ok" for name in vital} == {n: n != part for n in vital} else None
+
+    answer = wait_until(named)
     checks = answer.get_json()["checks"]
     assert (answer.status_code, answer.get_json()["status"], "Retry-After" in answer.headers) == (
         503,
         "unavailable",
         True,
     )
-    vital = ("redis", "database", "storage")
-    assert {name: checks[name] == "ok" for name in vital} == {name: name != part for name in vital}
     assert {checks[name] for name in ("workers", "schedulers")} == {"unknown" if part == "redis" else "none"}
     others = [name for name in vital if name != part]
     assert client.get("/readyz", query_string={"exclude": ",".join(others)}).status_code == 503

@@ -33,8 +33,9 @@ def probes(fleet: Fleet) -> set[str]:
     """Delayed jobs that are due, and as many that have failed once and are due again."""
     tries = declare("greetings.again", retry=AT_ONCE).enqueue_many([{}] * PROBES)
     leases = leases_of(fleet)
-    for run in lease(leases, PROBES):
-        settle(leases, (run, of_error(ConnectionError("no"), AT_ONCE, 1)))
+    runs = lease(leases, PROBES)
+    assert {run.job_id for run in runs} == {view.id for view in tries}
+    assert settle(leases, *((run, of_error(ConnectionError("no"), AT_ONCE, 1)) for run in runs)) == ["ok"] * PROBES
     greet = declare("greetings.send")
     delayed = [greet.enqueue_in(timedelta(0), {}) for _ in range(PROBES)]
     wait_until(lambda: fleet.redis.zcount(REGISTRY, "-inf", fleet.redis.time()[0]) == 2 * PROBES)
