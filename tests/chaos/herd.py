@@ -164,6 +164,10 @@ class Herd:
             self.terminate(worker)
         return [worker.process.wait(60) for worker in living]
 
+    def until_awake(self) -> None:
+        """Wait until every worker that sleeps has been woken: only then is it known what that did to whom."""
+        wait_until(lambda: not any(worker.stopped for worker in self.all), 30)
+
     def until_ready(self, count: int) -> None:
         """Wait until so many workers have a template."""
         wait_until(lambda: sum(1 for worker in self.living if worker.template) >= count)

@@ -36,6 +36,7 @@ def test_random_kills_lose_and_repeat_nothing(stage: Stage, pytestconfig: pytest
             done += kill_one(stage, done)
             time.sleep(stage.rng.uniform(0.05, 0.5))
             stage.look()
+        stage.herd.until_awake()
     delays = oracle.delays(stage.judge())
     assert kills < MANY or delays[int(0.95 * len(delays))] < SLACK * PROMISED_P95
     assert set(stage.herd.shut_down()) == {0}
