@@ -37,7 +37,7 @@ def redeem(notes: Notes, ticket: str) -> tuple[Principal, datetime] | None:
     values = json.loads(held)
     until = datetime.fromtimestamp(values["until"], UTC)
     scopes, roles = frozenset(values["scopes"]), frozenset(values["roles"])
-    standing = Standing(*values["standing"]) if values["standing"] else None
+    standing = Standing(*values["standing"]) if values.get("standing") else None
     subject, tenant, sign_in = values["subject"], values["tenant"], values["sign_in"]
     return Principal(subject, tenant, scopes, roles, until, sign_in, standing=standing), until
 
