@@ -150,6 +150,19 @@ def periodic_type(name: str) -> tuple[JobType[Any], Periodic]:
     return job_type, job_type.periodic
 
 
+def declared(schedule: Periodic) -> dict[str, Any]:
+    """What a view tells of an entry as its job type declares it."""
+    times = schedule.times
+    return {
+        "every": times.interval if isinstance(times, Every) else None,
+        "cron": times.expression if isinstance(times, Cron) else None,
+        "timezone": times.timezone if isinstance(times, Cron) else None,
+        "overlap": schedule.overlap,
+        "catch_up": schedule.catch_up,
+        "catch_up_limit": schedule.catch_up_limit,
+    }
+
+
 def _view(entry: str, replies: list[Any], known: dict[str, JobView], paused: set[str]) -> ScheduleView | None:
     score, latest = replies[0], replies[3]
     try:
@@ -161,12 +174,7 @@ def _view(entry: str, replies: list[Any], known: dict[str, JobView], paused: set
     return ScheduleView(
         id=entry,
         type=name,
-        every=schedule.times.interval if isinstance(schedule.times, Every) else None,
-        cron=schedule.times.expression if isinstance(schedule.times, Cron) else None,
-        timezone=schedule.times.timezone if isinstance(schedule.times, Cron) else None,
-        overlap=schedule.overlap,
-        catch_up=schedule.catch_up,
-        catch_up_limit=schedule.catch_up_limit,
+        **declared(schedule),
         paused=f"schedule:{name}" in paused,
         next=schedule_runs.due_at(score) if isinstance(score, float) else None,
         last=_last(latest, known, schedule_runs.of_text(ended)),

@@ -14,10 +14,12 @@ from apiflask import APIFlask
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from jobs.settings import Settings
+from tests.application import app, fleet
 from tests.conftest import free_port, wait_until
 from tests.webapp.live_server import serving
-from webapp import create_app
 from webapp.sessions import make_ticket
+
+__all__ = ["app", "fleet"]
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -106,14 +108,6 @@ def forget_everything(window: BrowserContext) -> None:
     devtools.send("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"})
     devtools.send("Network.clearBrowserCache")
     devtools.detach()
-
-
-@pytest.fixture
-def app(settings: Settings, tables: None) -> Iterator[APIFlask]:
-    app = create_app(settings)
-    yield app
-    app.extensions["fleet"].close()
-    app.extensions["database"].close()
 
 
 @pytest.fixture

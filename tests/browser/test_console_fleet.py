@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from apiflask import APIFlask
 from playwright.sync_api import Page, expect
 
 from jobs.engine import Fleet
@@ -22,12 +21,6 @@ from webapp.live.connections import connections
 pytestmark = pytest.mark.browser
 
 PAGES = {"overview": "", "queues-and-lanes": "/lanes", "workers": "/workers", "breakers": "/breakers"}
-
-
-@pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 
 import pytest
-from apiflask import APIFlask
 from cryptography.fernet import Fernet
 from playwright.sync_api import Page, expect
 
@@ -33,10 +32,9 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    FleetScheduler(found).run(burst=True)
-    return found
+def fleet(fleet: Fleet) -> Fleet:
+    FleetScheduler(fleet).run(burst=True)
+    return fleet
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from apiflask import APIFlask
 from playwright.sync_api import Page, expect
 
 from jobs.engine import Fleet, JobView
@@ -28,12 +27,6 @@ Make = Callable[..., JobView]
 @pytest.fixture
 def environ(environ: dict[str, str]) -> dict[str, str]:
     return environ | {"JOB_MODULES": "jobs.domains,tests.engine.samples"}
-
-
-@pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
 
 
 @pytest.fixture

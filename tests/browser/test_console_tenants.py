@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from apiflask import APIFlask
 from cryptography.fernet import Fernet
 from playwright.sync_api import Page, expect
 
@@ -26,12 +25,6 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
     key = Fernet.generate_key().decode()
     more = {"JOB_MODULES": "jobs.domains,tests.engine.samples", "ENCRYPTION_KEYS": key, "OPERATORS": account}
     return environ | more
-
-
-@pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from flask.testing import FlaskClient
 from jobs.domains.maintenance.forget_requests import forget_requests
 from jobs.engine import Workflow
 from jobs.settings import Settings
+from tests.application import app, fleet
 from tests.postgres import postgres_server, postgres_url
-from webapp import create_app
 from webapp.auth import SCOPES, make_token
 from webapp.sessions import make_ticket
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["app", "fleet", "postgres_server", "postgres_url"]
 
 Header = dict[str, str]
 NO_REDIS = {"USE_JOB_QUEUE": "false", "REDIS_URL": "redis://127.0.0.1:9/0"}
@@ -40,14 +40,6 @@ def redis_only(settings: Settings) -> None:
     """For tests that look into Redis itself."""
     if not settings.use_job_queue:
         pytest.skip("there is no Redis to look into")
-
-
-@pytest.fixture
-def app(settings: Settings, tables: None) -> Iterator[APIFlask]:
-    app = create_app(settings)
-    yield app
-    app.extensions["fleet"].close()
-    app.extensions["database"].close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -28,14 +28,6 @@ def settings(environ: dict[str, str]) -> Settings:
     return Settings.from_env(
         environ | {"ADMIN_PASSWORD_HASH": hashed, "ADMIN_USERNAME": "root", "TRUSTED_PROXIES": "1"}
     )
-
-
-@pytest.fixture
-def app(settings: Settings, tables: None) -> Iterator[APIFlask]:
-    app = create_app(settings)
-    yield app
-    app.extensions["fleet"].close()
-    app.extensions["database"].close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -25,12 +25,6 @@ JOBS, AUDIT = "/admin/queues/api/jobs", "/admin/queues/api/audit"
 @pytest.fixture
 def environ(environ: Header) -> Header:
     return environ | {"JOB_MODULES": "tests.engine.samples", "OPERATORS": accounts()}
-
-
-@pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
 
 
 @pytest.fixture
@@ -92,15 +86,7 @@ def test_what_redis_broke_off_lists_what_was_done_and_what_nobody_knows(
 ) -> None:
     jobs = queued("a", "a", "a")
     monkeypatch.setattr("jobs.engine.inspection.bulk.AT_ONCE", 1)
-    really, asked = Script.many, []
-
-    def breaks(self: Script, redis: Any, calls: Sequence[Any]) -> list[Any]:
-        asked.append(calls)
-        if len(asked) == 2:
-            raise BrokerUnavailable("Redis is away")
-        return really(self, redis, calls)
-
-    monkeypatch.setattr(acting, "script", lambda name: _Breaking(Script(name), breaks))
+    monkeypatch.setattr(acting, "script", _BreaksAtTheSecond())
     assert cancel(client, admin) == 503
     (line,) = lines(client, admin)
     assert line["after"] == {
@@ -159,15 +145,7 @@ def test_a_cascade_that_redis_broke_off_is_on_record(
 ) -> None:
     (first,) = queued("a")
     near = waits_for(fleet, "near", first, "a")
-    really, asked = Script.many, []
-
-    def breaks(self: Script, redis: Any, calls: Sequence[Any]) -> list[Any]:
-        asked.append(calls)
-        if len(asked) == 2:
-            raise BrokerUnavailable("Redis is away")
-        return really(self, redis, calls)
-
-    monkeypatch.setattr(control, "script", lambda name: _Breaking(Script(name), breaks))
+    monkeypatch.setattr(control, "script", _BreaksAtTheSecond())
     assert client.post(f"{JOBS}/{first}/cancel", json={"cascade": True}, headers=admin).status_code == 503
     (line,) = lines(client, admin)
     assert line["after"]["broken_off"] == "BrokerUnavailable"
@@ -186,14 +164,21 @@ def test_the_jobs_of_a_cancelled_workflow_are_listed(client: FlaskClient, fleet:
     assert f"{view.node('one').job_id} queued cancelled" in jobs_of(client, admin, line)
 
 
-class _Breaking:
-    """A script whose second call is broken off."""
+class _BreaksAtTheSecond:
+    """Makes scripts of which the second call of all is broken off."""
 
-    def __init__(self, script: Script, many: Callable[..., list[Any]]) -> None:
-        self._script, self._many = script, many
+    def __init__(self) -> None:
+        self._calls, self._script = 0, ""
+
+    def __call__(self, name: str) -> _BreaksAtTheSecond:
+        self._script = name
+        return self
 
     def many(self, redis: Any, calls: Sequence[Any]) -> list[Any]:
-        return self._many(self._script, redis, calls)
+        self._calls += 1
+        if self._calls == 2:
+            raise BrokerUnavailable("Redis is away")
+        return Script(self._script).many(redis, calls)
 
 
 def test_pages_show_the_jobs_of_a_line(app: APIFlask, client: FlaskClient, admin: Header) -> None:

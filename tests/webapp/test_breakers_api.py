@@ -20,12 +20,6 @@ def environ(environ: Header) -> Header:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def operator(app: APIFlask) -> Header:
     return bearer_of(app, "operator")
 

@@ -26,10 +26,9 @@ def environ(environ: Header) -> Header:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    FleetScheduler(found).run(burst=True)
-    return found
+def fleet(fleet: Fleet) -> Fleet:
+    FleetScheduler(fleet).run(burst=True)
+    return fleet
 
 
 @pytest.fixture

@@ -31,12 +31,6 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def values(fleet: Fleet) -> dict[str, Any]:
     """What routes are asked for, once everything that others can write holds markup."""
     FleetScheduler(fleet).run(burst=True)

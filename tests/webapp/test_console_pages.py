@@ -25,12 +25,6 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
     return environ | {"OPERATORS": accounts()}
 
 
-@pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
 @BOTH_WAYS
 @pytest.mark.parametrize("path", PATHS)
 def test_every_page_shows_without_redis_too(admin: FlaskClient, path: str) -> None:

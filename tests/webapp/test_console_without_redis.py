@@ -22,11 +22,10 @@ def environ(environ: Header) -> Header:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
+def fleet(fleet: Fleet) -> Fleet:
     """The application's fleet, which a pool has joined."""
-    found: Fleet = app.extensions["fleet"]
-    Desk(found, "", 1).join("pool")  # type: ignore[arg-type]
-    return found
+    Desk(fleet, "", 1).join("pool")  # type: ignore[arg-type]
+    return fleet
 
 
 def test_schedules_delayed_jobs_and_the_audit_log_are_there(app: APIFlask, fleet: Fleet) -> None:

@@ -25,12 +25,6 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def admin(app: APIFlask, fleet: Fleet) -> FlaskClient:
     return enter(app, "admin")
 

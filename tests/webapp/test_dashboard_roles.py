@@ -33,12 +33,6 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def failed(fleet: Fleet) -> Redis:
     """Redis with one failed job of somebody else's."""
     Queue("default", connection=fleet.redis, serializer=JSONSerializer).enqueue("os.getpid", job_id="job-1")

@@ -28,12 +28,6 @@ def environ(environ: Header) -> Header:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def dead(fleet: Fleet) -> list[str]:
     """Three jobs that failed for good, the oldest first; the last one was not spent but hopeless."""
     ids = []

@@ -22,12 +22,6 @@ def environ(environ: Header) -> Header:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def acting_as(app: APIFlask) -> As:
     return lambda role, tenant="operators": bearer_of(app, role, tenant)
 

@@ -26,12 +26,6 @@ def environ(environ: Header) -> Header:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def viewer(app: APIFlask) -> Header:
     return bearer_of(app, "viewer")
 

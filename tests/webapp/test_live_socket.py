@@ -35,12 +35,6 @@ def base(app: APIFlask) -> Iterator[str]:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def connect(base: str, settings: Settings) -> Iterator[Callable[..., Socket]]:
     opened: list[Socket] = []
 

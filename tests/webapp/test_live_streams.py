@@ -32,12 +32,6 @@ def base(app: APIFlask) -> Iterator[str]:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def job(fleet: Fleet) -> JobView:
     """A job of ours that waits and, once run, is done at once: its document is gone already."""
     payload = {"tenant_id": "ours", "workspace_id": "w1", "document_id": "d1"}

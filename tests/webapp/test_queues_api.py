@@ -23,12 +23,6 @@ KEYS = ["active", "completed", "delayed", "failed", "parked", "waiting"]
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def run(app: APIFlask) -> Callable[..., str]:
     """Run a command and return what it printed."""
 

@@ -26,12 +26,6 @@ def environ(environ: Header) -> Header:
 
 
 @pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
-@pytest.fixture
 def tries(app: APIFlask) -> Tries:
     def tries(name: str, address: str = "192.0.2.1", password: str = "wrong") -> int:
         client = app.test_client()

@@ -28,12 +28,6 @@ def environ(environ: Header) -> Header:
     return environ | {"JOB_MODULES": "tests.engine.samples", "OPERATORS": accounts()}
 
 
-@pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
-
-
 def counts(client: FlaskClient, headers: Header, **query: str) -> dict[str, tuple[int, bool]]:
     answer = client.get(COUNTS, query_string=query, headers=headers)
     assert answer.status_code == 200, answer.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 
@@ -13,12 +12,6 @@ from tests.webapp.operators import bearer_of
 
 API = "/admin/queues/api/workflows"
 AUDIT = "/admin/queues/api/audit"
-
-
-@pytest.fixture
-def fleet(app: APIFlask) -> Fleet:
-    found: Fleet = app.extensions["fleet"]
-    return found
 
 
 def test_workflows_are_listed_and_shown_to_their_tenants_callers(

@@ -12,9 +12,8 @@ from jobs.engine.local import periodic, tables
 from jobs.engine.local import step as steps
 from jobs.engine.local.moments import moment
 from jobs.engine.run_now import LOCKED
-from jobs.engine.schedules import Cron, Every
 from jobs.engine.schedules.periodic import entry_id, of_text
-from jobs.engine.timetable import RunView, Schedules, ScheduleView, periodic_type
+from jobs.engine.timetable import RunView, Schedules, ScheduleView, declared, periodic_type
 from jobs.engine.views import JobView
 
 if TYPE_CHECKING:
@@ -65,12 +64,7 @@ def _view(row: Any, name: str, known: dict[str, JobView], paused: set[str]) -> S
     return ScheduleView(
         id=row.id,
         type=name,
-        every=schedule.times.interval if isinstance(schedule.times, Every) else None,
-        cron=schedule.times.expression if isinstance(schedule.times, Cron) else None,
-        timezone=schedule.times.timezone if isinstance(schedule.times, Cron) else None,
-        overlap=schedule.overlap,
-        catch_up=schedule.catch_up,
-        catch_up_limit=schedule.catch_up_limit,
+        **declared(schedule),
         paused=f"schedule:{name}" in paused,
         next=moment(row.due),
         last=_last(row, known.get(row.last_id or "")),

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from jobs.engine import keys
 from jobs.engine.broker import translate_errors
 from jobs.engine.places import Place, cursor_of, entries_after, place_of
-from jobs.engine.workflows.views import WorkflowHead, number_of, status_of, time_of
+from jobs.engine.workflows.views import WorkflowHead, head_of, number_of
 
 State = Literal["running", "ended"]
 INDEX: Mapping[State, str] = {"running": keys.WORKFLOWS_RUNNING, "ended": keys.WORKFLOWS_ENDED}
@@ -84,20 +84,7 @@ def _head(values: Any) -> dict[str, str]:
 
 
 def _summary(flow_id: str, head: Mapping[str, str]) -> WorkflowSummary:
-    total, done = number_of(head, "total"), number_of(head, "done")
-    return WorkflowSummary(
-        id=flow_id,
-        name=head.get("name", ""),
-        status=status_of(head),
-        tenant=head.get("tenant", ""),
-        round=number_of(head, "round"),
-        total=total,
-        done=done,
-        bad=number_of(head, "bad"),
-        percent=1000 * done // total / 10 if total else 0.0,
-        created_at=time_of(head, "created_at"),
-        ended_at=time_of(head, "ended_at"),
-    )
+    return WorkflowSummary(**head_of(flow_id, head), bad=number_of(head, "bad"))
 
 
 def _fits(flow_id: str, head: Mapping[str, str], tenant: str | None, text: str) -> bool:

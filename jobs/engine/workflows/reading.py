@@ -18,11 +18,9 @@ from jobs.engine.workflows.views import (
     NodeView,
     WorkflowView,
     error_of,
-    number_of,
+    head_of,
     plans_of,
-    status_of,
     text_of,
-    time_of,
 )
 
 LIVE = ("waiting", "queued")
@@ -52,18 +50,8 @@ def view_of(
 ) -> WorkflowView:
     """The workflow that these hashes tell of; `live` says how the jobs are of nodes that have not ended."""
     names = [name for name in plans if not name.startswith(UNDO)]
-    total, done = number_of(head, "total"), number_of(head, "done")
     return WorkflowView(
-        id=workflow_id,
-        name=head.get("name", ""),
-        status=status_of(head),
-        tenant=head.get("tenant", ""),
-        round=number_of(head, "round"),
-        total=total,
-        done=done,
-        percent=1000 * done // total / 10 if total else 0.0,
-        created_at=time_of(head, "created_at"),
-        ended_at=time_of(head, "ended_at"),
+        **head_of(workflow_id, head),
         nodes=[_node(name, plans, state, live) for name in names],
         edges=[
             EdgeView(parent=parent, child=name, policy=policy)

@@ -83,6 +83,23 @@ class WorkflowView(WorkflowHead):
         return {node.name: node for node in self.nodes}[name]
 
 
+def head_of(workflow_id: str, head: Mapping[str, str]) -> dict[str, Any]:
+    """The values of a WorkflowHead, of what a workflow's hash says."""
+    total, done = number_of(head, "total"), number_of(head, "done")
+    return {
+        "id": workflow_id,
+        "name": head.get("name", ""),
+        "status": status_of(head),
+        "tenant": head.get("tenant", ""),
+        "round": number_of(head, "round"),
+        "total": total,
+        "done": done,
+        "percent": 1000 * done // total / 10 if total else 0.0,
+        "created_at": time_of(head, "created_at"),
+        "ended_at": time_of(head, "ended_at"),
+    }
+
+
 def text_of(raw: Mapping[bytes, bytes]) -> dict[str, str]:
     """A hash of Redis as text."""
     return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in raw.items()}
