@@ -16,6 +16,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
+from jobs.engine.docstrings import without_docstrings
+
 POSTPONED: Mapping[str, Sequence[str]] = {
     "asyncio": ("coroutines", "events", "exceptions", "locks", "streams", "tasks"),
     "redis.asyncio": (),
@@ -87,6 +89,6 @@ class _Later(Loader):
         return getattr(module, name)
 
 
-with _postponing():
+with _postponing(), without_docstrings("redis"):
     _import_without("rich", "structlog")
     _import_without("opentelemetry", "redis")

@@ -14,6 +14,10 @@ MODULES = (
 )
 
 
+UNREAD = ("docx", "fontTools", "numpy", "openpyxl", "PIL", "pptx", "pypdf")
+"""Libraries whose docstrings nobody reads in a worker."""
+
+
 def load() -> None:
     """Import the readers and the splitter and load the embedding model: about 0.5 s and 100 MB, once a worker.
 
@@ -21,8 +25,12 @@ def load() -> None:
     """
     from jobs.adapters import embeddings
     from jobs.domains.documents import _extract
+    from jobs.engine import current_fleet
+    from jobs.engine.docstrings import without_docstrings
 
     readers = [found.name for found in pkgutil.iter_modules(_extract.__path__, f"{_extract.__name__}.")]
-    for name in (*readers, *MODULES):
-        import_module(name)
-    embeddings.load()
+    with without_docstrings(*UNREAD):
+        for name in (*readers, *MODULES):
+            import_module(name)
+        embeddings.load()
+    current_fleet().database.engine.dialect  # noqa: B018  made now, with its driver and without a connection

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session
 
 from jobs.engine.database import AFTERWARDS
 from jobs.engine.ledger.fences import Fence
 from jobs.engine.new_jobs import NewJob, Sent
 from jobs.engine.views import JobView
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session as OrmSession
+
+    from jobs.engine.sessions import AnySession
 
 OUTBOX = "rq_fleet_outbox"
 
@@ -65,7 +69,7 @@ class Accepted(Sent):
 
 
 class Outbox:
-    """The writes of one session's transaction."""
+    """The writes of a transaction of the ORM, which tells of its end by events."""
 
     def __init__(self, tell: Callable[[list[Accepted]], None]) -> None:
         self._tell, self._written = tell, list[Accepted]()
@@ -74,24 +78,34 @@ class Outbox:
         """Tell of these jobs after the commit."""
         self._written.append(written)
 
-    def committed(self, session: Session) -> None:
+    def committed(self, session: OrmSession) -> None:
         """Called after a commit, also of a savepoint: then the transaction goes on."""
         if session.in_nested_transaction() or not self._written:
             return
         written, self._written = self._written, []
-        afterwards = session.info.get(AFTERWARDS)
-        if afterwards is None:
-            self._tell(written)
-        else:
-            afterwards.append(lambda: self._tell(written))
+        self._tell(written)
 
-    def ended(self, session: Session, transaction: Any) -> None:
+    def ended(self, session: OrmSession, transaction: Any) -> None:
         """Called after a transaction or savepoint, however it ended."""
         if transaction.parent is None:
             self._written = []
 
 
-def outbox_of(session: Session, tell: Callable[[list[Accepted]], None]) -> Outbox:
+def tell_after(session: AnySession, written: Accepted, tell: Callable[[list[Accepted]], None]) -> None:
+    """Tell of these jobs once they are committed; never, where they are not."""
+    afterwards = session.info.get(AFTERWARDS)
+    if afterwards is None:
+        _outbox_of(session, tell).add(written)
+    else:
+        afterwards.append(lambda: tell([written]))
+
+
+def is_plain(session: AnySession) -> bool:
+    """Whether a commit of the session is a commit: not within a savepoint, nor in somebody else's transaction."""
+    return not session.in_nested_transaction() and not isinstance(session.get_bind(), Connection)
+
+
+def _outbox_of(session: Any, tell: Callable[[list[Accepted]], None]) -> Outbox:
     """The session's outbox, which listens to it from the first time on."""
     known: Outbox | None = session.info.get(OUTBOX)
     if known is None:
@@ -99,8 +113,3 @@ def outbox_of(session: Session, tell: Callable[[list[Accepted]], None]) -> Outbo
         event.listen(session, "after_commit", known.committed)
         event.listen(session, "after_transaction_end", known.ended)
     return known
-
-
-def is_plain(session: Session) -> bool:
-    """Whether a commit of the session is a commit: not within a savepoint, nor in somebody else's transaction."""
-    return not session.in_nested_transaction() and not isinstance(session.get_bind(), Connection)

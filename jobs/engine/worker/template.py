@@ -28,6 +28,7 @@ import structlog
 
 from jobs.engine import fleet as fleets
 from jobs.engine import logs, registry
+from jobs.engine.docstrings import without_docstrings
 from jobs.engine.errors import FleetError
 from jobs.engine.fleet import Fleet
 from jobs.engine.worker import child, dense_pages, file_pages, process, rehearsal, shared_heap, threaded_child
@@ -40,6 +41,8 @@ FAREWELL = timedelta(seconds=3)
 """How long children may take to close their middlewares."""
 SPARE = timedelta(seconds=0.5)
 """Until the template notices that its children have ended."""
+UNREAD = ("sqlalchemy",)
+"""Libraries of the engine whose docstrings nobody reads in a worker."""
 log = structlog.get_logger("worker")
 
 
@@ -116,8 +119,9 @@ def patience(fleet: Fleet) -> timedelta:
 
 def _load(fleet: Fleet) -> None:
     """Load all there is, and have children share its pages."""
-    fleet.discover()
-    _preload(fleet)
+    with without_docstrings(*UNREAD):
+        fleet.discover()
+        _preload(fleet)
     if (threads := process.threads()) > 1:
         log.warning("what preload= names has started threads; children won't have them", threads=threads - 1)
     rehearsal.rehearse(fleet, sys.modules[__name__])
