@@ -50,6 +50,8 @@ class Database:
         self._lazy = self.engine.execution_options(rq_fleet_writes="NORMAL")
         self._reader = self.engine.execution_options(postgresql_readonly=True)
         self._turn = threading.Lock()
+        self._has_connected = False
+        event.listen(self.engine, "do_connect", self._note_connection)
         _open.add(self)
 
     @property
@@ -92,9 +94,14 @@ class Database:
 
     def forget_inherited_connections(self) -> None:
         """In a forked child: start with an empty pool; the parent's is kept alive, so that nothing here closes it."""
-        _inherited.append(self.engine.pool)
-        self.engine.dispose(close=False)
         self._turn = threading.Lock()
+        if self._has_connected:  # a new pool takes each child of a worker 0.3 MB
+            _inherited.append(self.engine.pool)
+            self.engine.dispose(close=False)
+
+    def _note_connection(self, *_: object) -> None:
+        """Called before any connection is opened."""
+        self._has_connected = True
 
     @contextmanager
     def _writing(self) -> Iterator[Callable[[], None]]:

@@ -89,6 +89,6 @@ class _Later(Loader):
         return getattr(module, name)
 
 
-with _postponing(), without_docstrings("redis"):
+with without_docstrings("redis"), _postponing():
     _import_without("rich", "structlog")
     _import_without("opentelemetry", "redis")
