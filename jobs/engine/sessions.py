@@ -172,7 +172,8 @@ class Session:
         for kind, records in groupby(new, type):
             self._insert(kind, list(records))
         for record, before in self._known.values():
-            self._update(record, before)
+            if record.__dict__ != before:  # 0.3 µs for an object that is as it was: this is done for each statement
+                self._update(record, before)
 
     def _insert(self, kind: type[Record], records: list[Record]) -> None:
         self.connection().execute(insert(kind.__table__), [each.row_values() for each in records])
