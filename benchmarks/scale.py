@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import _report, _tree, fleet_jobs
+from benchmarks import _doubling, _report, _tree, fleet_jobs
 from benchmarks._bench import ROOT, Bench, Figures
 from benchmarks._broker import broker
 from benchmarks._systems import fleet
@@ -30,6 +30,8 @@ from jobs.settings import Settings
 BOUND = 0.15
 CHUNK = 10_000
 COSTS = ("Redis µs/job", "worker µs/job", "enqueue: Redis µs")
+KEYS_A_JOB = 4
+"""Of a job that has ended, at most."""
 AT_ONCE = 3
 """Workers that start at the same time: fifty would keep Redis waiting for a processor."""
 IDLE_FOR = 3.0
@@ -93,6 +95,7 @@ def measure(bench: Bench, case: Case, jobs: int) -> Figures:
             variables = _surround(around, bench, client, case)
             idle = _idle(bench) if case.workers > 1 else 0.0
             _enqueue(client, fleet_jobs.touch, case.waiting)
+            _doubling.be_past_the_next(client.redis, KEYS_A_JOB * 2 * jobs)
             before = bench.broker.cpu()
             _enqueue(client, fleet_jobs.touch, 2 * jobs)
             enqueued = (bench.broker.cpu() - before) / (2 * jobs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import _commands, costs, scale
+from benchmarks import _commands, _doubling, costs, scale
 from benchmarks._bench import Bench
 from benchmarks._broker import Broker, broker
 from benchmarks._systems import fleet
@@ -36,6 +36,17 @@ def test_jobs_are_measured_while_others_are_filed_for_a_full_lane(bench: Bench) 
 def test_jobs_are_measured_beside_a_scheduler_with_delayed_ones(bench: Bench) -> None:
     assert scale.measure(bench, Case("delayed", delayed=30), jobs=100)["jobs/s"] > 0
     assert bench.broker.client.zcard("rq:scheduled:default") == 30
+
+
+@pytest.mark.parametrize(("there", "added", "after"), [(1000, 20, 1000), (1000, 30, 1025), (1000, 1001, 1000)])
+def test_a_table_of_keys_that_would_double_once_meanwhile_has_doubled_before(
+    bench: Bench, there: int, added: int, after: int
+) -> None:
+    bench.fresh()
+    client = bench.broker.client
+    client.mset({f"key:{number}": "" for number in range(there - client.dbsize())})
+    _doubling.be_past_the_next(client, added)
+    assert client.dbsize() == after
 
 
 def test_groups_are_compared_within_themselves() -> None:
