@@ -11,7 +11,7 @@ from redis import Redis
 from jobs.engine import Fleet, keys
 from jobs.engine.compacting import take_out_gone
 from tests.webapp.operators import csrf_of
-from tests.webapp.test_dashboard_lists import FAILED, admin, environ, failed, fleet, line_of, press
+from tests.webapp.test_dashboard_lists import FAILED, admin, environ, failed, line_of, press
 
 __all__ = ["admin", "environ", "fleet"]
 QUEUE = keys.queue("default")

@@ -9,7 +9,7 @@ from apiflask import APIFlask
 from click.testing import Result
 
 from jobs.engine import Fleet
-from tests.webapp.test_jobs_console import dead, delayed, environ, fleet, queued
+from tests.webapp.test_jobs_console import dead, delayed, environ, queued
 
 __all__ = ["environ", "fleet"]
 

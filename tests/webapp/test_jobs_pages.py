@@ -15,7 +15,7 @@ from jobs.engine.inspection import Where
 from tests.engine.samples import jobs as samples
 from tests.webapp.conftest import BOTH_WAYS
 from tests.webapp.operators import Header, csrf_of, enter
-from tests.webapp.test_jobs_console import dead, delayed, environ, fleet, queued
+from tests.webapp.test_jobs_console import dead, delayed, environ, queued
 
 __all__ = ["environ", "fleet"]
 

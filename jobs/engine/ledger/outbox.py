@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event
@@ -92,12 +93,16 @@ class Outbox:
 
 
 def tell_after(session: AnySession, written: Accepted, tell: Callable[[list[Accepted]], None]) -> None:
-    """Tell of these jobs once they are committed; never, where they are not."""
+    """Tell of these jobs, all of a transaction at once, when they are committed; never, where they are not."""
     afterwards = session.info.get(AFTERWARDS)
     if afterwards is None:
         _outbox_of(session, tell).add(written)
-    else:
-        afterwards.append(lambda: tell([written]))
+        return
+    together: list[Accepted] | None = session.info.get(OUTBOX)
+    if together is None:
+        together = session.info[OUTBOX] = []
+        afterwards.append(partial(tell, together))
+    together.append(written)
 
 
 def is_plain(session: AnySession) -> bool:
