@@ -13,7 +13,7 @@ from jobs.engine.compacting import take_out_gone
 from tests.webapp.operators import csrf_of
 from tests.webapp.test_dashboard_lists import FAILED, admin, environ, failed, line_of, press
 
-__all__ = ["admin", "environ", "fleet"]
+__all__ = ["admin", "environ"]
 QUEUE = keys.queue("default")
 EMPTY = "queue/default/failed/empty"
 

@@ -11,7 +11,7 @@ from click.testing import Result
 from jobs.engine import Fleet
 from tests.webapp.test_jobs_console import dead, delayed, environ, queued
 
-__all__ = ["environ", "fleet"]
+__all__ = ["environ"]
 
 HOSTILE = "\x1b[31m<script>alert('canary')</script>"
 

@@ -17,7 +17,7 @@ from tests.webapp.conftest import BOTH_WAYS
 from tests.webapp.operators import Header, csrf_of, enter
 from tests.webapp.test_jobs_console import dead, delayed, environ, queued
 
-__all__ = ["environ", "fleet"]
+__all__ = ["environ"]
 
 PAGES = "/admin/queues/jobs"
 HOSTILE = "<script>alert('canary')</script>"
