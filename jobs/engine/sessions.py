@@ -153,12 +153,18 @@ class Session:
         return found
 
     def add(self, record: Record) -> None:
-        """Write a new object with the next statement."""
+        """Write a new object with the next statement. Raises InvalidRequestError where the database makes its key.
+
+        Such rows are written by an `insert()` instead: nobody would know which of them an object is.
+        """
+        if None in record.row_key:
+            raise InvalidRequestError(f"a new {type(record).__name__} has no key: write it with insert()")
         self._new.append(record)
 
     def add_all(self, records: Iterable[Record]) -> None:
         """The same for several, in their order."""
-        self._new += records
+        for each in records:
+            self.add(each)
 
     def delete(self, record: Record) -> None:
         """Remove an object's row."""

@@ -13,7 +13,7 @@ from sqlalchemy import event, select, update
 from sqlalchemy.exc import IntegrityError, InvalidRequestError, NoResultFound
 
 from jobs.adapters.database import Database
-from jobs.adapters.database.models import Document, Workspace
+from jobs.adapters.database.models import Document, Passage, Workspace
 
 ROOT = Path(__file__).parents[2]
 LOADED = """
@@ -93,6 +93,12 @@ def test_a_transaction_that_is_over_takes_no_statement(database: Database) -> No
             session.get_one(Workspace, "nobody")
     with pytest.raises(InvalidRequestError, match="is over"):
         session.get(Workspace, "nobody")
+
+
+def test_what_the_database_gives_a_key_is_no_object_before(database: Database, document: Document) -> None:
+    new = Passage(document_id=document.id, workspace_id=document.workspace_id, ordinal=0, text="a", embedding=b"")
+    with database.begin() as session, pytest.raises(InvalidRequestError, match=r"write it with insert\(\)"):
+        session.add_all([new])
 
 
 def test_an_object_takes_only_what_it_has_columns_for() -> None:

@@ -96,7 +96,7 @@ def test_an_action_on_more_than_a_thousand_letters_asks_whether_to_go_on(app: AP
     jobs = list(later.enqueue_many([{"folder": "a"}] * 1001, tenant="a"))
     let_die(fleet, jobs, failure("out of paper"))
     admin = enter(app, "admin-a")
-    bound = hidden(page(admin, "/dead-letters/bulk/discard"), "bound")
+    bound = fleet.dead_letters.plan(tenant="a", within=timedelta(minutes=1)).bound  # the page counts for a moment only
     step = post(admin, "/dead-letters/bulk/discard", bound=bound)
     assert "1000 letters thrown away." in step and "There is more" in step
     rest = post(admin, "/dead-letters/bulk/discard", bound=bound, cursor=hidden(step, "cursor"))
