@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from jobs.adapters.database import Database
 from jobs.adapters.database.models import Document, IdempotentRequest, Workspace
 from jobs.domains.documents import service
 from jobs.engine import JobView, current_fleet
-from jobs.engine.sessions import Session
 from webapp.errors import Problem
 from webapp.schemas import UploadAccepted, UploadedFile
 from webapp.uploads import Received, fingerprint_of

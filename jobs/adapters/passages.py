@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
 
 from jobs.adapters import embeddings
 from jobs.adapters.database import fulltext, vectors
 from jobs.adapters.database.models import Document, Passage, Workspace, new_id
 from jobs.adapters.words import highlights, query_terms, storable
-from jobs.engine.sessions import Session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ def search(session: Session, *, tenant: str, workspace_id: str, query: str, limi
     scores = _fused(by_words, by_meaning)
     best = sorted(scores, key=lambda number: (-scores[number], number))[:limit]
     found = _found(session, tenant, workspace_id, best)
-    return [_hit(found[number], scores[number], words) for number in best if number in found]
+    return [_hit(*found[number], scores[number], words) for number in best if number in found]
 
 
 def _batches(passages: Iterable[NewPassage]) -> Iterator[list[NewPassage]]:
@@ -143,10 +143,9 @@ def _fused(*rankings: Sequence[int]) -> dict[int, float]:
     return scores
 
 
-def _found(session: Session, tenant: str, workspace_id: str, numbers: list[int]) -> dict[int, RowMapping]:
-    shown = (Passage.number, Passage.id, Passage.document_id, Passage.text, Passage.page, Passage.section)
+def _found(session: Session, tenant: str, workspace_id: str, numbers: list[int]) -> dict[int, tuple[Passage, str]]:
     rows = session.execute(
-        select(*shown, Document.name)
+        select(Passage, Document.name)
         .join(Document, Document.id == Passage.document_id)
         .join(Workspace, Workspace.id == Passage.workspace_id)
         .where(
@@ -156,17 +155,17 @@ def _found(session: Session, tenant: str, workspace_id: str, numbers: list[int])
             Document.tenant == tenant,
         )
     )
-    return {row["number"]: row for row in rows.mappings()}
+    return {passage.number: (passage, name) for passage, name in rows}
 
 
-def _hit(row: RowMapping, score: float, words: list[str]) -> Hit:
+def _hit(passage: Passage, document_name: str, score: float, words: list[str]) -> Hit:
     return Hit(
-        document_id=row["document_id"],
-        document_name=row["name"],
-        passage_id=row["id"],
-        text=row["text"],
-        page=row["page"],
-        section=row["section"],
+        document_id=passage.document_id,
+        document_name=document_name,
+        passage_id=passage.id,
+        text=passage.text,
+        page=passage.page,
+        section=passage.section,
         score=round(score, 6),
-        highlights=highlights(row["text"], words),
+        highlights=highlights(passage.text, words),
     )

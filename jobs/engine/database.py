@@ -14,8 +14,8 @@ from typing import Any
 from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session
 
-from jobs.engine.sessions import Session
 from jobs.settings import InvalidSettings, Settings
 
 BUSY = timedelta(seconds=30)
@@ -69,7 +69,7 @@ class Database:
         """
         writer = self._durable if durable else self._lazy
         afterwards: list[Callable[[], None]] = []
-        with self._writing() as take_turn, Session(writer, take_turn) as session:
+        with self._writing() as take_turn, _Writing(writer, take_turn) as session, session.begin():
             session.info[AFTERWARDS] = afterwards
             if not (durable or self.is_sqlite):
                 session.connection().exec_driver_sql("SET LOCAL synchronous_commit = off")
@@ -80,7 +80,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A read-only transaction on one snapshot of the data (PostgreSQL: of each statement)."""
-        with Session(self._reader) as session:
+        with Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
     def ping(self) -> None:
@@ -121,6 +121,19 @@ class Database:
         finally:
             if ours:
                 turn.release()
+
+
+class _Writing(Session):
+    """Takes the turn when it first needs its connection: until then it is in nobody's way."""
+
+    def __init__(self, writer: Engine, take_turn: Callable[[], None]) -> None:
+        super().__init__(writer, expire_on_commit=False)
+        self._take_turn = take_turn
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        """The engine, asked for by each statement before it gets its connection."""
+        self._take_turn()
+        return super().get_bind(*args, **kwargs)
 
 
 def _sqlite(url: URL, pool_size: int) -> Engine:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from jobs.adapters import storage as object_storage
 from jobs.adapters.database import Database
@@ -72,7 +72,7 @@ def document(database: Database) -> Document:
 def add_document(database: Database, tenant: str = "acme", slug: str = "default", name: str = "a.txt") -> Document:
     """A document in the workspace of that slug, which is made when needed."""
     with database.begin() as session:
-        workspace = session.scalar(select(Workspace).filter_by(tenant=tenant, slug=slug))
+        workspace = session.query(Workspace).filter_by(tenant=tenant, slug=slug).one_or_none()
         if workspace is None:
             workspace = Workspace(tenant=tenant, slug=slug, name=slug)
             session.add(workspace)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from jobs.adapters.words import terms
-from jobs.engine.sessions import Session
 
 MAX_POSITION = 16_383  # PostgreSQL keeps no later ones
 MAX_POSITIONS = 255

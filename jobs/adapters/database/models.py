@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from jobs.adapters.database.columns import Instant, Json, Prose, now
 from jobs.engine.audit_log import table as audit_log
 from jobs.engine.idempotency import table as idempotency
 from jobs.engine.ledger import table as ledger
 from jobs.engine.local import tables as local
-from jobs.engine.records import Field, Record
 from jobs.engine.workflows import table as workflows
 
 Id = String(32)
 Number = BigInteger().with_variant(Integer(), "sqlite")
 
 
-class Model(Record):
+class Model(DeclarativeBase):
     """The base of every table; constraint names are fixed so that migrations can name them."""
 
     metadata = MetaData(
@@ -45,11 +44,11 @@ class Workspace(Model):
     __tablename__ = "workspaces"
     __table_args__ = (UniqueConstraint("tenant", "slug"),)
 
-    id = Field[str](Id, primary_key=True, default=new_id)
-    tenant = Field[str](String(200))
-    slug = Field[str](String(200))
-    name = Field[str](Prose)
-    created_at = Field[datetime](Instant, default=now)
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(String(200))
+    slug: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(Prose)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
 
 
 class Source(Model):
@@ -57,15 +56,15 @@ class Source(Model):
 
     __tablename__ = "sources"
 
-    id = Field[str](Id, primary_key=True, default=new_id)
-    tenant = Field[str](String(200))
-    workspace_id = Field[str](ForeignKey("workspaces.id", ondelete="CASCADE"), index=True)
-    kind = Field[str](String(20))
-    location = Field[str](Prose)
-    etag = Field[str | None](Prose, nullable=True)
-    state = Field[dict[str, Any]](Json, default=dict)
-    created_at = Field[datetime](Instant, default=now)
-    last_synced_at = Field[datetime | None](Instant, nullable=True)
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(String(200))
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    location: Mapped[str] = mapped_column(Prose)
+    etag: Mapped[str | None] = mapped_column(Prose)
+    state: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+    last_synced_at: Mapped[datetime | None] = mapped_column(Instant)
 
 
 class Document(Model):
@@ -74,23 +73,23 @@ class Document(Model):
     __tablename__ = "documents"
     __table_args__ = (Index(None, "workspace_id", "created_at", "id"), Index(None, "storage_key"))
 
-    id = Field[str](Id, primary_key=True, default=new_id)
-    tenant = Field[str](String(200))
-    workspace_id = Field[str](ForeignKey("workspaces.id", ondelete="CASCADE"))
-    name = Field[str](Prose)
-    media_type = Field[str | None](String(200), nullable=True)
-    size = Field[int](BigInteger)
-    sha256 = Field[str](String(64))
-    storage_key = Field[str](Prose)
-    status = Field[str](String(20), default="queued")
-    error = Field[str | None](Prose, nullable=True)
-    job_id = Field[str | None](String(200), nullable=True)
-    pages = Field[int | None](Integer, nullable=True)
-    passages = Field[int](Integer, default=0)
-    embedding_model = Field[str | None](String(200), nullable=True)
-    source_id = Field[str | None](ForeignKey("sources.id", ondelete="SET NULL"), index=True, nullable=True)
-    created_at = Field[datetime](Instant, default=now)
-    updated_at = Field[datetime](Instant, default=now, onupdate=now)
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(String(200))
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Prose)
+    media_type: Mapped[str | None] = mapped_column(String(200))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    storage_key: Mapped[str] = mapped_column(Prose)
+    status: Mapped[str] = mapped_column(String(20), default="queued")
+    error: Mapped[str | None] = mapped_column(Prose)
+    job_id: Mapped[str | None] = mapped_column(String(200))
+    pages: Mapped[int | None] = mapped_column(Integer)
+    passages: Mapped[int] = mapped_column(Integer, default=0)
+    embedding_model: Mapped[str | None] = mapped_column(String(200))
+    source_id: Mapped[str | None] = mapped_column(ForeignKey("sources.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+    updated_at: Mapped[datetime] = mapped_column(Instant, default=now, onupdate=now)
 
 
 class Passage(Model):
@@ -100,18 +99,17 @@ class Passage(Model):
     """
 
     __tablename__ = "passages"
-    __table_args__ = (UniqueConstraint("document_id", "ordinal"),)
-    __table_options__ = MappingProxyType({"sqlite_autoincrement": True})
+    __table_args__ = (UniqueConstraint("document_id", "ordinal"), {"sqlite_autoincrement": True})
 
-    number = Field[int](Number, primary_key=True, autoincrement=True)
-    id = Field[str](Id, unique=True, default=new_id)
-    document_id = Field[str](ForeignKey("documents.id", ondelete="CASCADE"))
-    workspace_id = Field[str](ForeignKey("workspaces.id", ondelete="CASCADE"), index=True)
-    ordinal = Field[int](Integer)
-    text = Field[str](Prose)
-    page = Field[int | None](Integer, nullable=True)
-    section = Field[str | None](Prose, nullable=True)
-    embedding = Field[bytes](LargeBinary)
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Id, unique=True, default=new_id)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), index=True)
+    ordinal: Mapped[int] = mapped_column(Integer)
+    text: Mapped[str] = mapped_column(Prose)
+    page: Mapped[int | None] = mapped_column(Integer)
+    section: Mapped[str | None] = mapped_column(Prose)
+    embedding: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
 
 class Upload(Model):
@@ -119,12 +117,12 @@ class Upload(Model):
 
     __tablename__ = "uploads"
 
-    id = Field[str](Id, primary_key=True, default=new_id)
-    tenant = Field[str](String(200))
-    storage_key = Field[str](Prose, unique=True)
-    size = Field[int](BigInteger)
-    created_at = Field[datetime](Instant, default=now, index=True)
-    document_id = Field[str | None](ForeignKey("documents.id", ondelete="SET NULL"), index=True, nullable=True)
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(String(200))
+    storage_key: Mapped[str] = mapped_column(Prose, unique=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now, index=True)
+    document_id: Mapped[str | None] = mapped_column(ForeignKey("documents.id", ondelete="SET NULL"), index=True)
 
 
 class IdempotentRequest(Model):
@@ -132,12 +130,12 @@ class IdempotentRequest(Model):
 
     __tablename__ = "idempotent_requests"
 
-    tenant = Field[str](String(200), primary_key=True)
-    key = Field[str](String(255), primary_key=True)
-    fingerprint = Field[str](String(64))
-    status = Field[int | None](Integer, nullable=True)
-    body = Field[Any | None](Json, nullable=True)
-    created_at = Field[datetime](Instant, default=now, index=True)
+    tenant: Mapped[str] = mapped_column(String(200), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int | None] = mapped_column(Integer)
+    body: Mapped[Any | None] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now, index=True)
 
 
 for _room in (ledger, local, idempotency, workflows, audit_log):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import CTE, Connection, Float, Select, Subquery, cast, column, func, select, table, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 from sqlalchemy.types import UserDefinedType
 
 from jobs.adapters.database.models import Document, Passage, Workspace
-from jobs.engine.sessions import Session
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from jobs.adapters import database as databases
 from jobs.adapters import storage
@@ -15,7 +16,6 @@ from jobs.adapters.database import Database
 from jobs.adapters.database.models import Document, Source, Upload, Workspace
 from jobs.domains.documents import _queue, _versions
 from jobs.engine import Context
-from jobs.engine.sessions import Session
 
 
 @dataclass(frozen=True)

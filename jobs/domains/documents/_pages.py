@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from sqlalchemy import ColumnElement, literal, select, tuple_
+from sqlalchemy.orm import Session
 
 from jobs.adapters.database.columns import Instant
 from jobs.adapters.database.models import Document, Source, Workspace
 from jobs.engine import InvalidPayload
-from jobs.engine.sessions import Session
 
 T = TypeVar("T")
 M = TypeVar("M", Workspace, Source)

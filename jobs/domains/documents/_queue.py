@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy.orm import Session
+
 from jobs.adapters.database.models import Document
 from jobs.engine import JobView, current_fleet, registry
-from jobs.engine.sessions import Session
 
 
 def ingestions(documents: Sequence[Document], session: Session | None = None) -> list[JobView]:

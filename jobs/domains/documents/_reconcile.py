@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
+from sqlalchemy.orm.attributes import set_committed_value
 
 from jobs.adapters import embeddings
 from jobs.adapters.database import Database
@@ -29,7 +30,8 @@ def show(documents: Sequence[Document]) -> None:
         return
     for document, view in zip(unsure, views, strict=True):
         if message := reason(view):
-            document.status, document.error = "failed", message
+            set_committed_value(document, "status", "failed")
+            set_committed_value(document, "error", message)
 
 
 def sweep(database: Database, fleet: Fleet, *, older_than: timedelta) -> dict[str, int]:

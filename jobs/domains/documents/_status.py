@@ -9,6 +9,7 @@ from enum import Enum
 
 from sqlalchemy import Select, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from jobs.adapters import passages
 from jobs.adapters.database import Database
@@ -16,7 +17,6 @@ from jobs.adapters.database.models import Document
 from jobs.adapters.passages import NewPassage
 from jobs.domains.documents import _limits
 from jobs.engine import Cancelled, Context, FleetError, Permanent
-from jobs.engine.sessions import Session
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
 from jobs.adapters.database.models import Document, Upload, Workspace, new_id
 from jobs.domains.documents._names import display_name
-from jobs.engine.sessions import Session
 
 UPLOADS = "uploads"
 """The storage prefix of everything that was uploaded or fetched; `maintenance.cleanup_uploads` sweeps it."""

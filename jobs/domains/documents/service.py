@@ -8,6 +8,7 @@ from typing import BinaryIO, TypeVar
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from jobs.adapters.database.models import Document, Source, Upload, Workspace, new_id
 from jobs.adapters.passages import Hit
@@ -19,7 +20,6 @@ from jobs.domains.documents._pages import Page, Place
 from jobs.domains.documents._queue import payload_of
 from jobs.domains.documents._versions import new_storage_key as new_storage_key
 from jobs.engine import Conflict, InvalidPayload, JobView, NotFound, current_fleet
-from jobs.engine.sessions import Session
 
 T = TypeVar("T")
 _GIVE = (

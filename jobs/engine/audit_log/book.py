@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import structlog
 from sqlalchemy import ColumnElement, RowMapping, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from jobs.engine.audit_log import bounds, cursors, later, records
 from jobs.engine.audit_log.lines import Actor, AuditLine, AuditPage, ChangedJob, JobsPage, line_of, line_of_row
@@ -17,7 +18,6 @@ from jobs.engine.audit_log.records import Record, record_of
 from jobs.engine.audit_log.table import JOBS, LINES
 from jobs.engine.changes import Change
 from jobs.engine.errors import BrokerUnavailable, NotFound
-from jobs.engine.sessions import Session
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session
 
 from jobs.engine.database import AFTERWARDS
 from jobs.engine.ledger.fences import Fence
 from jobs.engine.new_jobs import NewJob, Sent
 from jobs.engine.views import JobView
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session as OrmSession
-
-    from jobs.engine.sessions import AnySession
 
 OUTBOX = "rq_fleet_outbox"
 
@@ -70,7 +65,7 @@ class Accepted(Sent):
 
 
 class Outbox:
-    """The writes of a transaction of the ORM, which tells of its end by events."""
+    """The writes of one session's transaction."""
 
     def __init__(self, tell: Callable[[list[Accepted]], None]) -> None:
         self._tell, self._written = tell, list[Accepted]()
@@ -79,38 +74,24 @@ class Outbox:
         """Tell of these jobs after the commit."""
         self._written.append(written)
 
-    def committed(self, session: OrmSession) -> None:
+    def committed(self, session: Session) -> None:
         """Called after a commit, also of a savepoint: then the transaction goes on."""
         if session.in_nested_transaction() or not self._written:
             return
         written, self._written = self._written, []
-        self._tell(written)
+        afterwards = session.info.get(AFTERWARDS)
+        if afterwards is None:
+            self._tell(written)
+        else:
+            afterwards.append(lambda: self._tell(written))
 
-    def ended(self, session: OrmSession, transaction: Any) -> None:
+    def ended(self, session: Session, transaction: Any) -> None:
         """Called after a transaction or savepoint, however it ended."""
         if transaction.parent is None:
             self._written = []
 
 
-def tell_after(session: AnySession, written: Accepted, tell: Callable[[list[Accepted]], None]) -> None:
-    """Tell of these jobs, all of a transaction at once, when they are committed; never, where they are not."""
-    afterwards = session.info.get(AFTERWARDS)
-    if afterwards is None:
-        _outbox_of(session, tell).add(written)
-        return
-    together: list[Accepted] | None = session.info.get(OUTBOX)
-    if together is None:
-        together = session.info[OUTBOX] = []
-        afterwards.append(partial(tell, together))
-    together.append(written)
-
-
-def is_plain(session: AnySession) -> bool:
-    """Whether a commit of the session is a commit: not within a savepoint, nor in somebody else's transaction."""
-    return not session.in_nested_transaction() and not isinstance(session.get_bind(), Connection)
-
-
-def _outbox_of(session: Any, tell: Callable[[list[Accepted]], None]) -> Outbox:
+def outbox_of(session: Session, tell: Callable[[list[Accepted]], None]) -> Outbox:
     """The session's outbox, which listens to it from the first time on."""
     known: Outbox | None = session.info.get(OUTBOX)
     if known is None:
@@ -118,3 +99,8 @@ def _outbox_of(session: Any, tell: Callable[[list[Accepted]], None]) -> Outbox:
         event.listen(session, "after_commit", known.committed)
         event.listen(session, "after_transaction_end", known.ended)
     return known
+
+
+def is_plain(session: Session) -> bool:
+    """Whether a commit of the session is a commit: not within a savepoint, nor in somebody else's transaction."""
+    return not session.in_nested_transaction() and not isinstance(session.get_bind(), Connection)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
 
 from jobs.engine.ledger.table import JOBS
-from jobs.engine.sessions import Session
 
 APART = timedelta(minutes=10)
 """So far apart may be the times of two rows that were written one after the other: hosts have clocks of their own."""
