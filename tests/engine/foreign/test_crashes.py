@@ -110,4 +110,5 @@ def test_what_outlives_the_grace_goes_back_to_the_front_uncharged(
     assert queue.job_ids == [job.id, behind.id]
     (tmp_path / "go").touch()
     worker()
+    until_ended(fleet, fleet.jobs.get(behind.id))
     check_ended_once(fleet, job)
