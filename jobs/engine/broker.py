@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  what each connection's address needs: it is loaded once, before forks
 import os
 import socket
 import time

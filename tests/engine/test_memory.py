@@ -26,10 +26,13 @@ import json, os, runpy, sys
 shared_heap = runpy.run_path(sys.argv[1])
 kept = [[str(number), {"number": float(number)}] for number in range(100_000)]
 dropped = open(os.devnull)
+def code(): return (lambda: 12345.6789), ("a constant that is no name", 2.5)
 def own():
     lines = open("/proc/self/smaps_rollup").read().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty"))
 shared = shared_heap["share"]()
+inner, outer = code.__code__.co_consts[1:]
+constants = [inner, outer, inner.co_consts[1], *outer]
 reading, writing = os.pipe()
 if os.fork() == 0:
     before = own()
@@ -41,7 +44,9 @@ os.close(writing)
 copied = json.loads(os.read(reading, 100))
 descriptor = dropped.fileno()
 del dropped
-print(json.dumps({"shared": shared, "copied": copied, "closed": not os.path.exists(f"/proc/self/fd/{descriptor}")}))
+counts = [sys.getrefcount(each) for each in constants]
+closed = not os.path.exists(f"/proc/self/fd/{descriptor}")
+print(json.dumps({"shared": shared, "constants": min(counts), "copied": copied, "closed": closed}))
 """
 
 
@@ -62,6 +67,7 @@ def test_a_fork_that_reads_what_it_inherited_copies_none_of_it(version: str) -> 
     found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     assert found["shared"] is (version != "3.11")
     assert (found["copied"] < 8_000) is found["shared"], "kilobytes; the list that it makes takes 7,000 of them"
+    assert (found["constants"] > 2**31) is found["shared"], "what code refers to, code in it included"
     assert found["closed"], "what has to be closed is, when nobody refers to it any more"
 
 

@@ -16,6 +16,8 @@ UNBUFFERED = 2
 """`_IONBF` of the C library."""
 Pipe = tuple[int, int]
 STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
+_library = ctypes.CDLL(None)
+"""Opened once, before forks: it comes with classes of its own."""
 
 
 class Descriptors:
@@ -74,6 +76,5 @@ def piece(fd: int) -> bytes:
 def _unbuffer_c_library() -> None:
     """Have `printf` write at once: what waits in a buffer would come out under the next job's name."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        library = ctypes.CDLL(None)
         name = "__stdoutp" if sys.platform == "darwin" else "stdout"
-        library.setvbuf(ctypes.c_void_p.in_dll(library, name), None, UNBUFFERED, 0)
+        _library.setvbuf(ctypes.c_void_p.in_dll(_library, name), None, UNBUFFERED, 0)

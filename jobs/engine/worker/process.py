@@ -18,6 +18,7 @@ from jobs.engine.worker import interruption
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_prctl = None if _libc is None else _libc.prctl
 _limits: list[float | Exception] = []
 """The seconds that the run under way may take, if it is limited, or what is raised after them."""
 _held_back: list[Exception | None] = []
@@ -26,8 +27,8 @@ _held_back: list[Exception | None] = []
 
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent ends (Linux); exit now where that has happened already."""
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, 9)
+    if _prctl is not None:
+        _prctl(PR_SET_PDEATHSIG, 9)
     if os.getppid() != parent:
         os._exit(1)
 

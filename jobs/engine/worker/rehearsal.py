@@ -6,6 +6,7 @@ every child would write by itself, each on pages of its own, is then written onc
 
 from __future__ import annotations
 
+import _weakrefset
 import gc
 import os
 import random
@@ -31,8 +32,8 @@ ROUNDS, RUNS = 30, 2
 TIMEOUT = 60.0
 LONG = 1e6
 """Seconds."""
-BEFORE_THE_FIRST = (threading, random, capture, child, process)
-"""What a child runs before it hears of jobs, with what runs in every fork."""
+BEFORE_THE_FIRST = (threading, random, capture, child, process, _weakrefset)
+"""What a child runs before it hears of jobs, with what runs in every fork; so does all that has "fork" in its name."""
 log = structlog.get_logger("worker")
 
 
@@ -66,7 +67,7 @@ def _rehearse(fleet: Fleet, modules: Sequence[ModuleType]) -> None:
         _round(fleet)
     gc.unfreeze()
     files = {module.__file__ for module in modules}
-    codes = [code for code in dense_pages.all_code() if code.co_filename in files]
+    codes = [code for code in dense_pages.all_code() if code.co_filename in files or "fork" in code.co_name]
     dense_pages.fill_gaps()
     dense_pages.gather([*recorder.codes, *codes])
     for _ in range(ROUNDS):

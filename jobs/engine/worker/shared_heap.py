@@ -69,13 +69,16 @@ def _addresses(objects: tuple[Any, ...], words: memoryview[int]) -> memoryview[i
 
 
 def _make_immortal() -> None:
-    """All that the collector knows, and all that is referred to from there."""
+    """All that the collector knows, and all that is referred to from there, constants of code among it."""
     mark = partial(_mark, frozenset(_spared()), _memory("I"), _memory("P"))
     marked = mark(gc.get_objects())
     while marked:
         found: list[Any] = []
         for start in range(0, len(marked), AT_ONCE):
             found += mark(gc.get_referents(*marked[start : start + AT_ONCE]))
+        for code in marked:
+            if type(code) is types.CodeType:  # of which the collector doesn't know what it refers to
+                found += mark((code.co_consts, code.co_names, code.co_name, code.co_qualname, code.co_filename))
         marked = found
 
 
