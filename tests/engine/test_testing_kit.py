@@ -24,7 +24,7 @@ from jobs.engine.local.fleet import LocalFleet
 from jobs.engine.testing import Crash, JobFailed, Kit, StillBusy
 from jobs.settings import Settings
 from tests.conftest import ROOT
-from tests.engine.samples.kitted import Word, chats, counts, did, endless, saves, ticks, urgent
+from tests.engine.kitted import Word, chats, counts, did, endless, saves, ticks, urgent
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 

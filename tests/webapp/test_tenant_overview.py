@@ -25,7 +25,7 @@ COUNTS = "/admin/queues/api/counts"
 
 @pytest.fixture
 def environ(environ: Header) -> Header:
-    return environ | {"JOB_MODULES": "tests.engine.samples", "OPERATORS": accounts()}
+    return environ | {"JOB_MODULES": "tests.engine.samples,tests.engine.kitted", "OPERATORS": accounts()}
 
 
 def counts(client: FlaskClient, headers: Header, **query: str) -> dict[str, tuple[int, bool]]:

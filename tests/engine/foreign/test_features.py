@@ -20,10 +20,10 @@ from jobs.engine import Fleet, keys
 from jobs.engine.scripts import script
 from tests.conftest import wait_until
 from tests.engine import foreign_functions as functions
+from tests.engine import kitted
 from tests.engine.conftest import fetch, until_ended
 from tests.engine.foreign.conftest import ADMITTED, Spawn, lines, types
 from tests.engine.lossy_proxy import LossyProxy
-from tests.engine.samples import kitted
 
 
 def test_a_job_may_return_a_retry_and_fails_once_that_was_too_often(queue: RQQueue, burst: Callable[..., None]) -> None:
@@ -110,10 +110,10 @@ def test_a_failed_job_is_run_again_without_the_database_that_durable_ones_need(
 ) -> None:
     assert kitted.counts.durable
     jobs = [queue.enqueue(functions.fail, str(tmp_path / f"{n}"), retry=RQRetry(n) if n else None) for n in range(2)]
-    burst()
+    burst(JOB_MODULES=kitted.__name__)
     for each in jobs:
         fleet.jobs.retry(each.id)
-    burst()
+    burst(JOB_MODULES=kitted.__name__)
     assert [len(lines(tmp_path / f"{n}")) for n in range(2)] == [2, 4]
 
 

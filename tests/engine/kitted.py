@@ -1,4 +1,4 @@
-"""Jobs that a test kit runs."""
+"""Jobs that a test kit runs; not of the samples, whose workers need no database: one of these is durable."""
 
 from __future__ import annotations
 
