@@ -1,4 +1,4 @@
-"""Loads libraries without the docstrings of their functions, which nobody reads in a worker: a tenth of SQLAlchemy.
+"""Loads libraries without their docstrings, which nobody reads in a worker: a tenth of SQLAlchemy.
 
 Each library is named: some read their own docstrings, as parsers that keep their grammar there do. What has no cache of
 compiled code, or is no Python source, is loaded as ever. The cache itself stays whole.
@@ -8,40 +8,29 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import CodeType, ModuleType
+from contextlib import AbstractContextManager
+from dis import opmap
+from importlib.machinery import SourceFileLoader
+from types import CodeType
+from typing import Any
+
+from jobs.engine.import_hooks import loaded_by
 
 READ_BY_THEMSELVES = ("events",)
 """Last parts of the names of modules that need theirs: SQLAlchemy adds to those of its events."""
 SHORT = 40
 """Characters; what is not longer is left."""
+LOAD, STORE = opmap["LOAD_CONST"], opmap["STORE_NAME"]
 
 
-@contextmanager
-def without_docstrings(*packages: str) -> Iterator[None]:
-    """Modules of these packages that are imported meanwhile, by any thread, have functions without docstrings."""
-    finder = _Finder(frozenset(packages))
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
+def without_docstrings(*packages: str) -> AbstractContextManager[None]:
+    """Modules of these packages imported meanwhile, by any thread, have none, nor has what is defined there."""
+    names = frozenset(packages)
 
+    def wanted(name: str) -> bool:
+        return name.partition(".")[0] in names and name.rpartition(".")[2] not in READ_BY_THEMSELVES
 
-class _Finder(MetaPathFinder):
-    def __init__(self, packages: frozenset[str]) -> None:
-        self._packages = packages
-
-    def find_spec(self, name: str, path: Sequence[str] | None, _: ModuleType | None = None) -> ModuleSpec | None:
-        if name.partition(".")[0] not in self._packages or name.rpartition(".")[2] in READ_BY_THEMSELVES:
-            return None
-        spec = PathFinder.find_spec(name, path)
-        if spec is not None and type(spec.loader) is SourceFileLoader:
-            spec.loader = _Brief(spec.loader.name, spec.loader.path)
-        return spec
+    return loaded_by(lambda loader: _Brief(loader.name, loader.path), wanted)
 
 
 class _Brief(SourceFileLoader):
@@ -51,13 +40,32 @@ class _Brief(SourceFileLoader):
 
 
 def _brief(code: CodeType) -> CodeType:
-    """The same code, without the docstrings of all functions in it."""
-    constants = [_brief(each) if isinstance(each, CodeType) else each for each in code.co_consts]
-    if _has_docstring(code) and constants and isinstance(constants[0], str) and len(constants[0]) > SHORT:
-        constants[0] = None
+    """The same code, without the docstrings of itself and of all functions and classes in it."""
+    constants: list[Any] = [_brief(each) if isinstance(each, CodeType) else each for each in code.co_consts]
+    place = _docstring(code)
+    if place is not None and isinstance(constants[place], str) and len(constants[place]) > SHORT:
+        constants[place] = None
     if all(one is other for one, other in zip(constants, code.co_consts, strict=True)):
         return code
     return code.replace(co_consts=tuple(constants))
+
+
+def _docstring(code: CodeType) -> int | None:
+    """Which of the constants is it, if any?"""
+    if not code.co_flags & inspect.CO_OPTIMIZED:
+        return _assigned(code)
+    return 0 if _has_docstring(code) and code.co_consts else None
+
+
+def _assigned(code: CodeType) -> int | None:
+    """What the code of a module or class stores as `__doc__`."""
+    if "__doc__" not in code.co_names:
+        return None
+    name, text = code.co_names.index("__doc__"), code.co_code
+    for at in range(2, len(text), 2):
+        if (text[at], text[at + 1], text[at - 2]) == (STORE, name, LOAD):
+            return text[at - 1]
+    return None
 
 
 def _has_docstring(code: CodeType) -> bool:

@@ -9,20 +9,23 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 from jobs.engine.docstrings import without_docstrings
+from jobs.engine.import_hooks import loaded_by
 
 POSTPONED: Mapping[str, Sequence[str]] = {
     "asyncio": ("coroutines", "events", "exceptions", "locks", "streams", "tasks"),
     "redis.asyncio": (),
 }
 """Packages whose own code runs when it is needed, and those of their modules that are asked for what they export."""
+UNREAD = ("asyncio", "email", "redis", "rq", "structlog")
+"""Libraries whose docstrings nobody reads in a process of ours."""
 
 
 def _import_without(absent: str, name: str) -> None:
@@ -35,23 +38,9 @@ def _import_without(absent: str, name: str) -> None:
         del sys.modules[absent]
 
 
-@contextmanager
-def _postponing() -> Iterator[None]:
+def _postponing() -> AbstractContextManager[None]:
     """Packages of POSTPONED that are imported meanwhile are there with their modules, but have not run."""
-    finder = _Finder()
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-
-
-class _Finder(MetaPathFinder):
-    def find_spec(self, name: str, path: Sequence[str] | None, _: ModuleType | None = None) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(name, path) if name in POSTPONED else None
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Later(spec.loader)
-        return spec
+    return loaded_by(_Later, POSTPONED.__contains__)
 
 
 class _Later(Loader):
@@ -89,6 +78,7 @@ class _Later(Loader):
         return getattr(module, name)
 
 
-with without_docstrings("redis"), _postponing():
+with without_docstrings(*UNREAD), _postponing():
     _import_without("rich", "structlog")
     _import_without("opentelemetry", "redis")
+    importlib.import_module("rq")

@@ -13,10 +13,12 @@ from jobs.engine.docstrings import without_docstrings
 
 ROOT = Path(__file__).parents[2]
 SOURCE = '''
-"""About the module, in more than forty characters, which stays."""
+"""About the module, in more than forty characters, which goes."""
 
 class Thing:
-    """About the class, in more than forty characters, which stays."""
+    """About the class, in more than forty characters, which goes."""
+
+    what = "An attribute: a text of more than forty characters stays"
 
     def method(self):
         """About the method, in more than forty characters, which goes."""
@@ -24,6 +26,12 @@ class Thing:
             """About what is within, in more than forty characters, which goes."""
             return "About nothing: text of more than forty characters stays"
         return inner
+
+class Brief:
+    """A short one stays."""
+
+class Late:
+    __doc__ = "Made of two texts, " + "of which none is a docstring".replace("two", "2")
 
 def plain(texts):
     return [each for each in texts if each == "About a comprehension: more than forty characters"], (
@@ -38,13 +46,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_functions_lose_their_docstrings_and_nothing_else(folder: Path) -> None:
+def test_a_library_loses_its_docstrings_and_nothing_else(folder: Path) -> None:
     (folder / "a_library_of_mine.py").write_text(SOURCE)
     with without_docstrings("a_library_of_mine"):
         mine = importlib.import_module("a_library_of_mine")
     inner = mine.Thing().method()
     assert (mine.Thing.method.__doc__, inner.__doc__) == (None, None)
-    assert mine.__doc__.startswith("About the module") and mine.Thing.__doc__.startswith("About the class")
+    assert (mine.__doc__, mine.Thing.__doc__, mine.Brief.__doc__) == (None, None, "A short one stays.")
+    assert mine.Thing.what.startswith("An attribute") and mine.Late.__doc__.startswith("Made of")
     assert inner().startswith("About nothing")
     texts = ["About a comprehension: more than forty characters", "About a generator, in more than forty characters"]
     found, function, within = mine.plain(texts)
@@ -56,6 +65,7 @@ def test_other_modules_keep_theirs(folder: Path) -> None:
     (folder / "a_library_of_theirs.py").write_text(SOURCE)
     with without_docstrings("a_library_of_mine"):
         theirs = importlib.import_module("a_library_of_theirs")
+    assert theirs.__doc__.startswith("About the module") and theirs.Thing.__doc__.startswith("About the class")
     assert theirs.Thing.method.__doc__.startswith("About the method")
 
 
