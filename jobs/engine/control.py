@@ -173,14 +173,17 @@ class Jobs:
         return waiting.of_reply(json.loads(reply)) if reply else None
 
     def log(self, job_id: str, tenant: str | None = None, after: str | None = None) -> list[LogLine]:
-        """What a job printed and logged, oldest first, up to 1,000 lines; those after line `after` where it is given.
+        """What a job printed and logged, oldest first: the newest 1,002 lines, or as many after line `after`.
 
         Raises NotFound, ValueError for an id that is none, BrokerUnavailable.
         """
         self.get(job_id, tenant)
-        start = "-" if after is None else f"({line_id(after)}"
+        redis: Any = self._fleet.redis
         with translate_errors():
-            lines: Any = self._fleet.redis.xrange(keys.log(job_id), min=start, count=MOST_LINES)
+            if after is None:
+                lines = redis.xrevrange(keys.log(job_id), count=MOST_LINES)[::-1]
+            else:
+                lines = redis.xrange(keys.log(job_id), min=f"({line_id(after)}", count=MOST_LINES)
         return [views.of_line(line_id, fields) for line_id, fields in lines]
 
     def wait(

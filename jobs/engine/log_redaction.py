@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from datetime import date, timedelta
 from enum import Enum
 from functools import lru_cache
@@ -33,6 +34,7 @@ _ASSIGNED = re.compile(
 )
 _BEARER = re.compile(r"\b(bearer)\s+[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE)
 _known: deque[str] = deque(maxlen=100)
+_told: list[Callable[[list[str]], None]] = []
 SHORTEST_KNOWN = 6
 """Characters; a shorter secret would be struck out of ordinary words."""
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -47,6 +49,18 @@ def strike(secret: str) -> None:
     """From now on this very text is struck out wherever it stands; the latest hundred are known."""
     if len(secret) >= SHORTEST_KNOWN and secret not in _known:
         _known.append(secret)
+        for tell in _told:
+            tell(list(_known))
+
+
+@contextmanager
+def telling(tell: Callable[[list[str]], None]) -> Iterator[None]:
+    """Have somebody told of all that is struck out, whenever that is more."""
+    _told.append(tell)
+    try:
+        yield
+    finally:
+        _told.remove(tell)
 
 
 def scrub(text: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jobs.engine import output
-from jobs.engine.output import Output, plain
+from jobs.engine.lines import plain
+from jobs.engine.output import Output
 
 CANARY = "canary-77aa"
 

@@ -86,5 +86,5 @@ def retry(job_id: str) -> Any:
 @bp.input(LogQuery, location="query")
 @bp.output(LogPage)
 def log(job_id: str, query_data: LogQuery) -> Any:
-    """What the job printed and logged, up to 1,000 lines, oldest first; go on `after` the last line's id."""
+    """What the job printed and logged, its newest 1,002 lines, oldest first; go on `after` the last line's id."""
     return LogPage(items=fleet().jobs.log(job_id, current_tenant(), after=query_data.after))

@@ -83,7 +83,7 @@ def get(job_id: str) -> ResponseReturnValue:
 @operators.at_least("viewer")
 @bp.input(LogQuery, location="query")
 def log(job_id: str, query_data: LogQuery) -> ResponseReturnValue:
-    """What the job printed and logged, up to 1,000 lines, oldest first; go on `after` the last line's id."""
+    """What the job printed and logged, its newest 1,002 lines, oldest first; go on `after` the last line's id."""
     return answer(LogPage(items=fleet().jobs.log(job_id, operators.own_tenant(), after=query_data.after)))
 
 

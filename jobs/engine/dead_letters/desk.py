@@ -85,7 +85,7 @@ class DeadLetters:
             pipe.zscore(keys.QUARANTINE, job_id)
             pipe.hget(keys.QUARANTINE_REASONS, job_id)
             pipe.xrange(keys.results(job_id))
-            pipe.xrange(keys.log(job_id), count=MOST_LINES)
+            pipe.xrevrange(keys.log(job_id), count=MOST_LINES)
             raw, died_at, known, aside_at, reason, results, lines = pipe.execute(raise_on_error=False)
         fields = raw if isinstance(raw, Mapping) else {}
         if tenant is not None and fields.get(b"tenant", b"").decode("utf-8", "replace") != tenant:
@@ -95,7 +95,7 @@ class DeadLetters:
             raise NotFound(f"there is no dead letter {job_id}")
         row = _row(job_id, aside_at if is_aside else died_at, known, reason, fields)
         letter = letters.of_row(row, "quarantined" if is_aside else "dead")
-        told = [views.of_line(*line) for line in lines] if isinstance(lines, list) else []
+        told = [views.of_line(*line) for line in lines[::-1]] if isinstance(lines, list) else []
         runs = attempts.of_results(results, told) if isinstance(results, list) else []
         payload = None if is_aside else shown_payload(fields.get(b"data", b""))
         return Details(**letter.model_dump(), payload=payload, history=runs, lines=told)

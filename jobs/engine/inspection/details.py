@@ -110,7 +110,7 @@ def _from_redis(fleet: Fleet, view: JobView) -> Details | None:
         with translate_errors(), fleet.redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.job(view.id))
             pipe.xrange(keys.results(view.id))
-            pipe.xrange(keys.log(view.id), count=MOST_LINES)
+            pipe.xrevrange(keys.log(view.id), count=MOST_LINES)
             pipe.smembers(keys.dependencies(view.id))
             pipe.srandmember(keys.dependents(view.id), MOST_RELATED)
             pipe.scard(keys.dependents(view.id))
@@ -120,7 +120,7 @@ def _from_redis(fleet: Fleet, view: JobView) -> Details | None:
     if not isinstance(raw, Mapping) or not raw:
         return None
     results, log, dependencies, dependents, count = (None if isinstance(each, Exception) else each for each in rest)
-    lines = [views.of_line(*line) for line in log or []]
+    lines = [views.of_line(*line) for line in (log or [])[::-1]]
     events = _events(fleet, view)
     fields = {name.decode("utf-8", "replace"): value for name, value in raw.items()}
     text = {name: _text(fields, name) for name in ("execution", "settled", "workflow", "node", "retried_by")}

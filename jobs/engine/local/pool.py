@@ -193,7 +193,7 @@ class LocalPool(threading.Thread):
         if heard.kind == "idle":
             self._slots.give(running.lane)
             self._claim_at = 0.0
-        elif running.has_ended:
+        elif running.has_ended or self._overseer.is_dying(heard):
             return
         elif heard.ended is not None:
             running.has_ended = True

@@ -99,10 +99,12 @@ class LocalJobs(Jobs):
         ms, number = (0, 0) if after is None else position(line_id(after))
         table = tables.lines
         later = (table.c.ms > ms) | ((table.c.ms == ms) & (table.c.number > number))
-        query = select(table).where(table.c.job_id == job_id, later).order_by(table.c.ms, table.c.number)
+        query = select(table).where(table.c.job_id == job_id, later)
+        order = (table.c.ms, table.c.number) if after is not None else (table.c.ms.desc(), table.c.number.desc())
         with steps.unavailable(), self._local.database.read() as session:
-            rows = session.connection().execute(query.limit(MOST_LINES)).all()
-        return [views.of_line(f"{row.ms}-{row.number}".encode(), {b"line": row.line.encode()}) for row in rows]
+            rows = session.connection().execute(query.order_by(*order).limit(MOST_LINES)).all()
+        oldest_first = rows if after is not None else rows[::-1]
+        return [views.of_line(f"{row.ms}-{row.number}".encode(), {b"line": row.line.encode()}) for row in oldest_first]
 
 
 _ANEW: dict[str, Any] = dict.fromkeys(

@@ -15,7 +15,7 @@ from jobs.engine.worker import wire
 from jobs.engine.worker.child_process import ChildProcess
 from jobs.engine.worker.pace import SLOW
 from jobs.engine.worker.page import SETTLED, Page
-from jobs.engine.worker.remains import Remains
+from jobs.engine.worker.remains import Remains, last_words
 from jobs.engine.worker.running import Running
 
 NOTHING: Mapping[str, Any] = {}
@@ -43,6 +43,8 @@ class Child:
         self._batch: list[Running] = []
         self._taken: dict[int, float] = {}
         self._current = 0
+        self._lines: tuple[str, int] = ("", 0)
+        """How many lines were heard of the run (its execution) that printed last."""
 
     @property
     def is_busy(self) -> bool:
@@ -80,6 +82,9 @@ class Child:
                 yield from self._outcomes(blob)
             case "progress" | "output" as kind if reports.is_one(kind, header["value"]):
                 if running := self.open.get(header["execution_id"]):
+                    if kind == "output":
+                        count = header["value"]["lines"].count("\n") + 1
+                        self._lines = (running.execution_id, self._heard(running) + count)
                     yield Heard(kind, running, header["value"])
             case _:
                 raise ValueError("an unknown message")
@@ -135,8 +140,15 @@ class Child:
             self._remains.close()
 
     def _last_words(self, running: Running) -> Iterator[Heard]:
-        for lines in self._remains.batches(running) if self._remains is not None else ():
-            yield Heard("output", running, {"lines": "\n".join(lines)})
+        for lines in last_words(running, self.page, self._heard(running), self._remains):
+            value = {"lines": "\n".join(lines)}
+            if reports.is_one("output", value):
+                yield Heard("output", running, value)
+
+    def _heard(self, running: Running) -> int:
+        """How many lines of a run's output came over the socket."""
+        execution, lines = self._lines
+        return lines if execution == running.execution_id else 0
 
     def _outcomes(self, data: bytes) -> Iterator[Heard]:
         for ended in wire.unpack_outcomes(data):

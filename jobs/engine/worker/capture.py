@@ -11,14 +11,15 @@ import weakref
 from _thread import _count as number_of_threads
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
-from typing import Any, Protocol
-
-import structlog
+from typing import Any
 
 from jobs.engine import logs
 from jobs.engine.context import Reporter
-from jobs.engine.output import Echo, Output, Stream
+from jobs.engine.lines import Stream
+from jobs.engine.output import Output, Spool
+from jobs.engine.worker import process
 from jobs.engine.worker.descriptors import Descriptors, piece
+from jobs.engine.worker.echo import About, echo_of
 from jobs.engine.worker.printing import Streams
 
 SPAWNING = frozenset({"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"})
@@ -30,29 +31,18 @@ STACK = 256 * 1024
 Arrange = Callable[[Output], None]
 
 
-class About(Protocol):
-    """Which run it is, for the worker's log."""
-
-    @property
-    def job_id(self) -> str: ...
-    @property
-    def job_type(self) -> str: ...
-    @property
-    def tenant(self) -> str: ...
-    @property
-    def attempt(self) -> int: ...
-
-
 class Taken:
     """One run whose output is taken: its reporter, in front of the one that everything else goes to.
 
     Made for every run, so it holds nothing before the first byte.
     """
 
-    __slots__ = ("_about", "_arrange", "_catch_up", "_sink", "ended", "output", "token")
+    __slots__ = ("_about", "_arrange", "_catch_up", "_sink", "_spool", "ended", "output", "token")
 
-    def __init__(self, about: About, sink: Reporter, arrange: Arrange, catch_up: Callable[[], None]) -> None:
-        self._about, self._sink, self._arrange, self._catch_up = about, sink, arrange, catch_up
+    def __init__(
+        self, about: About, sink: Reporter, arrange: Arrange, catch_up: Callable[[], None], spool: Spool | None
+    ) -> None:
+        self._about, self._sink, self._arrange, self._catch_up, self._spool = about, sink, arrange, catch_up, spool
         self.output: Output | None = None
         self.ended = False
         self.token: Token[Taken | None] | None = None
@@ -60,10 +50,11 @@ class Taken:
     def report(self, kind: str, value: dict[str, Any]) -> None:
         """Log lines join the output, in their order; the rest goes on."""
         if kind == "log":
-            self._catch_up()
-            output = self.opened()
-            output.log(**value)
-            self._arrange(output)
+            with process.undisturbed():
+                self._catch_up()
+                output = self.opened()
+                output.log(**value)
+                self._arrange(output)
         else:
             self._sink.report(kind, value)
 
@@ -78,7 +69,7 @@ class Taken:
     def opened(self) -> Output:
         """The output, from the first byte on."""
         if self.output is None:
-            self.output = Output(self._send, self._about.attempt, echo_of(self._about))
+            self.output = Output(self._send, self._about.attempt, echo_of(self._about), self._spool)
         return self.output
 
     def _send(self, lines: list[str]) -> None:
@@ -124,9 +115,9 @@ class Capture:
         self._base = weakref.WeakSet(threading.enumerate())
         self._threads = number_of_threads()
 
-    def begin(self, about: About, sink: Reporter) -> Taken:
-        """From now on this context's output is this run's."""
-        run = Taken(about, sink, self._arrange, self._catch_up)
+    def begin(self, about: About, sink: Reporter, spool: Spool | None = None) -> Taken:
+        """From now on this context's output is this run's; what is held back of it stands in the `spool` too."""
+        run = Taken(about, sink, self._arrange, self._catch_up, spool)
         with self._lock:
             self._active.append(run)
         run.token = _of_context.set(run)
@@ -173,12 +164,13 @@ class Capture:
         if self._forked:
             os.write(1 if stream == "stdout" else 2, data)
             return
-        with self._lock:
-            self._catch_up()
-            run = self._current()
-            output = run.opened() if run else self._astray()
-        output.write(stream, data)
-        self._arrange(output)
+        with process.undisturbed():
+            with self._lock:
+                self._drain()
+                run = self._current()
+                output = run.opened() if run else self._astray()
+            output.write(stream, data)
+            self._arrange(output)
 
     def _logged(self, level: str, event: str, values: Mapping[str, Any]) -> None:
         """A line was logged in this process."""
@@ -211,7 +203,7 @@ class Capture:
                 return
             for fd, _ in ready:
                 output = self._active[0].opened() if len(self._active) == 1 else self._astray()
-                output.write(self._descriptors.streams[fd], piece(fd))
+                output.pull(self._descriptors.streams[fd], fd, piece)
 
     def _astray(self) -> Output:
         """What belongs to no run: to the worker's log, as much as one run may write, each minute."""
@@ -287,14 +279,3 @@ def _audit(event: str, _: tuple[Any, ...]) -> None:
 def _has_forked() -> None:
     if _watching[0] is not None:
         _watching[0].has_forked()
-
-
-def echo_of(run: About | None) -> Echo:
-    """What writes a run's lines to the worker's log: operators look for them there too."""
-    names = ("job_id", "job_type", "tenant", "attempt")
-    about = {name: getattr(run, name) for name in names} if run is not None else {}
-
-    def echo(stream: Stream, text: str) -> None:
-        structlog.get_logger("job.output").info(text, stream=stream, **about, **logs.OWN)
-
-    return echo

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from jobs.engine import execute, outcome
+from jobs.engine import execute, log_redaction, outcome
 from jobs.engine.context import Reporter
 from jobs.engine.errors import Permanent
 from jobs.engine.execute import Run
@@ -76,7 +76,11 @@ class Seat:
 
     def serve(self, sock: socket.socket, page_fd: int) -> None:
         """Until the worker closes the socket, or this process is in doubt or has run enough."""
-        pipe, page = Pipe(sock), Page(page_fd)
+        page = Page(page_fd)
+        with log_redaction.telling(page.spool.strike):
+            self._serve(Pipe(sock), page)
+
+    def _serve(self, pipe: Pipe, page: Page) -> None:
         while True:
             try:
                 header, blob = pipe.next()
@@ -103,7 +107,7 @@ class Seat:
                 continue
             begun = time.time()
             reporter = PipeReporter(pipe, run.execution_id)
-            taken = self._capture.begin(run, reporter)
+            taken = self._capture.begin(run, reporter, page.spool)
             ended, spoiled = self._run(run, taken)
             reporter.flush()
             spoiled = self._capture.end(taken) or spoiled

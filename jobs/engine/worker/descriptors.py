@@ -9,13 +9,13 @@ import select
 import sys
 from collections.abc import Sequence
 
-from jobs.engine.output import Stream
+from jobs.engine.lines import Stream
+from jobs.engine.output import STREAMS
+from jobs.engine.worker.spool import PIECE
 
-PIECE = 64 * 1024
 UNBUFFERED = 2
 """`_IONBF` of the C library."""
 Pipe = tuple[int, int]
-STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
 _library = ctypes.CDLL(None)
 """Opened once, before forks: it comes with classes of its own."""
 

@@ -5,18 +5,35 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 _of_thread = threading.local()
 
 
-def gate() -> threading.Lock:
-    """The lock of the calling thread: while it holds it, nothing is raised in it from outside."""
+class Gate(Protocol):
+    """A lock that its owner may take again."""
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Take it; False where somebody else has it."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+    def __enter__(self) -> bool: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None, /
+    ) -> None: ...
+
+
+def gate() -> Gate:
+    """The calling thread's lock: while it holds it, once or several times, nothing is raised in it from outside."""
     try:
-        lock: threading.Lock = _of_thread.gate
+        lock: Gate = _of_thread.gate
     except AttributeError:
-        lock = _of_thread.gate = threading.Lock()
+        lock = _of_thread.gate = threading.RLock()
     return lock
 
 

@@ -256,7 +256,7 @@ class WorkLoop:
         if heard.kind == "idle":
             self._slots.give(running.lane)
             self._requests.wake()
-        elif running.has_ended or running not in self._roster:
+        elif running.has_ended or running not in self._roster or self._overseer.is_dying(heard):
             return
         elif heard.ended is not None:
             running.has_ended = True

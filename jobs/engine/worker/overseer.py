@@ -13,12 +13,15 @@ import structlog
 from jobs.engine import foreign
 from jobs.engine.errors import Cancelled, CircuitOpen, Expired, Killed, TimedOut
 from jobs.engine.outcome import Outcome, of_error
+from jobs.engine.worker.batch import Heard
 from jobs.engine.worker.leasing import Renewal
 from jobs.engine.worker.parking import Parking
 from jobs.engine.worker.pool import ChildPool
 from jobs.engine.worker.running import Running
 
 KILL_AFTER_ASKING = timedelta(seconds=2)
+DIES_WITHIN = 2.0
+"""Seconds in which a killed process should be dead: until it is, or they are over, its run's end is not written."""
 EVERYTHING = "*"
 How = Literal["cancel", "stop", "kill"]
 STOPPED = Outcome("stopped", None, "Stopped", "the job was stopped", "Job stopped by user, work-horse terminated.")
@@ -117,7 +120,7 @@ class Overseer:
         """When (monotonic seconds) the next one of all `runs` has to be looked at."""
         self._timed = [each for each in self._timed if each.kill_at is not None and not each.has_ended]
         times = [each.kill_at for each in self._timed if each.kill_at is not None]
-        if stop_at is not None and not all(each.has_ended for each in runs()):
+        if stop_at is not None and not all(each.has_ended or each.verdict is not None for each in runs()):
             times.append(stop_at)
         return times
 
@@ -131,7 +134,10 @@ class Overseer:
         for running in list(runs() if is_for_all else self._timed):
             if running.has_ended or not (is_for_all or running.kill_at is not None):
                 continue
-            if running.execution_id in lost:
+            if running.verdict is not None:
+                if running.kill_at is not None and now >= running.kill_at:
+                    self._bury(running, running.verdict)
+            elif running.execution_id in lost:
                 log.warning("lease lost: stopping the run", job_id=running.job_id)
                 self._end(running, Outcome("lost", error_type="LeaseLost", message="its lease was lost"))
             elif stop_at is not None and now >= stop_at:
@@ -154,6 +160,15 @@ class Overseer:
     def _is_parked(self, running: Running, outcome: Outcome) -> bool:
         is_for_breaker = outcome.error_type == CircuitOpen.__name__ and running.policy is not None
         return is_for_breaker and self._parking.allows(running.job_id)
+
+    def is_dying(self, heard: Heard) -> bool:
+        """Whether a run's process was killed: what it had written counts, and with its end the run's is settled."""
+        verdict = heard.running.verdict
+        if verdict is None or heard.kind == "output":
+            return False
+        if heard.kind in ("ended", "died", "given back", "passed over"):
+            self._bury(heard.running, verdict)
+        return True
 
     def outcome_of_death(self, running: Running) -> Outcome:
         """A child ended by itself: a run that had begun is charged with it, others were only in its way."""
@@ -184,8 +199,15 @@ class Overseer:
         self._pool.kill(running)
 
     def _end(self, running: Running, outcome: Outcome) -> None:
+        """Kill the run's child and wait for its last words, of which Redis is told before it is of the end."""
+        if self._pool.kill(running):
+            running.verdict, running.kill_at = outcome, time.monotonic() + DIES_WITHIN
+            self._timed.append(running)
+        else:
+            self._bury(running, outcome)
+
+    def _bury(self, running: Running, outcome: Outcome) -> None:
         running.has_ended = True
-        self._pool.kill(running)
         self._settler.add(running, outcome)
 
 

@@ -14,7 +14,7 @@ import struct
 import sys
 from datetime import timedelta
 
-from jobs.engine.worker import lease_clock
+from jobs.engine.worker import lease_clock, spool
 
 SIZE = 128 * 1024
 MOST_RUNS = 64
@@ -30,7 +30,8 @@ class Page:
     """One child's page; `begun` counts the runs of the present batch that the child has begun or passed over."""
 
     def __init__(self, fd: int) -> None:
-        self._memory = mmap.mmap(fd, SIZE)
+        self._memory = mmap.mmap(fd, SIZE + spool.SIZE)
+        self.spool = spool.Spool(self._memory, SIZE)
         self._written = self._read = self._seen = 0
         self._held_until = 0.0
 
@@ -98,7 +99,7 @@ def create() -> int:
     if sys.platform != "linux":
         return _unlinked_file()
     fd = os.memfd_create("rq-fleet-child", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, SIZE)
+    os.ftruncate(fd, SIZE + spool.SIZE)
     # A child that made it smaller would kill its worker with SIGBUS.
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
@@ -108,5 +109,5 @@ def _unlinked_file() -> int:
     import tempfile
 
     with tempfile.TemporaryFile() as file:
-        os.ftruncate(file.fileno(), SIZE)
+        os.ftruncate(file.fileno(), SIZE + spool.SIZE)
         return os.dup(file.fileno())

@@ -21,7 +21,7 @@ from jobs.engine.worker import page, template, wire
 from jobs.engine.worker.batch import Child, Heard
 from jobs.engine.worker.child_process import ChildProcess
 from jobs.engine.worker.fork_pause import ForkPause
-from jobs.engine.worker.remains import MOST, Remains
+from jobs.engine.worker.remains import Remains, most
 from jobs.engine.worker.running import Running
 from jobs.engine.worker.template import Template
 from jobs.settings import Settings
@@ -50,6 +50,7 @@ class ChildPool:
         self._control: socket.socket | None = None
         self._look_at: float | None = None
         self._pause = ForkPause()
+        self._most_remains = most()
 
     def start(self) -> None:
         """Start the template and wait until it has loaded every job. Raises FleetError where it can't."""
@@ -105,12 +106,13 @@ class ChildPool:
             if child.is_shared:
                 child.take_back(child.page.begun, time.monotonic())
 
-    def kill(self, running: Running) -> None:
-        """End the child that works on a run, at once; its end is reported like any other."""
+    def kill(self, running: Running) -> bool:
+        """End the child that works on a run, at once; its end is reported like any other. False where there is none."""
         child = self._child_of(running)
         if child is not None:
             child.process.was_killed = True
             child.process.kill()
+        return child is not None
 
     def events(self, source: Any) -> Iterator[Heard]:
         """What a ready socket says."""
@@ -162,7 +164,7 @@ class ChildPool:
         threads = self._settings.worker_threads
         process = ChildProcess(retires=alone)
         seats = 1 if alone else threads
-        remains = Remains() if seats == 1 and len(self._children) < MOST else None
+        remains = Remains() if seats == 1 and len(self._children) < self._most_remains else None
         pipes = remains.given() if remains else []
         with contextlib.ExitStack() as sent:
             fds = [fd for _ in range(seats) for fd in self._seat(process, remains, sent)]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from jobs.engine.output import Stream
+from jobs.engine.lines import Stream
 
 Take = Callable[[Stream, bytes], None]
 

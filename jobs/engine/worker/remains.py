@@ -1,20 +1,26 @@
-"""The last words of a child: what lay in its output pipes when it died, too suddenly to read it itself."""
+"""The last words of a child: what its run held back, and what lay in its output pipes, when it died too suddenly."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import struct
+import sys
 from typing import TYPE_CHECKING
 
-from jobs.engine.output import Output
-from jobs.engine.worker.capture import echo_of
-from jobs.engine.worker.descriptors import STREAMS, Pipe, piece
+from jobs.engine.log_redaction import strike
+from jobs.engine.output import STREAMS, Output
+from jobs.engine.worker.descriptors import Pipe, piece
+from jobs.engine.worker.echo import echo_of
 
 if TYPE_CHECKING:
+    from jobs.engine.worker.page import Page
     from jobs.engine.worker.running import Running
 
-MOST = 250
-"""Children whose pipes a worker holds as well: each costs it two open files."""
+LEAST_OF_ALL = 250
+"""Children whose pipes a worker holds as well, where files are few: each costs it two."""
+FILES_A_CHILD, FILES = 8, 250
 MOST_PIECES = 4
 """A pipe holds one; somebody else may still be writing."""
 
@@ -34,16 +40,12 @@ class Remains:
         for _, writing in self._pipes:
             os.close(writing)
 
-    def batches(self, running: Running) -> list[list[str]]:
-        """What is left, as lines of the run that died; each is a JSON object as text."""
-        found: list[list[str]] = []
-        output = Output(found.append, running.attempt, echo_of(running))
+    def pour(self, output: Output) -> None:
+        """Write what is left to the output of the run that died."""
         for stream, (reading, _) in zip(STREAMS, self._pipes, strict=True):
             os.set_blocking(reading, False)
             for _ in range(MOST_PIECES):
                 output.write(stream, piece(reading))
-        output.close()
-        return found
 
     def close(self) -> None:
         """Let go of the pipes."""
@@ -51,3 +53,29 @@ class Remains:
             with contextlib.suppress(OSError):
                 os.close(reading)
         self._pipes = []
+
+
+def most() -> int:
+    """Of how many children a worker can hold the pipes as well, by the number of files that it may open."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if files == resource.RLIM_INFINITY else max(LEAST_OF_ALL, (files - FILES) // FILES_A_CHILD)
+
+
+def last_words(running: Running, page: Page, heard: int, remains: Remains | None) -> list[list[str]]:
+    """What a dead child had not told of its run, as lines, each a JSON object as text; so many of its lines it had."""
+    found: list[list[str]] = []
+    output = Output(found.append, running.attempt, echo_of(running))
+    known = 0
+    with contextlib.suppress(ValueError, TypeError, LookupError, struct.error):
+        for secret in page.spool.secrets():
+            strike(secret)
+        if (held := page.spool.held()) is not None:
+            known = max(0, heard - held.first)
+            output.take_over(held)
+    if remains is not None:
+        remains.pour(output)
+    output.close()
+    for batch in found:
+        known -= len(already := batch[:known])
+        del batch[: len(already)]
+    return [batch for batch in found if batch]

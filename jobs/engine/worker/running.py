@@ -60,7 +60,7 @@ class Running:
     __slots__ = (
         *("job_id", "execution_id", "queue", "lane", "values", "data", "job_type", "tenant", "attempt", "timeout"),
         *("policy", "leased_at", "begun_at", "kill_at", "is_tiny", "has_begun", "has_ended", "has_reported"),
-        *("is_settling", "is_stopped", "cancelling", "renewed", "kept", "in_batch", "held_until", "brief"),
+        *("is_settling", "is_stopped", "cancelling", "renewed", "kept", "in_batch", "held_until", "brief", "verdict"),
     )
 
     def __init__(
@@ -89,6 +89,8 @@ class Running:
         self.begun_at: float | None = None
         self.kill_at: float | None = None
         self.cancelling = ""
+        self.verdict: Outcome | None = None
+        """How it ends, once its process, which was killed, is dead."""
         self.is_settling = self.is_stopped = self.is_tiny = self.has_begun = self.has_ended = self.has_reported = (
             self.renewed
         ) = False

@@ -21,6 +21,8 @@ from jobs.engine.worker.settlements import Settlement
 RETRY = timedelta(seconds=0.5)
 MOST_AT_ONCE = 1000
 MOST_REPORTS = 10_000
+AT_A_GO = 1024 * 1024
+"""Bytes of output in one call, somewhat more at most."""
 log = structlog.get_logger("worker")
 
 
@@ -101,12 +103,24 @@ class Settler:
         self._not_before = time.monotonic() + RETRY.total_seconds()
 
     def _flush_reports(self) -> None:
-        if self._reports:
+        """Write what was reported, of which Redis is told before it is of an end; a full Redis drops it."""
+        while self._reports:
+            batch = _of_some_size(self._reports)
             try:
-                reports.write(self._client, self._reports)
-            except BrokerUnavailable:
-                if not self._ended:
+                reports.write(self._client, batch)
+            except BrokerUnavailable as error:
+                if not (self._ended and isinstance(error.__cause__, redis.OutOfMemoryError)):
                     raise
             except redis.RedisError as error:
                 log.error("reports dropped", error=str(error))
-            self._reports.clear()
+            del self._reports[: len(batch)]
+
+
+def _of_some_size(waiting: Sequence[Report]) -> Sequence[Report]:
+    """As many of the first as go well together: a call that takes too long would be made again and again."""
+    size = 0
+    for count, each in enumerate(waiting, 1):
+        size += len(each.value.get("lines", ""))
+        if size >= AT_A_GO or count == MOST_AT_ONCE:
+            return waiting[:count]
+    return waiting[:]

@@ -122,3 +122,50 @@ def gives_up(payload: Told, context: Context) -> None:
 
     tell(payload, "began")
     raise Interrupted("I would rather not")
+
+
+class Floods(Payload):
+    how: str
+    lines: int
+
+
+@job("printing.chats", retry=NONE)
+def chats(payload: Floods, context: Context) -> None:
+    """Prints many lines, in one way or another, and is killed the next moment."""
+    for number in range(payload.lines):
+        if payload.how == "log":
+            context.log.info(f"line {number}")
+        elif payload.how == "below":
+            os.write(2, b"line %d\n" % number)
+        else:
+            print("line", number)
+    print("and half a line", end="", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job("printing.goes_on", timeout=timedelta(minutes=5), retry=NONE)
+def goes_on(payload: Told, context: Context) -> None:
+    """Prints line after line, tells each as well, and never looks whether it should end."""
+    for number in range(800):
+        print(context.attempt, number)
+        tell(payload, f"{context.attempt} {number}")
+        time.sleep(0.001)
+    while True:
+        time.sleep(1)
+
+
+@job("printing.floods", retry=NONE)
+def floods(payload: Words, context: Context) -> None:
+    """Prints its words with a number, `times` of them, then fails."""
+    for number in range(payload.times):
+        print(payload.words, number)
+    raise ValueError("after all that")
+
+
+@job("printing.reveals_and_dies", retry=NONE)
+def reveals_and_dies(payload: Key, context: Context) -> None:
+    """Prints a secret of its payload below Python and as half a line, and is killed the next moment."""
+    key = payload.key.reveal()
+    os.write(2, f"the key is {key}\n".encode())
+    print("and again", key, end="")
+    os.kill(os.getpid(), signal.SIGKILL)
