@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-from jobs.engine.docstrings import without_docstrings
+from jobs.engine.bare import bare
 from jobs.engine.import_hooks import loaded_by
 
 POSTPONED: Mapping[str, Sequence[str]] = {
@@ -78,7 +78,7 @@ class _Later(Loader):
         return getattr(module, name)
 
 
-with without_docstrings(*UNREAD), _postponing():
+with bare(*UNREAD), _postponing():
     _import_without("rich", "structlog")
     _import_without("opentelemetry", "redis")
     importlib.import_module("rq")

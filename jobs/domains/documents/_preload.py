@@ -32,10 +32,10 @@ def load() -> None:
     from jobs.adapters import embeddings
     from jobs.domains.documents import _extract
     from jobs.engine import current_fleet
-    from jobs.engine.docstrings import without_docstrings
+    from jobs.engine.bare import bare
 
     readers = [found.name for found in pkgutil.iter_modules(_extract.__path__, f"{_extract.__name__}.")]
-    with without_docstrings(*UNREAD), loaded_by(_Compacting.of, GLYPHS.__eq__):
+    with bare(*UNREAD), loaded_by(_Compacting.of, GLYPHS.__eq__):
         for name in (*readers, *MODULES):
             import_module(name)
         embeddings.load()

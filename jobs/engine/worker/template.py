@@ -28,7 +28,7 @@ import structlog
 
 from jobs.engine import fleet as fleets
 from jobs.engine import logs, registry
-from jobs.engine.docstrings import without_docstrings
+from jobs.engine.bare import bare
 from jobs.engine.errors import FleetError
 from jobs.engine.fleet import Fleet
 from jobs.engine.worker import child, dense_pages, file_pages, process, rehearsal, shared_heap, threaded_child
@@ -119,7 +119,7 @@ def patience(fleet: Fleet) -> timedelta:
 
 def _load(fleet: Fleet) -> None:
     """Load all there is, and have children share its pages."""
-    with without_docstrings(*UNREAD):
+    with bare(*UNREAD):
         fleet.discover()
         _preload(fleet)
     if (threads := process.threads()) > 1:

@@ -1,4 +1,4 @@
-"""Libraries without docstrings: what goes, what stays, and that code does the same."""
+"""Libraries without docstrings and annotations: what goes, what stays, and that code does the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.engine.docstrings import without_docstrings
+from jobs.engine.bare import bare
 
 ROOT = Path(__file__).parents[2]
 SOURCE = '''
@@ -39,6 +39,55 @@ def plain(texts):
     ), list("About a generator, in more than forty characters" in each for each in texts)
 '''
 
+ANNOTATED = (
+    """
+from __future__ import annotations
+from dataclasses import dataclass
+from functools import wraps
+
+def named(first: int, second: str = "x") -> bool:
+    return isinstance(first, int)
+
+def pair(names=("return", "str"), *, last=("return", "str")) -> str:
+    return ", ".join([*names, *last])
+
+def also(names) -> str:
+    return pair(names)
+
+def counting(start: int):
+    def count(by: int = 1, *, times: int = 2) -> int:
+        return start + by * times
+    return count
+
+def loud(function: object) -> object:
+    @wraps(function)
+    def call(*args: object) -> object:
+        return function(*args)
+    return call
+
+@dataclass
+class Point:
+    x: int
+    y: int = 2
+
+    @property
+    def sum(self) -> int:
+        return self.x + self.y
+
+    @staticmethod
+    @loud
+    def of(x: int) -> Point:
+        return Point(x)
+
+TEXTS = ("return", "str")
+"""
+    + "".join(f"C{number} = {number + 1000}.5\n" for number in range(300))
+    + """
+def late(self: object) -> float:
+    return C299
+"""
+)
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -48,7 +97,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_library_loses_its_docstrings_and_nothing_else(folder: Path) -> None:
     (folder / "a_library_of_mine.py").write_text(SOURCE)
-    with without_docstrings("a_library_of_mine"):
+    with bare("a_library_of_mine"):
         mine = importlib.import_module("a_library_of_mine")
     inner = mine.Thing().method()
     assert (mine.Thing.method.__doc__, inner.__doc__) == (None, None)
@@ -61,10 +110,26 @@ def test_a_library_loses_its_docstrings_and_nothing_else(folder: Path) -> None:
     assert function().startswith("About a lambda")
 
 
+def test_functions_lose_their_annotations_and_nothing_else(folder: Path) -> None:
+    (folder / "an_annotated_library.py").write_text(ANNOTATED)
+    with bare("an_annotated_library"):
+        mine = importlib.import_module("an_annotated_library")
+    functions = (mine.named, mine.counting, mine.loud, mine.Point.sum.fget, mine.late)
+    assert [each.__annotations__ for each in functions] == [{}] * len(functions)
+    assert mine.pair.__annotations__ == {"return": "str"}, "the tuple that it has in common with its defaults stays"
+    assert mine.Point.__annotations__ == {"x": "int", "y": "int"} and mine.Point(1) == mine.Point.of(1)
+    assert (mine.named(1), mine.pair(), mine.also(("a",))) == (True, "return, str, return, str", "a, return, str")
+    assert (mine.counting(1)(), mine.counting(1)(2, times=5), mine.Point.of(3).sum) == (3, 11, 5)
+    assert (mine.TEXTS, mine.late(None)) == (("return", "str"), 1299.5)
+
+
 def test_other_modules_keep_theirs(folder: Path) -> None:
     (folder / "a_library_of_theirs.py").write_text(SOURCE)
-    with without_docstrings("a_library_of_mine"):
+    (folder / "an_annotated_library_of_theirs.py").write_text(ANNOTATED)
+    with bare("a_library_of_mine"):
         theirs = importlib.import_module("a_library_of_theirs")
+        annotated = importlib.import_module("an_annotated_library_of_theirs")
+    assert annotated.named.__annotations__ == {"first": "int", "second": "str", "return": "bool"}
     assert theirs.__doc__.startswith("About the module") and theirs.Thing.__doc__.startswith("About the class")
     assert theirs.Thing.method.__doc__.startswith("About the method")
 
@@ -72,7 +137,7 @@ def test_other_modules_keep_theirs(folder: Path) -> None:
 def test_a_worker_holds_no_docstrings_of_sqlalchemy_and_its_orm_can_still_be_had() -> None:
     code = """
 from jobs.engine.worker import template
-with template.without_docstrings(*template.UNREAD):
+with template.bare(*template.UNREAD):
     import redis, sqlalchemy.orm
 assert sqlalchemy.Connection.begin.__doc__ is None and redis.Redis.execute_command.__doc__ is None
 assert template.fork.__doc__
