@@ -261,6 +261,8 @@ class Output:
 
 
 def _size_of(line: str) -> int:
-    """About how many bytes were written for a line."""
+    """About how many bytes were written for a line. Raises ValueError, TypeError, LookupError for what is none."""
     shown = json.loads(line)
+    if not isinstance(shown["text"], str) or not isinstance(shown["stream"], str):
+        raise ValueError("not a line of output")
     return min(len(shown["text"].encode()), LONGEST_LINE + 1) + 20 * len(shown.get("values", ()))

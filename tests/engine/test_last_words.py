@@ -258,6 +258,19 @@ def test_a_spool_is_empty_for_the_next_run(lines: int) -> None:
         assert run.all_lines() == []
 
 
+@pytest.mark.parametrize(
+    "line", ["{", "[]", "[" * 100_000, '{"text":1,"stream":"log"}', '{"text":"x"}', '{"text":"\\ud800","stream":"log"}']
+)
+def test_what_is_no_line_among_a_childs_newest_harms_nobody(line: str) -> None:
+    with dying() as run:
+        run.output.write("stdout", b"half")
+        spool = run.output._spool
+        assert spool is not None
+        spool.add_newest(line)
+        spool.save(run.output._held())
+        assert [text for text in run.all_lines() if text != "half"] == []
+
+
 def test_a_childs_nonsense_in_its_spool_harms_nobody() -> None:
     chance = random.Random(1)
     fd = page.create()

@@ -66,7 +66,7 @@ def last_words(running: Running, page: Page, heard: int, remains: Remains | None
     found: list[list[str]] = []
     output = Output(found.append, running.attempt, echo_of(running))
     known = 0
-    with contextlib.suppress(ValueError, TypeError, LookupError, struct.error):
+    with contextlib.suppress(ValueError, TypeError, LookupError, ArithmeticError, RecursionError, struct.error):
         for secret in page.spool.secrets():
             strike(secret)
         if (held := page.spool.held()) is not None:
