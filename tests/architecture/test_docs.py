@@ -66,10 +66,10 @@ def test_links_to_our_own_files_lead_somewhere(page: str) -> None:
     assert broken == []
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of what a worker needs, with the files that the tutorial writes."""
-    folder = tmp_path / "project"
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a worker needs, with the files that the tutorial writes; Python compiles it once."""
+    folder = tmp_path_factory.mktemp("docs") / "project"
     shutil.copytree(ROOT / "jobs", folder / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("worker.py", "setup.cfg", "tests/conftest.py"):
         (folder / name).parent.mkdir(exist_ok=True)

@@ -47,7 +47,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])])
 def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
-    own = {"JOB_MODULES": "tests.chaos.samples.durable", "LEASE": "2", "FOREIGN_JOBS": "", "WORKER_CONCURRENCY": "2"}
+    own = {"JOB_MODULES": "tests.chaos.durable", "LEASE": "2", "FOREIGN_JOBS": "", "WORKER_CONCURRENCY": "2"}
     if request.param == "postgresql":
         return environ | own | {"DATABASE_URL": request.getfixturevalue("postgres_url")}
     settings = Settings.from_env(environ)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from jobs.engine import Fleet, connect
 from jobs.settings import Settings
-from tests.chaos.samples.durable import durable
+from tests.chaos.durable import durable
 
 MOST_AT_ONCE = 12
 

@@ -29,7 +29,8 @@ class Running:
         self._log = log
         command = [sys.executable, "-m", "deploy.launcher", *arguments]
         environment = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
-        environment |= {"PORT": str(port), "COLUMNS": "200", "PYTHONPATH": str(ROOT)} | variables
+        environment |= {"PORT": str(port), "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+        environment |= {"WEB_CONCURRENCY": "1"} | variables  # each web process costs a second of processor
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
