@@ -99,17 +99,17 @@ def cluster(
 
 
 def test_writes_go_on_after_a_sentinel_failover(cluster: Cluster) -> None:
-    cluster.client.set("before", "1")
+    wait_until(lambda: written(cluster, "before"), timeout=60)  # on a busy machine the Sentinel needs a moment, too
     wait_until(lambda: cluster.client.wait(1, 100))
     wait_until(lambda: cluster.sentinel.execute_command("SENTINEL", "REPLICAS", "main"))
     cluster.primary.kill()
-
-    def written() -> bool:
-        try:
-            with broker.translate_errors():
-                return bool(cluster.client.set("after", "1"))
-        except BrokerUnavailable:
-            return False
-
-    wait_until(written, timeout=60)
+    wait_until(lambda: written(cluster, "after"), timeout=60)
     assert cluster.client.mget("before", "after") == [b"1", b"1"]
+
+
+def written(cluster: Cluster, name: str) -> bool:
+    try:
+        with broker.translate_errors():
+            return bool(cluster.client.set(name, "1"))
+    except BrokerUnavailable:
+        return False
