@@ -86,11 +86,9 @@ def _stored(running: Stack, files: Sequence[corpus.File], slug: str) -> list[Doc
     kept = storage.connect(running.settings)
     with database.connect(running.settings).begin() as session:
         workspace: Workspace = service.create_workspace(session, TENANT, slug, slug)
+    stored = [service.store(file.name, BytesIO(file.content), storage=kept, limit=None) for file in files]
     with database.connect(running.settings).begin() as session:
-        return [
-            service.accept(session, workspace, file.name, BytesIO(file.content), storage=kept, limit=None)
-            for file in files
-        ]
+        return service.attach_all(session, workspace, stored)
 
 
 def _passages(running: Stack) -> int:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import RowMapping, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from jobs.adapters.database import Database
-from jobs.adapters.database.models import Document, IdempotentRequest, Workspace
+from jobs.adapters.database.models import REQUESTS, Document, Workspace
 from jobs.domains.documents import service
 from jobs.engine import JobView, current_fleet
+from jobs.engine.transactions import Transaction
 from webapp.errors import Problem
 from webapp.schemas import UploadAccepted, UploadedFile
 from webapp.uploads import Received, fingerprint_of
@@ -46,14 +47,14 @@ def accept(database: Database, workspace: Workspace, received: Sequence[Received
 def _written(database: Database, workspace: Workspace, received: Sequence[Received], key: str | None) -> Accepted:
     fingerprint = fingerprint_of(workspace.slug, received)
     with database.begin() as session:
-        earlier = session.get(IdempotentRequest, (workspace.tenant, key)) if key else None
+        earlier = _earlier(session, workspace, key) if key else None
         if earlier is not None:
             return _replay(earlier, fingerprint)
         documents = _attached(session, workspace, received)
         jobs = service.enqueue_all([document for document in documents if document is not None], session)
         answer = _answer(received, documents)
         if key:
-            session.add(_remembered(workspace, key, fingerprint, answer.model_dump(mode="json")))
+            session.execute(insert(REQUESTS), _remembered(workspace, key, fingerprint, answer.model_dump(mode="json")))
     return Accepted(_told(answer, jobs))
 
 
@@ -65,16 +66,22 @@ def _told(answer: UploadAccepted, jobs: Iterable[JobView]) -> UploadAccepted:
     return answer
 
 
-def _replay(earlier: IdempotentRequest, fingerprint: str) -> Accepted:
+def _earlier(session: Transaction, workspace: Workspace, key: str) -> RowMapping | None:
+    of = REQUESTS.c
+    query = select(of.fingerprint, of.body).where(of.tenant == workspace.tenant, of.key == key)
+    return session.execute(query).mappings().first()
+
+
+def _replay(earlier: RowMapping, fingerprint: str) -> Accepted:
     """The answer that was stored with the documents and their jobs, and where these are by now."""
-    if earlier.fingerprint != fingerprint:
+    if earlier["fingerprint"] != fingerprint:
         raise Problem(422, ALREADY_USED)
-    answer = UploadAccepted.model_validate(earlier.body)
+    answer = UploadAccepted.model_validate(earlier["body"])
     jobs = current_fleet().ledger.views([file.job_id for file in answer.documents if file.job_id])
     return Accepted(_told(answer, jobs.values()), replayed=True)
 
 
-def _attached(session: Session, workspace: Workspace, received: Sequence[Received]) -> list[Document | None]:
+def _attached(session: Transaction, workspace: Workspace, received: Sequence[Received]) -> list[Document | None]:
     files = [service.StoredFile(file.name, file.key, file.size, file.sha256) for file in received if not file.error]
     documents = iter(service.attach_all(session, workspace, files))
     return [None if file.error else next(documents) for file in received]
@@ -89,8 +96,9 @@ def _answer(received: Sequence[Received], documents: Sequence[Document | None]) 
     )
 
 
-def _remembered(workspace: Workspace, key: str, fingerprint: str, body: Any) -> IdempotentRequest:
-    return IdempotentRequest(tenant=workspace.tenant, key=key, fingerprint=fingerprint, status=ACCEPTED, body=body)
+def _remembered(workspace: Workspace, key: str, fingerprint: str, body: Any) -> dict[str, Any]:
+    about = {"tenant": workspace.tenant, "key": key, "fingerprint": fingerprint}
+    return {**about, "status": ACCEPTED, "body": body}
 
 
 def _refused(file: Received) -> UploadedFile:

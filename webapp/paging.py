@@ -20,8 +20,11 @@ Place = tuple[datetime, str]
 class Item(Protocol):
     """Anything with an id, in the order of its making."""
 
-    id: str
-    created_at: datetime
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created_at(self) -> datetime: ...
 
 
 ItemT = TypeVar("ItemT", bound=Item)

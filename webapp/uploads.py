@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from flask import Request
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from jobs.adapters.database import Database
-from jobs.adapters.database.models import Upload, new_id
+from jobs.adapters.database.models import UPLOADS, new_id
 from jobs.adapters.storage import Storage, TooLarge
 from jobs.domains.documents.service import display_name, new_storage_key
 from jobs.settings import Settings
@@ -85,7 +85,7 @@ class Receiver:
         file = replace(file, key=new_storage_key(), upload_id=new_id())
         with self._database.begin(durable=False) as session:
             row = {"id": file.upload_id, "tenant": self._tenant, "storage_key": file.key, "size": 0}
-            session.connection().execute(insert(Upload), row)
+            session.execute(insert(UPLOADS), row)
         try:
             stored = self._storage.write(file.key, part.chunks, limit=self._settings.upload_max_bytes)
         except TooLarge:
@@ -104,9 +104,7 @@ class Receiver:
     def _forget(self, file: Received) -> None:
         self._storage.delete(file.key)
         with self._database.begin(durable=False) as session:
-            upload = session.get(Upload, file.upload_id)
-            if upload is not None:
-                session.delete(upload)
+            session.execute(delete(UPLOADS).where(UPLOADS.c.id == file.upload_id))
 
 
 def takes_upload(view: V) -> V:

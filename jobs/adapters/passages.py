@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy import RowMapping, delete, insert, select
 
 from jobs.adapters import embeddings
-from jobs.adapters.database import fulltext, vectors
-from jobs.adapters.database.models import Document, Passage, Workspace, new_id
+from jobs.adapters.database import fulltext, rows, vectors
+from jobs.adapters.database.models import DOCUMENTS, PASSAGES, WORKSPACES, Document, new_id
 from jobs.adapters.words import highlights, query_terms, storable
+from jobs.engine.transactions import Transaction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,24 +56,22 @@ class Hit:
     highlights: list[list[int]]
 
 
-def replace(session: Session, document: Document, passages: Iterable[NewPassage]) -> int:
+def replace(session: Transaction, document: Document, passages: Iterable[NewPassage], **values: Any) -> int:
     """Put these passages, in their order, in place of all the document had; returns how many.
 
-    Sets the document's `passages` and `embedding_model`. Make the passages before the transaction begins: it keeps out
-    others.
+    Sets the document's `passages` and `embedding_model`, and `values` besides. Make the passages before the transaction
+    begins: it keeps out others.
     """
-    session.flush()
-    session.execute(delete(Passage).where(Passage.document_id == document.id))
+    session.execute(delete(PASSAGES).where(PASSAGES.c.document_id == document.id))
     count = 0
     for batch in _batches(passages):
         _write(session, document, count, batch)
         count += len(batch)
-    document.passages = count
-    document.embedding_model = embeddings.model_name()
+    rows.change(session, document, **values, passages=count, embedding_model=embeddings.model_name())
     return count
 
 
-def search(session: Session, *, tenant: str, workspace_id: str, query: str, limit: int = 10) -> list[Hit]:
+def search(session: Transaction, *, tenant: str, workspace_id: str, query: str, limit: int = 10) -> list[Hit]:
     """The best passages of the tenant's workspace for a query of any text, at most `limit` (1 to 100), best first.
 
     The order is the same each time. Ranks by meaning and by words are joined by reciprocal rank fusion.
@@ -85,7 +83,7 @@ def search(session: Session, *, tenant: str, workspace_id: str, query: str, limi
     scores = _fused(by_words, by_meaning)
     best = sorted(scores, key=lambda number: (-scores[number], number))[:limit]
     found = _found(session, tenant, workspace_id, best)
-    return [_hit(*found[number], scores[number], words) for number in best if number in found]
+    return [_hit(found[number], scores[number], words) for number in best if number in found]
 
 
 def _batches(passages: Iterable[NewPassage]) -> Iterator[list[NewPassage]]:
@@ -94,13 +92,14 @@ def _batches(passages: Iterable[NewPassage]) -> Iterator[list[NewPassage]]:
         yield batch
 
 
-def _write(session: Session, document: Document, first: int, batch: Sequence[NewPassage]) -> None:
-    rows = [_row(document, ordinal, passage) for ordinal, passage in enumerate(batch, first)]
-    statement = insert(Passage).returning(Passage.number, sort_by_parameter_order=True)
-    numbers = session.scalars(statement, rows).all()
+def _write(session: Transaction, document: Document, first: int, batch: Sequence[NewPassage]) -> None:
+    written = [_row(document, ordinal, passage) for ordinal, passage in enumerate(batch, first)]
+    statement = insert(PASSAGES).returning(PASSAGES.c.number, sort_by_parameter_order=True)
+    numbers = session.scalars(statement, written).all()
     workspace = document.workspace_id
     fulltext.index(session, [(number, workspace, new.words) for number, new in zip(numbers, batch, strict=True)])
-    vectors.index(session, [(number, workspace, row["embedding"]) for number, row in zip(numbers, rows, strict=True)])
+    embedded = zip(numbers, written, strict=True)
+    vectors.index(session, [(number, workspace, row["embedding"]) for number, row in embedded])
 
 
 def _row(document: Document, ordinal: int, passage: NewPassage) -> dict[str, Any]:
@@ -118,7 +117,7 @@ def _row(document: Document, ordinal: int, passage: NewPassage) -> dict[str, Any
     }
 
 
-def _by_meaning(session: Session, tenant: str, workspace_id: str, query: str, limit: int) -> list[int]:
+def _by_meaning(session: Transaction, tenant: str, workspace_id: str, query: str, limit: int) -> list[int]:
     vector = embeddings.embed([query])[0]
     if not vector.any():
         return []
@@ -143,29 +142,31 @@ def _fused(*rankings: Sequence[int]) -> dict[int, float]:
     return scores
 
 
-def _found(session: Session, tenant: str, workspace_id: str, numbers: list[int]) -> dict[int, tuple[Passage, str]]:
-    rows = session.execute(
-        select(Passage, Document.name)
-        .join(Document, Document.id == Passage.document_id)
-        .join(Workspace, Workspace.id == Passage.workspace_id)
+def _found(session: Transaction, tenant: str, workspace_id: str, numbers: list[int]) -> dict[int, RowMapping]:
+    of = PASSAGES.c
+    shown = (of.number, of.id, of.document_id, of.text, of.page, of.section)
+    found = session.execute(
+        select(*shown, DOCUMENTS.c.name)
+        .join(DOCUMENTS, DOCUMENTS.c.id == PASSAGES.c.document_id)
+        .join(WORKSPACES, WORKSPACES.c.id == PASSAGES.c.workspace_id)
         .where(
-            Passage.number.in_(numbers),
-            Passage.workspace_id == workspace_id,
-            Workspace.tenant == tenant,
-            Document.tenant == tenant,
+            PASSAGES.c.number.in_(numbers),
+            PASSAGES.c.workspace_id == workspace_id,
+            WORKSPACES.c.tenant == tenant,
+            DOCUMENTS.c.tenant == tenant,
         )
     )
-    return {passage.number: (passage, name) for passage, name in rows}
+    return {row["number"]: row for row in found.mappings()}
 
 
-def _hit(passage: Passage, document_name: str, score: float, words: list[str]) -> Hit:
+def _hit(row: RowMapping, score: float, words: list[str]) -> Hit:
     return Hit(
-        document_id=passage.document_id,
-        document_name=document_name,
-        passage_id=passage.id,
-        text=passage.text,
-        page=passage.page,
-        section=passage.section,
+        document_id=row["document_id"],
+        document_name=row["name"],
+        passage_id=row["id"],
+        text=row["text"],
+        page=row["page"],
+        section=row["section"],
         score=round(score, 6),
-        highlights=highlights(passage.text, words),
+        highlights=highlights(row["text"], words),
     )

@@ -19,10 +19,8 @@ from jobs.engine.scripts import script
 from jobs.engine.views import JobView
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-    from sqlalchemy.orm import Session
-
     from jobs.engine.fleet import Fleet
+    from jobs.engine.transactions import AnyTransaction
 
 BATCH = 250
 EXISTS = 0
@@ -66,7 +64,7 @@ class Client:
         """Send one job by its type's name. Raises UnknownJob besides."""
         return self.enqueue(registry.get(name), [values], options=options)[0]
 
-    def send(self, new: Sequence[NewJob], session: Session | Connection | None = None) -> Sequence[JobView]:
+    def send(self, new: Sequence[NewJob], session: AnyTransaction | None = None) -> Sequence[JobView]:
         """Write prepared jobs in one round trip; what was there already is returned as it is.
 
         Durable jobs are written to the ledger, in the transaction of `session` where one is given, and sent once that

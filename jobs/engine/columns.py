@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
 
-from sqlalchemy import DateTime, Dialect, TypeDecorator
+from sqlalchemy import DateTime, Dialect, Table, TypeDecorator
 
 
 class Instant(TypeDecorator[datetime]):
@@ -24,3 +26,8 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def insert_of(dialect: str, table: Table) -> Any:
+    """An INSERT that knows ON CONFLICT, as the dialect has it; the other dialect is not imported."""
+    return import_module(f"sqlalchemy.dialects.{dialect}").insert(table)

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.orm import Session
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy.exc import PendingRollbackError
 
+from jobs.engine.transactions import Transaction, transaction
 from jobs.settings import InvalidSettings, Settings
 
 BUSY = timedelta(seconds=30)
 LOOK_AGAIN = timedelta(milliseconds=1)
 """Between two tries to become SQLite's writer. Its own waiting grows to 100 ms, and newcomers overtake who waits."""
 AFTERWARDS = "rq_fleet_afterwards"
-"""The key in a session's info of what is called once it is committed and closed: that may take its time."""
+"""The key in a transaction's info of what is called once it is committed and closed: that may take its time."""
 _open: WeakSet[Database] = WeakSet()
 _inherited: list[object] = []
 _of_process: dict[str, Database] = {}
@@ -60,7 +61,7 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     @contextmanager
-    def begin(self, *, durable: bool = True) -> Iterator[Session]:
+    def begin(self, *, durable: bool = True) -> Iterator[Transaction]:
         """A write transaction, committed at the end of the block and rolled back when it raises.
 
         SQLite has one writer at a time, from the first statement on, whatever that is: do no I/O after it. It waits up
@@ -69,19 +70,19 @@ class Database:
         """
         writer = self._durable if durable else self._lazy
         afterwards: list[Callable[[], None]] = []
-        with self._writing() as take_turn, _Writing(writer, take_turn) as session, session.begin():
-            session.info[AFTERWARDS] = afterwards
-            if not (durable or self.is_sqlite):
-                session.connection().exec_driver_sql("SET LOCAL synchronous_commit = off")
-            yield session
+        first = "" if durable or self.is_sqlite else "SET LOCAL synchronous_commit = off"
+        with self._writing() as take_turn, transaction(writer, take_turn, first) as ours:
+            ours.info[AFTERWARDS] = afterwards
+            yield ours
         for each in afterwards:
             each()
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
+    def read(self) -> Iterator[Transaction]:
         """A read-only transaction on one snapshot of the data (PostgreSQL: of each statement)."""
-        with Session(self._reader, expire_on_commit=False) as session, session.begin():
-            yield session
+        with transaction(self._reader) as ours:
+            ours.info[AFTERWARDS] = []  # nothing is committed that anybody could be told of
+            yield ours
 
     def ping(self) -> None:
         """Ask the database for a sign of life; raises SQLAlchemyError when there is none."""
@@ -123,19 +124,6 @@ class Database:
                 turn.release()
 
 
-class _Writing(Session):
-    """Takes the turn when it first needs its connection: until then it is in nobody's way."""
-
-    def __init__(self, writer: Engine, take_turn: Callable[[], None]) -> None:
-        super().__init__(writer, expire_on_commit=False)
-        self._take_turn = take_turn
-
-    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
-        """The engine, asked for by each statement before it gets its connection."""
-        self._take_turn()
-        return super().get_bind(*args, **kwargs)
-
-
 def _sqlite(url: URL, pool_size: int) -> Engine:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise InvalidSettings(
@@ -151,6 +139,7 @@ def _sqlite(url: URL, pool_size: int) -> Engine:
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "handle_error", _note_a_lost_transaction)
     return engine
 
 
@@ -173,7 +162,7 @@ def _use_wal(connection: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("rq_fleet_writes")
+    writes = _writes(connection)
     connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
     if writes:
         connection.exec_driver_sql(f"PRAGMA synchronous = {writes}")
@@ -201,10 +190,20 @@ def _begin_immediate(connection: Connection) -> None:
         driver.execute(f"PRAGMA busy_timeout = {BUSY // timedelta(milliseconds=1)}")
 
 
+def _note_a_lost_transaction(context: ExceptionContext) -> None:
+    """Have all later statements raise where SQLite has given up the transaction: each would be one of its own."""
+    connection = context.connection
+    if connection is None or connection.invalidated or not connection.in_transaction():
+        return
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+
+
 def _postgresql(url: URL, pool_size: int) -> Engine:
     if url.get_backend_name() != "postgresql":
         raise InvalidSettings("DATABASE_URL: use sqlite:///path/to/file.db or postgresql://user:password@host/name")
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=pool_size * 2,
@@ -213,6 +212,21 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
         isolation_level="READ COMMITTED",
         connect_args={"connect_timeout": 5, "tcp_user_timeout": 5000, "application_name": "rq-fleet"},
     )
+    event.listen(engine, "commit", _refuse_a_broken_transaction)
+    return engine
+
+
+def _refuse_a_broken_transaction(connection: Connection) -> None:
+    """PostgreSQL answers the commit of a transaction in which a statement has failed with a rollback, and no error."""
+    from psycopg.pq import TransactionStatus
+
+    driver: Any = connection.connection.driver_connection
+    if driver.info.transaction_status == TransactionStatus.INERROR and _writes(connection):
+        raise PendingRollbackError("a statement of this transaction has failed: nothing of it can be committed")
+
+
+def _writes(connection: Connection) -> Any:
+    return connection.get_execution_options().get("rq_fleet_writes")
 
 
 def _forget_inherited_connections() -> None:

@@ -18,11 +18,9 @@ from jobs.engine.policy import Policy, Queue, Retention, Retry
 from jobs.engine.schedules import CatchUp, Cron, Overlap, Periodic, periodic
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-    from sqlalchemy.orm import Session
-
     from jobs.engine.context import Context
     from jobs.engine.fleet import Fleet
+    from jobs.engine.transactions import AnyTransaction
     from jobs.engine.views import JobView
 
 P = TypeVar("P", bound=Payload)
@@ -40,7 +38,7 @@ class Options(TypedDict, total=False):
     deadline: datetime | None
     timeout: timedelta | None
     idempotency_key: str | None
-    session: Session | Connection | None
+    session: AnyTransaction | None
 
 
 @dataclass(frozen=True, eq=False)

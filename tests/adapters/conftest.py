@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from jobs.adapters import storage as object_storage
-from jobs.adapters.database import Database
-from jobs.adapters.database.models import Document, Workspace
+from jobs.adapters.database import Database, rows
+from jobs.adapters.database.models import WORKSPACES, Document, Workspace
 from jobs.adapters.storage import Storage
 from jobs.settings import Settings
 from tests.conftest import free_port, wait_until
@@ -72,15 +72,15 @@ def document(database: Database) -> Document:
 def add_document(database: Database, tenant: str = "acme", slug: str = "default", name: str = "a.txt") -> Document:
     """A document in the workspace of that slug, which is made when needed."""
     with database.begin() as session:
-        workspace = session.query(Workspace).filter_by(tenant=tenant, slug=slug).one_or_none()
+        query = select(WORKSPACES).filter_by(tenant=tenant, slug=slug)
+        workspace = rows.first(session, Workspace, query)
         if workspace is None:
             workspace = Workspace(tenant=tenant, slug=slug, name=slug)
-            session.add(workspace)
-            session.flush()
+            rows.add(session, [workspace])
         document = Document(
             tenant=tenant, workspace_id=workspace.id, name=name, size=1, sha256="0" * 64, storage_key=f"uploads/{name}"
         )
-        session.add(document)
+        rows.add(session, [document])
     return document
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from jobs.adapters.database import Database
-from jobs.adapters.database.models import Workspace
+from jobs.adapters.database.models import WORKSPACES
 from jobs.engine import Context, Permanent, Superseded
 from jobs.engine.idempotency.in_sql import fence, forget, once
 from jobs.engine.idempotency.steps import Execution
@@ -20,7 +20,7 @@ from jobs.engine.idempotency.table import FENCES, STEPS
 from jobs.engine.idempotency.upserts import insert_new, upsert
 from jobs.settings import Settings
 
-TABLE: Any = Workspace.__table__
+TABLE: Any = WORKSPACES
 FIRST = Execution("j1", "e1", 1, 1000)
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = replace(FIRST, id="e2", token=2000)
@@ -43,7 +43,7 @@ def row(name: str, id: str = "w1", **more: Any) -> dict[str, Any]:
 
 def names(database: Database) -> list[str]:
     with database.read() as session:
-        return list(session.scalars(select(Workspace.name).order_by(Workspace.id)))
+        return list(session.scalars(select(WORKSPACES.c.name).order_by(WORKSPACES.c.id)))
 
 
 def test_a_second_run_gets_the_result_of_the_first(database: Database) -> None:
@@ -140,7 +140,7 @@ def test_an_upsert_ends_in_the_same_rows_however_often_it_is_made(database: Data
         assert insert_new(session, TABLE, [row("newer"), row("three", "w3")], by=["id"]) == 1
     assert names(database) == ["new", "two", "three"]
     with database.read() as session:
-        assert set(session.scalars(select(Workspace.created_at))) == {NEW_YEAR}
+        assert set(session.scalars(select(WORKSPACES.c.created_at))) == {NEW_YEAR}
 
 
 def test_old_steps_and_fences_are_forgotten(database: Database) -> None:

@@ -14,8 +14,8 @@ from sqlalchemy import delete, select, update
 
 from jobs.adapters import database as databases
 from jobs.adapters import storage as storages
-from jobs.adapters.database import Database
-from jobs.adapters.database.models import Document, Passage, Workspace
+from jobs.adapters.database import Database, rows
+from jobs.adapters.database.models import PASSAGES, Document, Workspace
 from jobs.adapters.storage import Storage
 from jobs.domains.documents import service
 from jobs.engine import Fleet, JobView, connect
@@ -86,12 +86,12 @@ class World:
 
     def row(self, document: Document) -> Document | None:
         with self.database.read() as session:
-            return session.get(Document, document.id)
+            return rows.get(session, Document, document.id)
 
     def texts(self, document: Document) -> list[tuple[int, str, int | None, str | None]]:
-        columns = (Passage.ordinal, Passage.text, Passage.page, Passage.section)
+        columns = (PASSAGES.c.ordinal, PASSAGES.c.text, PASSAGES.c.page, PASSAGES.c.section)
         with self.database.read() as session:
-            query = select(*columns).where(Passage.document_id == document.id).order_by(Passage.ordinal)
+            query = select(*columns).where(PASSAGES.c.document_id == document.id).order_by(PASSAGES.c.ordinal)
             return [tuple(row) for row in session.execute(query)]
 
     def found(self, query: str) -> list[str]:

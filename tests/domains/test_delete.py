@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
-from jobs.adapters.database.models import Passage, Upload
+from jobs.adapters.database.models import PASSAGES, UPLOADS
 from jobs.domains.documents import service
 from tests.domains.conftest import World
 
@@ -18,8 +18,8 @@ def test_a_deleted_document_leaves_nothing(world: World) -> None:
     assert world.found("Siberia") == ["other.md"]
     assert world.keys() == [other.storage_key]
     with world.database.read() as session:
-        assert session.scalar(select(func.count()).select_from(Upload)) == 1
-        assert set(session.scalars(select(Passage.document_id))) == {other.id}
+        assert session.scalar(select(func.count()).select_from(UPLOADS)) == 1
+        assert set(session.scalars(select(PASSAGES.c.document_id))) == {other.id}
 
 
 def test_deleting_twice_is_harmless(world: World) -> None:

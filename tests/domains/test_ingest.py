@@ -7,6 +7,7 @@ from io import BytesIO
 
 import pytest
 
+from jobs.adapters.database import rows
 from jobs.adapters.database.models import Document
 from jobs.domains.documents import _versions, service
 from jobs.engine import Cancelled, Permanent, TimedOut
@@ -164,5 +165,6 @@ def replace(world: World, document: Document, content: bytes) -> None:
     key = _versions.new_storage_key()
     stored = world.storage.write(key, BytesIO(content))
     with world.database.begin() as session:
-        old = _versions.replace_content(session, session.get(Document, document.id), key, stored.size, stored.sha256)
+        now = rows.get(session, Document, document.id)
+        _, old = _versions.replace_content(session, now, key, stored.size, stored.sha256)
     world.storage.delete(old)

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, select
 
-from jobs.adapters.database.models import Document
+from jobs.adapters.database import rows
+from jobs.adapters.database.models import DOCUMENTS, Document
 from tests.domains.conftest import World
 from tests.domains.test_twice import SAMPLES, durable, ingested, state_of
 
@@ -27,23 +28,23 @@ Reached = Callable[[World], bool]
 
 def all_are_ingested(world: World) -> bool:
     with world.database.read() as session:
-        documents = list(session.scalars(select(Document)))
+        documents = rows.several(session, Document, select(DOCUMENTS))
     return all(each.status == "completed" and len(world.texts(each)) == 2 for each in documents)
 
 
 def one_is_left(world: World) -> bool:
     with world.database.read() as session:
-        return len(session.scalars(select(Document)).all()) == 1
+        return len(rows.several(session, Document, select(DOCUMENTS))) == 1
 
 
 def all_have_one_model(world: World) -> bool:
     with world.database.read() as session:
-        return len(set(session.scalars(select(Document.embedding_model)))) == 1
+        return len(set(session.scalars(select(DOCUMENTS.c.embedding_model)))) == 1
 
 
 def what_changed_is_queued(world: World) -> bool:
     with world.database.read() as session:
-        names = sorted(session.scalars(select(Document.name).where(Document.source_id.is_not(None))))
+        names = sorted(session.scalars(select(DOCUMENTS.c.name).where(DOCUMENTS.c.source_id.is_not(None))))
     queued = sorted(job.type for job in world.queued())
     return names == ["gone.md", "one.md", "two.md"] and queued == [
         "documents.delete",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from jobs.adapters.database import rows
 from jobs.adapters.database.models import Document
 from jobs.adapters.passages import NewPassage
 from jobs.domains.documents import _arrivals, _reconcile, _status, service
@@ -60,14 +61,13 @@ def test_content_that_arrives_while_passages_are_written_is_ingested(world: Worl
     document = world.add("a.txt", b"old content")
     with world.database.begin() as session:
         source = service.create_source(session, world.workspace, "prefix", "x/")
-        session.flush()
-        session.get_one(Document, document.id).source_id = source.id
+        rows.change(session, document, source_id=source.id)
     stored = world.storage.write("uploads/new", BytesIO(b"new content"))
     arrival = _arrivals.Arrival("a.txt", "uploads/new", stored.size, stored.sha256, document.id)
     now = _arrivals.look(world.database, source.id, source.tenant)
     assert now is not None
     context = world.in_place.context("documents.sync", tenant=source.tenant)
-    complete(world, document, lambda: _arrivals.take_in(now, [arrival], lambda row: None, context))
+    complete(world, document, lambda: _arrivals.take_in(now, [arrival], lambda row: {}, context))
     row = world.row(document)
     assert (row.storage_key, row.status) == ("uploads/new", "queued")
     assert row.job_id == world.queued()[0].id != document.job_id

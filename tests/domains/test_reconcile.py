@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from jobs.adapters.database.models import Document
+from jobs.adapters.database.models import DOCUMENTS, Document
 from jobs.domains.documents import service
 from tests.domains.conftest import World
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.redis
 def make_old(world: World, document: Document, **values: object) -> None:
     with world.database.begin() as session:
         changed = {"updated_at": datetime.now(UTC) - timedelta(hours=1), **values}
-        session.execute(update(Document).where(Document.id == document.id).values(**changed))
+        session.execute(update(DOCUMENTS).where(DOCUMENTS.c.id == document.id).values(**changed))
 
 
 def shown(world: World, document: Document) -> tuple[str, str | None]:
     with world.database.read() as session:
         (row,) = [each for each in service.list_documents(session, world.workspace).items if each.id == document.id]
         alone = service.get_document(session, document.id, "ours")
-    service.show([row, alone])
+    row, alone = service.show([row, alone])
     assert (alone.status, alone.error) == (row.status, row.error)
     return row.status, row.error
 

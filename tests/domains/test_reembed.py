@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from jobs.adapters import embeddings
-from jobs.adapters.database.models import Document, Passage
+from jobs.adapters.database.models import DOCUMENTS, PASSAGES, Document
 from jobs.domains.documents import service
 from jobs.engine import Permanent, TimedOut
 from tests.domains.conftest import Reports, World
@@ -30,13 +30,13 @@ def reembed(world: World, document: Document, **values: Any) -> Any:
 def forget_vectors(world: World, document: Document) -> None:
     """As if another model had embedded it."""
     with world.database.begin() as session:
-        session.execute(update(Passage).values(embedding=np.zeros(256, "<f4").tobytes()))
-        session.execute(update(Document).values(embedding_model="an older model"))
+        session.execute(update(PASSAGES).values(embedding=np.zeros(256, "<f4").tobytes()))
+        session.execute(update(DOCUMENTS).values(embedding_model="an older model"))
 
 
 def has_vectors(world: World, document: Document) -> bool:
     with world.database.read() as session:
-        vectors = session.scalars(select(Passage.embedding).where(Passage.document_id == document.id)).all()
+        vectors = session.scalars(select(PASSAGES.c.embedding).where(PASSAGES.c.document_id == document.id)).all()
     return bool(vectors) and all(np.frombuffer(each, "<f4").any() for each in vectors)
 
 
@@ -52,7 +52,7 @@ def test_another_model_embeds_the_same_passages_again(world: World, document: Do
 
 def test_nothing_is_done_for_the_same_model_unless_it_is_asked_for(world: World, document: Document) -> None:
     with world.database.begin() as session:
-        session.execute(update(Passage).values(embedding=np.zeros(256, "<f4").tobytes()))
+        session.execute(update(PASSAGES).values(embedding=np.zeros(256, "<f4").tobytes()))
     assert reembed(world, document)["passages"] == 0
     assert not has_vectors(world, document)
     reembed(world, document, force=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BytesIO
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, insert, select, update
 
-from jobs.adapters.database.models import Document, Upload, new_id
+from jobs.adapters.database import rows
+from jobs.adapters.database.models import DOCUMENTS, UPLOADS, Document, new_id
 from jobs.adapters.storage import TooLarge
 from jobs.domains.documents import service
 from jobs.engine import Conflict, InvalidPayload, NotFound
@@ -41,20 +43,23 @@ def test_an_accepted_file_is_stored_under_a_key_of_our_own(world: World) -> None
     assert world.keys() == [row.storage_key]
     assert "passwd" not in row.storage_key
     with world.database.read() as session:
-        assert session.scalar(select(Upload.document_id).where(Upload.storage_key == row.storage_key)) == document.id
+        query = select(UPLOADS.c.document_id).where(UPLOADS.c.storage_key == row.storage_key)
+        assert session.scalar(query) == document.id
 
 
 def test_no_transaction_is_open_while_a_file_is_read(world: World) -> None:
     def stream() -> Iterator[bytes]:
         yield b"one "
         with world.database.begin() as other:
-            other.execute(update(Document).values(error=None))
+            other.execute(update(DOCUMENTS).values(error=None))
         yield b"two"
 
     with world.database.begin() as session:
-        for _ in range(2):
-            service.accept(session, world.workspace, "a.txt", stream(), storage=world.storage, limit=None)
-    assert len(world.keys()) == 2
+        service.accept(session, world.workspace, "a.txt", stream(), storage=world.storage, limit=None)
+    with world.database.begin() as session:
+        stored = [service.store("a.txt", stream(), storage=world.storage, limit=None) for _ in range(2)]
+        service.attach_all(session, world.workspace, stored)
+    assert len(world.keys()) == 3
 
 
 def test_a_file_over_the_limit_leaves_nothing(world: World) -> None:
@@ -66,13 +71,13 @@ def test_a_file_over_the_limit_leaves_nothing(world: World) -> None:
 def test_a_stored_upload_becomes_a_document(world: World) -> None:
     stored = world.storage.write("uploads/abc", BytesIO(POEM))
     with world.database.begin() as session:
-        session.add(Upload(tenant="ours", storage_key="uploads/abc", size=0))
+        session.execute(insert(UPLOADS), {"tenant": "ours", "storage_key": "uploads/abc", "size": 0})
     with world.database.begin() as session:
         document = service.attach(
             session, world.workspace, "a.md", storage_key="uploads/abc", size=stored.size, sha256=stored.sha256
         )
     with world.database.read() as session:
-        upload = session.scalars(select(Upload)).one()
+        upload = session.execute(select(UPLOADS)).one()
         assert (upload.document_id, upload.size) == (document.id, len(POEM))
 
 
@@ -88,14 +93,16 @@ def test_queueing_twice_makes_one_job(world: World) -> None:
 def test_many_files_become_documents_in_few_statements_and_one_call_of_redis(world: World) -> None:
     files = [service.StoredFile(f"{n}.md", f"uploads/{n}", n, "0" * 64) for n in range(200)]
     with world.database.begin() as session:
-        session.add_all(Upload(tenant="ours", storage_key=each.key, size=0) for each in files[:100])
+        session.execute(
+            insert(UPLOADS), [{"tenant": "ours", "storage_key": each.key, "size": 0} for each in files[:100]]
+        )
     statements: list[str] = []
     event.listen(world.database.engine, "before_cursor_execute", lambda *of: statements.append(of[2]))
     with world.database.begin() as session:
         documents = service.attach_all(session, world.workspace, files)
     assert len([each for each in statements if not each.startswith(("PRAGMA", "BEGIN"))]) <= 8
     with world.database.read() as session:
-        uploads = {each.storage_key: each for each in session.scalars(select(Upload))}
+        uploads = {each.storage_key: each for each in session.execute(select(UPLOADS))}
     for document, file in zip(documents, files, strict=True):
         assert (document.name, document.storage_key) == (file.name, file.key)
         assert (uploads[file.key].document_id, uploads[file.key].size) == (document.id, file.size)
@@ -113,8 +120,7 @@ def test_documents_are_paged_newest_first(world: World) -> None:
     with world.database.begin() as session:
         for n in range(7):
             row = service._versions.new_document(world.workspace, f"{n}.md", f"uploads/{n}", 1, "0")
-            row.created_at = same + timedelta(seconds=n // 3)
-            session.add(row)
+            rows.add(session, [replace(row, created_at=same + timedelta(seconds=n // 3))])
     seen: list[Document] = []
     cursor = None
     for size in (3, 3, 1):

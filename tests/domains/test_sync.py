@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from jobs.adapters.database.models import Document, Source
+from jobs.adapters.database import rows
+from jobs.adapters.database.models import DOCUMENTS, Document, Source
 from jobs.adapters.storage import StorageError
 from jobs.domains.documents import service
 from jobs.engine import Permanent
@@ -39,7 +40,7 @@ def sync(world: World, source: Source, **values: Any) -> Any:
 
 def documents(world: World) -> dict[str, Document]:
     with world.database.read() as session:
-        return {each.name: each for each in session.scalars(select(Document))}
+        return {each.name: each for each in rows.several(session, Document, select(DOCUMENTS))}
 
 
 def finish(world: World) -> list[str]:

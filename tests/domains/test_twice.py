@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import inspect, text, update
 
-from jobs.adapters.database.models import Document, Source
+from jobs.adapters.database import rows
+from jobs.adapters.database.models import DOCUMENTS, Document, Source
 from jobs.engine import registry
 from jobs.settings import Settings
 from tests.domains.conftest import World
@@ -43,7 +44,7 @@ def folder_of_files(world: World) -> dict[str, Any]:
     write("gone.md", "Nothing flows here.")
     with world.database.begin() as session:
         source = Source(tenant="ours", workspace_id=world.workspace.id, kind="prefix", location="", state={})
-        session.add(source)
+        rows.add(session, [source])
     payload = {"tenant_id": "ours", "workspace_id": world.workspace.id, "source_id": source.id}
     assert world.run("documents.sync", payload)["added"] == 2
     world.forget_jobs()
@@ -56,7 +57,7 @@ def folder_of_files(world: World) -> dict[str, Any]:
 def outdated(world: World) -> dict[str, Any]:
     document = ingested(world)
     with world.database.begin() as session:
-        session.execute(update(Document).values(embedding_model="an older model"))
+        session.execute(update(DOCUMENTS).values(embedding_model="an older model"))
     return world.payload(document)
 
 

@@ -20,7 +20,8 @@ from sqlalchemy import select
 
 from jobs.adapters import database as databases
 from jobs.adapters import storage
-from jobs.adapters.database.models import Document, Passage, Upload
+from jobs.adapters.database import rows
+from jobs.adapters.database.models import DOCUMENTS, PASSAGES, UPLOADS, Document
 from jobs.engine import Fleet, JobView, keys
 from jobs.settings import Settings
 from tests import corpus, sample_copies
@@ -216,16 +217,16 @@ def once(view: JobView, taken: int = 1) -> dict[str, int]:
 def assert_written_once(settings: Settings, document_ids: Sequence[str]) -> None:
     """A row and a stored object for each document, and each of its passages once."""
     with databases.connect(settings).read() as session:
-        documents = {row.id: row for row in session.scalars(select(Document))}
-        uploads = Counter(session.scalars(select(Upload.document_id)))
-        rows = session.execute(select(Passage.document_id, Passage.ordinal)).all()
+        documents = {row.id: row for row in rows.several(session, Document, select(DOCUMENTS))}
+        uploads = Counter(session.scalars(select(UPLOADS.c.document_id)))
+        passages = session.execute(select(PASSAGES.c.document_id, PASSAGES.c.ordinal)).all()
     assert sorted(documents) == sorted(document_ids)
     assert uploads == Counter(document_ids)
     stored = {each.key for each in storage.connect(settings).list("uploads/")}
     assert stored == {document.storage_key for document in documents.values()}
     assert len({document.storage_key for document in documents.values()}) == len(documents)
     expected = [(id_, ordinal) for id_, document in documents.items() for ordinal in range(document.passages)]
-    assert sorted(map(tuple, rows)) == sorted(expected)
+    assert sorted(map(tuple, passages)) == sorted(expected)
 
 
 def assert_all_ended(fleet: Fleet, jobs: int) -> None:

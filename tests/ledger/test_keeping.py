@@ -30,20 +30,19 @@ from tests.ledger.samples import durable
 WITHIN = 20.0
 DIES_AT_THE_COMMIT = """
 import os, signal, sys
-from sqlalchemy import event
 from jobs.engine import connect
+from jobs.engine.database import AFTERWARDS
 from jobs.settings import Settings
 fleet = connect(Settings.from_env()).discover()
 from tests.ledger.samples import durable
 fleet.ledger.fence()
 with fleet.database.begin() as session:
-    event.listen(session, "after_commit", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    session.info[AFTERWARDS].append(lambda: os.kill(os.getpid(), signal.SIGKILL))
     durable.tell.enqueue({"folder": sys.argv[1]}, session=session, job_id="orphan")
 """
 DIES_AS_KEEPER = """
 import os, signal, sys, time
 from sqlalchemy import event
-from sqlalchemy.orm import Session
 from jobs.engine import connect
 from jobs.settings import Settings
 fleet = connect(Settings.from_env()).discover()
@@ -55,12 +54,12 @@ def executes(connection, cursor, statement, *rest):
         if sys.argv[1] == "before its last step" and "RETURNING" not in statement:
             os.kill(os.getpid(), signal.SIGKILL)
 
-def commits(session):
+def commits(*_):
     if taken and sys.argv[1] == "after its first step":
         os.kill(os.getpid(), signal.SIGKILL)
 
 event.listen(fleet.database.engine, "before_cursor_execute", executes)
-event.listen(Session, "after_commit", commits)
+event.listen(fleet.database.engine, "checkin", commits)  # of a connection, after its commit
 with fleet.ledger.kept("scheduler"):
     time.sleep(600)
 """

@@ -32,8 +32,8 @@ from tests.ledger.test_workflows import row_of as row_of_flow
 Spawn = Callable[..., subprocess.Popen[bytes]]
 STOPS_AFTER_ITS_COMMIT = """
 import os, signal, sys
-from sqlalchemy import event
 from jobs.engine import connect
+from jobs.engine.database import AFTERWARDS
 from jobs.settings import Settings
 fleet = connect(Settings.from_env()).discover()
 from tests.ledger.samples import durable
@@ -41,7 +41,7 @@ job_type = getattr(durable, sys.argv[2])
 if sys.argv[3] == "who has pushed before":
     job_type.enqueue({"folder": sys.argv[1], "name": "before"})
 with fleet.database.begin() as session:
-    event.listen(session, "after_commit", lambda _: os.kill(os.getpid(), signal.SIGSTOP))
+    session.info[AFTERWARDS].append(lambda: os.kill(os.getpid(), signal.SIGSTOP))
     job_type.enqueue({"folder": sys.argv[1]}, session=session, job_id="late")
 """
 

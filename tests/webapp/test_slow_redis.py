@@ -13,7 +13,7 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 from sqlalchemy import update
 
-from jobs.adapters.database.models import Document
+from jobs.adapters.database.models import DOCUMENTS
 from jobs.engine import connect
 from jobs.settings import Settings
 
@@ -48,7 +48,7 @@ def test_no_connection_to_the_database_is_held_while_redis_is_asked(
 ) -> None:
     [document] = upload(("a.md", b"The Lena flows."))
     with app.extensions["database"].begin() as session:
-        session.execute(update(Document).values(updated_at=datetime.now(UTC) - timedelta(hours=1)))
+        session.execute(update(DOCUMENTS).values(updated_at=datetime.now(UTC) - timedelta(hours=1)))
     port, held = hanging_up
     elsewhere = connect(settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"}))
     assert client.get("/api/workspace/papers/documents", headers=us).status_code == 200

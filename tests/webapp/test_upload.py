@@ -12,7 +12,7 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from jobs.adapters.database.models import Document, Upload
+from jobs.adapters.database.models import DOCUMENTS, UPLOADS
 from jobs.settings import Settings
 from webapp import create_app
 
@@ -43,8 +43,8 @@ def post_raw(client: FlaskClient, headers: Header, data: bytes, **changes: Any) 
 def kept(app: APIFlask) -> tuple[int, int, int]:
     """How many documents, upload rows and stored objects there are."""
     with app.extensions["database"].read() as session:
-        documents = session.scalar(select(func.count()).select_from(Document))
-        uploads = session.scalar(select(func.count()).select_from(Upload))
+        documents = session.scalar(select(func.count()).select_from(DOCUMENTS))
+        uploads = session.scalar(select(func.count()).select_from(UPLOADS))
     storage = app.extensions["storage"]
     return documents, uploads, len(list(storage.list("uploads/"))) if storage.root.exists() else 0
 

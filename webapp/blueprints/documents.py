@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -57,8 +58,7 @@ def listing(slug: str, query_data: PageQuery) -> Any:
     with database().read() as session:
         workspace = service.get_workspace(session, slug, current_tenant())
         page = service.list_documents(session, workspace, query_data.limit, query_data.cursor)
-    service.show(page.items)
-    return page
+    return replace(page, items=service.show(page.items))
 
 
 @bp.get("/documents/<document_id>")
@@ -66,9 +66,7 @@ def listing(slug: str, query_data: PageQuery) -> Any:
 @bp.output(Document)
 def get(slug: str, document_id: str) -> Any:
     """One document and how far it is."""
-    document = _document(slug, document_id)
-    service.show([document])
-    return document
+    return service.show([_document(slug, document_id)])[0]
 
 
 @bp.delete("/documents/<document_id>")

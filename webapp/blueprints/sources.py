@@ -38,7 +38,6 @@ def create(slug: str, json_data: NewSource) -> Any:
     with database().begin() as session:
         workspace = service.get_workspace(session, slug, current_tenant())
         source = service.create_source(session, workspace, json_data.kind, json_data.location)
-        session.flush()
         return Source.model_validate(source)
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from jobs.adapters.words import terms
+from jobs.engine.transactions import Transaction
 
 MAX_POSITION = 16_383  # PostgreSQL keeps no later ones
 MAX_POSITIONS = 255
 
 
-def index(session: Session, rows: Sequence[tuple[int, str, str]]) -> None:
+def index(session: Transaction, rows: Sequence[tuple[int, str, str]]) -> None:
     """Add passages: number, workspace id and `words_of` the text. Deleting a passage removes its entry by itself."""
     if not rows:
         return
-    sqlite = session.get_bind().dialect.name == "sqlite"
+    sqlite = session.connection().dialect.name == "sqlite"
     session.connection().execute(
         text(SQLITE_INSERT if sqlite else POSTGRESQL_INSERT),
         [
@@ -32,11 +32,11 @@ def words_of(prose: str) -> str:
     return " ".join(term for term, _start, _end in terms(prose))
 
 
-def search(session: Session, *, tenant: str, workspace_id: str, words: list[str], limit: int) -> list[int]:
+def search(session: Transaction, *, tenant: str, workspace_id: str, words: list[str], limit: int) -> list[int]:
     """The numbers of the workspace's passages that hold any of the folded words, best first; ties as written."""
     if not words:
         return []
-    sqlite = session.get_bind().dialect.name == "sqlite"
+    sqlite = session.connection().dialect.name == "sqlite"
     query = _match(workspace_id, words) if sqlite else _tsquery(words)
     values = {"query": query, "tenant": tenant, "workspace": workspace_id, "limit": limit}
     return list(session.connection().scalars(text(SQLITE_SEARCH if sqlite else POSTGRESQL_SEARCH), values))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import CTE, Connection, Float, Select, Subquery, cast, column, func, select, table, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 from sqlalchemy.types import UserDefinedType
 
-from jobs.adapters.database.models import Document, Passage, Workspace
+from jobs.adapters.database.models import DOCUMENTS, PASSAGES, WORKSPACES
+from jobs.engine.transactions import Transaction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ CREATE TABLE passage_vectors (
 INSERT = """
 INSERT INTO passage_vectors (number, workspace_id, embedding) VALUES (:number, :workspace, CAST(:vector AS vector))"""
 _indexed = table("passage_vectors", column("number"), column("workspace_id"), column("embedding"))
-_whole = func.length(Passage.embedding) == DIMENSIONS * 4
+_whole = func.length(PASSAGES.c.embedding) == DIMENSIONS * 4
 
 
 def prepare(connection: Connection) -> bool:
@@ -54,7 +54,7 @@ def prepare(connection: Connection) -> bool:
     return True
 
 
-def index(session: Session, rows: Sequence[tuple[int, str, bytes]]) -> None:
+def index(session: Transaction, rows: Sequence[tuple[int, str, bytes]]) -> None:
     """Add passages, each (number, workspace id, float32 vector), to the pgvector table; elsewhere there is no index."""
     connection = session.connection()
     if rows and _is_prepared(connection):
@@ -62,7 +62,7 @@ def index(session: Session, rows: Sequence[tuple[int, str, bytes]]) -> None:
 
 
 def nearest(
-    session: Session,
+    session: Transaction,
     *,
     tenant: str,
     workspace_id: str,
@@ -104,7 +104,7 @@ def _is_prepared(connection: Connection) -> bool:
 
 
 def _fill(connection: Connection) -> None:
-    stored = select(Passage.number, Passage.workspace_id, Passage.embedding).where(_whole)
+    stored = select(PASSAGES.c.number, PASSAGES.c.workspace_id, PASSAGES.c.embedding).where(_whole)
     for part in connection.execute(stored.execution_options(yield_per=CHUNK)).partitions():
         connection.execute(text(INSERT), [_values(number, workspace, vector) for number, workspace, vector in part])
 
@@ -121,20 +121,20 @@ def _written(vector: bytes) -> str:
 
 def _scope(tenant: str, workspace_id: str, model: str) -> Select[Any]:
     return (
-        select(Passage.number)
-        .join(Document, Document.id == Passage.document_id)
-        .join(Workspace, Workspace.id == Passage.workspace_id)
+        select(PASSAGES.c.number)
+        .join(DOCUMENTS, DOCUMENTS.c.id == PASSAGES.c.document_id)
+        .join(WORKSPACES, WORKSPACES.c.id == PASSAGES.c.workspace_id)
         .where(
-            Passage.workspace_id == workspace_id,
-            Workspace.tenant == tenant,
-            Document.tenant == tenant,
-            Document.embedding_model == model,
+            PASSAGES.c.workspace_id == workspace_id,
+            WORKSPACES.c.tenant == tenant,
+            DOCUMENTS.c.tenant == tenant,
+            DOCUMENTS.c.embedding_model == model,
         )
     )
 
 
-def _size(session: Session, workspace_id: str) -> int:
-    return session.scalar(select(func.sum(Document.passages)).where(Document.workspace_id == workspace_id)) or 0
+def _size(session: Transaction, workspace_id: str) -> int:
+    return session.scalar(select(func.sum(DOCUMENTS.c.passages)).where(DOCUMENTS.c.workspace_id == workspace_id)) or 0
 
 
 def _distances(workspace_id: str, vector: NDArray[np.float32]) -> Select[Any]:
@@ -144,24 +144,24 @@ def _distances(workspace_id: str, vector: NDArray[np.float32]) -> Select[Any]:
 
 
 def _nearest_by_pgvector(
-    session: Session, scope: Select[Any], distances: Subquery | CTE, limit: int
+    session: Transaction, scope: Select[Any], distances: Subquery | CTE, limit: int
 ) -> list[tuple[int, float]]:
     found = (
         scope.add_columns(distances.c.distance)
-        .join(distances, distances.c.number == Passage.number)
-        .order_by(distances.c.distance, Passage.number)
+        .join(distances, distances.c.number == PASSAGES.c.number)
+        .order_by(distances.c.distance, PASSAGES.c.number)
         .limit(limit)
     )
     return [(number, 1.0 - distance) for number, distance in session.execute(found)]
 
 
 def _nearest_in_memory(
-    session: Session, scope: Select[Any], vector: NDArray[np.float32], limit: int
+    session: Transaction, scope: Select[Any], vector: NDArray[np.float32], limit: int
 ) -> list[tuple[int, float]]:
     import numpy as np
 
     best_numbers, best = np.empty(0, np.int64), np.empty(0, np.float32)
-    stored = scope.add_columns(Passage.embedding).where(_whole).execution_options(yield_per=CHUNK)
+    stored = scope.add_columns(PASSAGES.c.embedding).where(_whole).execution_options(yield_per=CHUNK)
     for part in session.execute(stored).partitions():
         matrix = np.frombuffer(b"".join(row[1] for row in part), "<f4").reshape(-1, DIMENSIONS)
         numbers = np.concatenate([best_numbers, np.fromiter((row[0] for row in part), np.int64, len(part))])

@@ -6,9 +6,9 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 
 from jobs.adapters import database as databases
-from jobs.adapters import passages, storage
-from jobs.adapters.database import Database
-from jobs.adapters.database.models import Document, Upload
+from jobs.adapters import storage
+from jobs.adapters.database import Database, rows
+from jobs.adapters.database.models import DOCUMENTS, PASSAGES, UPLOADS, Document
 from jobs.engine import Context
 
 
@@ -27,13 +27,13 @@ def delete(document_id: str, tenant: str, context: Context) -> dict[str, int]:
 
 def _delete_rows(database: Database, document_id: str, tenant: str) -> list[str]:
     with database.begin() as session:
-        query = select(Document).where(Document.id == document_id, Document.tenant == tenant)
-        document = session.scalar(query.with_for_update())
+        query = select(DOCUMENTS).where(DOCUMENTS.c.id == document_id, DOCUMENTS.c.tenant == tenant)
+        document = rows.first(session, Document, query.with_for_update())
         if document is None:
             return []
-        uploads = select(Upload.storage_key).where(Upload.document_id == document_id)
+        uploads = select(UPLOADS.c.storage_key).where(UPLOADS.c.document_id == document_id)
         keys = {document.storage_key, *session.scalars(uploads)}
-        session.execute(delete_from(Upload).where(Upload.document_id == document_id))
-        passages.replace(session, document, ())
-        session.delete(document)
+        session.execute(delete_from(UPLOADS).where(UPLOADS.c.document_id == document_id))
+        session.execute(delete_from(PASSAGES).where(PASSAGES.c.document_id == document_id))
+        session.execute(delete_from(DOCUMENTS).where(DOCUMENTS.c.id == document_id))
         return sorted(keys)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from sqlalchemy import ColumnElement, literal, select, tuple_
-from sqlalchemy.orm import Session
 
+from jobs.adapters.database import rows
 from jobs.adapters.database.columns import Instant
-from jobs.adapters.database.models import Document, Source, Workspace
+from jobs.adapters.database.models import DOCUMENTS, Document, Source, Workspace
 from jobs.engine import InvalidPayload
+from jobs.engine.transactions import Transaction
 
 T = TypeVar("T")
 M = TypeVar("M", Workspace, Source)
@@ -32,27 +32,28 @@ class Page(Generic[T]):
     next_cursor: str | None = None
 
 
-def documents(session: Session, workspace_id: str, limit: int, cursor: str | None) -> Page[Document]:
+def documents(session: Transaction, workspace_id: str, limit: int, cursor: str | None) -> Page[Document]:
     """At most `limit` documents, newest first, after the cursor. Raises InvalidPayload for a broken cursor."""
-    query = select(Document).where(Document.workspace_id == workspace_id)
+    query = select(DOCUMENTS).where(DOCUMENTS.c.workspace_id == workspace_id)
     if cursor:
         created_at, document_id = _decoded(cursor)
         last = tuple_(literal(created_at, Instant), literal(document_id))
-        query = query.where(tuple_(Document.created_at, Document.id) < last)
-    query = query.order_by(Document.created_at.desc(), Document.id.desc()).limit(limit + 1)
-    found = list(session.scalars(query))
+        query = query.where(tuple_(DOCUMENTS.c.created_at, DOCUMENTS.c.id) < last)
+    query = query.order_by(DOCUMENTS.c.created_at.desc(), DOCUMENTS.c.id.desc()).limit(limit + 1)
+    found = rows.several(session, Document, query)
     return Page(found[:limit], _encoded(found[limit - 1]) if len(found) > limit else None)
 
 
 def oldest_first(
-    session: Session, model: type[M], where: ColumnElement[bool], limit: int | None, after: Place | None
-) -> Iterable[M]:
+    session: Transaction, model: type[M], where: ColumnElement[bool], limit: int | None, after: Place | None
+) -> list[M]:
     """At most `limit` rows in the order of their making, beginning behind the place `after`."""
-    query = select(model).where(where)
+    of = model.table.c
+    query = select(model.table).where(where)
     if after:
         place = tuple_(literal(after[0], Instant), literal(after[1]))
-        query = query.where(tuple_(model.created_at, model.id) > place)
-    return session.scalars(query.order_by(model.created_at, model.id).limit(limit))
+        query = query.where(tuple_(of.created_at, of.id) > place)
+    return rows.several(session, model, query.order_by(of.created_at, of.id).limit(limit))
 
 
 def _encoded(last: Document) -> str:

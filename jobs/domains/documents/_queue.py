@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy.orm import Session
-
 from jobs.adapters.database.models import Document
 from jobs.engine import JobView, current_fleet, registry
+from jobs.engine.transactions import Transaction
 
 
-def ingestions(documents: Sequence[Document], session: Session | None = None) -> list[JobView]:
+def ingestions(documents: Sequence[Document], session: Transaction | None = None) -> list[JobView]:
     """Have the documents ingested, each by the job that its row names, once `session` or a transaction of its own is
     committed."""
     client, job_type = current_fleet().client, registry.get("documents.ingest")

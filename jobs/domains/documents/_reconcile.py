@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.orm.attributes import set_committed_value
 
 from jobs.adapters import embeddings
-from jobs.adapters.database import Database
-from jobs.adapters.database.models import Document, new_id
+from jobs.adapters.database import Database, rows
+from jobs.adapters.database.models import DOCUMENTS, Document, new_id
 from jobs.engine import Fleet, FleetError, JobView, current_fleet
 
 UNFINISHED = ("queued", "processing")
@@ -19,19 +19,21 @@ BATCH = 200
 MOST_RENEWED = 500
 
 
-def show(documents: Sequence[Document]) -> None:
-    """Show an unfinished document whose job ended badly as failed; nothing is written, and Redis may be away."""
+def show(documents: Sequence[Document]) -> list[Document]:
+    """The documents, an unfinished one whose job ended badly as failed; nothing is written, and Redis may be away."""
     unsure = [each for each in documents if _is_unsure(each)]
     if not unsure:
-        return
+        return list(documents)
     try:
         views = current_fleet().jobs.get_many([each.job_id or "" for each in unsure])
     except FleetError:
-        return
-    for document, view in zip(unsure, views, strict=True):
-        if message := reason(view):
-            set_committed_value(document, "status", "failed")
-            set_committed_value(document, "error", message)
+        return list(documents)
+    failed = {
+        document.id: replace(document, status="failed", error=message)
+        for document, view in zip(unsure, views, strict=True)
+        if (message := reason(view))
+    }
+    return [failed.get(each.id, each) for each in documents]
 
 
 def sweep(database: Database, fleet: Fleet, *, older_than: timedelta) -> dict[str, int]:
@@ -52,15 +54,15 @@ def sweep(database: Database, fleet: Fleet, *, older_than: timedelta) -> dict[st
 
 def renew(database: Database, fleet: Fleet) -> int:
     """Queue new embeddings for documents of another model, a limited number at a time; how many were queued."""
-    query = select(Document.tenant, Document.workspace_id, Document.id).where(
-        Document.status == "completed", Document.embedding_model != embeddings.model_name()
+    query = select(DOCUMENTS.c.tenant, DOCUMENTS.c.workspace_id, DOCUMENTS.c.id).where(
+        DOCUMENTS.c.status == "completed", DOCUMENTS.c.embedding_model != embeddings.model_name()
     )
     with database.read() as session:
-        rows = session.execute(query.order_by(Document.updated_at).limit(MOST_RENEWED)).all()
-    for tenant, workspace_id, document_id in rows:
+        found = session.execute(query.order_by(DOCUMENTS.c.updated_at).limit(MOST_RENEWED)).all()
+    for tenant, workspace_id, document_id in found:
         payload = {"tenant_id": tenant, "workspace_id": workspace_id, "document_id": document_id}
         fleet.enqueue("documents.reembed", payload)
-    return len(rows)
+    return len(found)
 
 
 def reason(view: JobView | None) -> str | None:
@@ -85,11 +87,11 @@ def _is_unsure(document: Document) -> bool:
 def _batches(database: Database, before: datetime) -> Iterator[list[Document]]:
     last = ""
     while True:
-        query = select(Document).where(
-            Document.status.in_(UNFINISHED), Document.updated_at < before, Document.id > last
+        query = select(DOCUMENTS).where(
+            DOCUMENTS.c.status.in_(UNFINISHED), DOCUMENTS.c.updated_at < before, DOCUMENTS.c.id > last
         )
         with database.read() as session:
-            batch = list(session.scalars(query.order_by(Document.id).limit(BATCH)))
+            batch = rows.several(session, Document, query.order_by(DOCUMENTS.c.id).limit(BATCH))
         if not batch:
             return
         last = batch[-1].id
@@ -98,10 +100,10 @@ def _batches(database: Database, before: datetime) -> Iterator[list[Document]]:
 
 def _mark_failed(database: Database, seen: Document, message: str) -> bool:
     with database.begin() as session:
-        document = session.get(Document, seen.id, with_for_update=True)
+        document = rows.get(session, Document, seen.id, for_update=True)
         if document is None or (document.job_id, document.updated_at) != (seen.job_id, seen.updated_at):
             return False
-        document.status, document.error = "failed", message
+        rows.change(session, document, status="failed", error=message)
         return True
 
 
@@ -109,9 +111,10 @@ def _queue_again(database: Database, fleet: Fleet, seen: Document, *, renew: boo
     """Queue the ingestion, under another id where the first has ended (its hash would make this do nothing)."""
     payload = {"tenant_id": seen.tenant, "workspace_id": seen.workspace_id, "document_id": seen.id}
     with database.begin() as session:
-        document = session.get(Document, seen.id, with_for_update=True)
+        document = rows.get(session, Document, seen.id, for_update=True)
         if document is None or (document.job_id, document.updated_at) != (seen.job_id, seen.updated_at):
             return False
         job_id = new_id() if renew else seen.job_id or new_id()
-        document.job_id = fleet.enqueue("documents.ingest", payload, job_id=job_id, session=session).id
-        return document.job_id == job_id
+        queued = fleet.enqueue("documents.ingest", payload, job_id=job_id, session=session).id
+        rows.change(session, document, job_id=queued)
+        return queued == job_id

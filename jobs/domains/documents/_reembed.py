@@ -10,7 +10,7 @@ from sqlalchemy import select
 from jobs.adapters import database as databases
 from jobs.adapters import embeddings, storage
 from jobs.adapters.database import Database
-from jobs.adapters.database.models import Passage
+from jobs.adapters.database.models import PASSAGES
 from jobs.domains.documents import _limits, _pipeline, _status
 from jobs.domains.documents._split import Piece
 from jobs.domains.documents._stages import Stages
@@ -59,6 +59,7 @@ def _has_changed(content: Content, context: Context) -> bool:
 
 def _pieces(database: Database, document_id: str) -> list[Piece]:
     with database.read() as session:
-        query = select(Passage.text, Passage.page, Passage.section).where(Passage.document_id == document_id)
-        rows = session.execute(query.order_by(Passage.ordinal)).all()
+        of = PASSAGES.c
+        query = select(of.text, of.page, of.section).where(of.document_id == document_id)
+        rows = session.execute(query.order_by(of.ordinal)).all()
     return [Piece(text, page, section) for text, page, section in rows]

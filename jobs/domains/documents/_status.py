@@ -6,17 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from jobs.adapters import passages
-from jobs.adapters.database import Database
-from jobs.adapters.database.models import Document
+from jobs.adapters.database import Database, rows
+from jobs.adapters.database.models import DOCUMENTS, Document
 from jobs.adapters.passages import NewPassage
 from jobs.domains.documents import _limits
 from jobs.engine import Cancelled, Context, FleetError, Permanent
+from jobs.engine.transactions import Transaction
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Ending(Enum):
 def look(database: Database, document_id: str, tenant: str) -> Content | None:
     """The document's present content, or None when it was deleted."""
     with database.read() as session:
-        document = session.scalar(_query(document_id, tenant))
+        document = rows.first(session, Document, _query(document_id, tenant))
         return _content(document) if document else None
 
 
@@ -64,8 +65,7 @@ def begin(database: Database, document_id: str, tenant: str, job_id: str) -> Con
         document = _locked(session, document_id, tenant)
         if document is None:
             return None
-        document.status, document.error, document.job_id = "processing", None, job_id
-        return _content(document)
+        return _content(rows.change(session, document, status="processing", error=None, job_id=job_id))
 
 
 def complete(database: Database, content: Content, indexed: Indexed) -> Ending:
@@ -76,9 +76,8 @@ def complete(database: Database, content: Content, indexed: Indexed) -> Ending:
             return Ending.GONE
         if document.storage_key != content.storage_key:
             return Ending.CHANGED
-        passages.replace(session, document, indexed.passages)
-        document.media_type, document.pages, document.size = indexed.media_type, indexed.pages, indexed.size
-        document.sha256, document.status, document.error = indexed.sha256, "completed", None
+        made = {name: getattr(indexed, name) for name in ("media_type", "pages", "size", "sha256")}
+        passages.replace(session, document, indexed.passages, **made, status="completed", error=None)
         return Ending.WRITTEN
 
 
@@ -111,7 +110,7 @@ def _fail(database: Database, content: Content, context: Context, message: str) 
         with database.begin() as session:
             document = _locked(session, content.document_id, content.tenant)
             if document is not None and document.storage_key == content.storage_key:
-                document.status, document.error = "failed", message
+                rows.change(session, document, status="failed", error=message)
     except SQLAlchemyError as error:  # the run's own error matters more; the row is reconciled with the job later
         context.log.warning("the document's status could not be written", error=type(error).__name__)
 
@@ -122,13 +121,13 @@ def _shown(error: Exception) -> str:
     return "the file could not be processed; the log of its job says more"
 
 
-def _locked(session: Session, document_id: str, tenant: str) -> Document | None:
+def _locked(session: Transaction, document_id: str, tenant: str) -> Document | None:
     """The row, which nobody else changes before the transaction ends: what is decided by it stays true until then."""
-    return session.scalar(_query(document_id, tenant).with_for_update())
+    return rows.first(session, Document, _query(document_id, tenant).with_for_update())
 
 
-def _query(document_id: str, tenant: str) -> Select[Document]:
-    return select(Document).where(Document.id == document_id, Document.tenant == tenant)
+def _query(document_id: str, tenant: str) -> Select[Any]:
+    return select(DOCUMENTS).where(DOCUMENTS.c.id == document_id, DOCUMENTS.c.tenant == tenant)
 
 
 def _content(document: Document) -> Content:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from jobs.adapters import storage
 from jobs.adapters.database.models import Source
@@ -54,11 +55,11 @@ def _take_in(
     copies = _copies(batch, known, context)
     arrivals = [arrival for arrival in copies.values() if arrival]
 
-    def remember(row: Source) -> None:
+    def remember(row: Source) -> dict[str, Any]:
         etags = {each.key: each.etag for each in batch}
         for key, arrival in copies.items():
             known[key] = {"etag": etags[key], "document_id": arrival.document_id if arrival else None}
-        row.state = {**(row.state or {}), "objects": dict(known)}
+        return {"state": {**(row.state or {}), "objects": dict(known)}}
 
     if not take_in(source, arrivals, remember, context):
         return False
@@ -100,8 +101,8 @@ def _remove(source: SourceNow, known: Known, listed: set[str], context: Context)
         current_fleet().enqueue("documents.delete", payload)
     remaining = {key: about for key, about in known.items() if key in listed}
 
-    def forget(row: Source) -> None:
-        row.state = {**(row.state or {}), "objects": remaining}
+    def forget(row: Source) -> dict[str, Any]:
+        return {"state": {**(row.state or {}), "objects": remaining}}
 
     take_in(source, [], forget, context)
     return len(removed)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from jobs.adapters import database as databases
 from jobs.adapters import storage
-from jobs.adapters.database import Database
+from jobs.adapters.database import Database, rows
 from jobs.adapters.database.models import Document, Source
 from jobs.adapters.http import Fetched, NotModified, fetch
 from jobs.domains.documents import _scratch, _sources, _versions
@@ -26,7 +27,7 @@ def sync(source: SourceNow, context: Context) -> dict[str, int]:
         path = folder / "fetched"
         answer = _fetch(source, path, context, conditional=sha256 is not None)
         if isinstance(answer, NotModified):
-            take_in(source, [], lambda row: None, context)
+            take_in(source, [], lambda row: {}, context)
             return counts
         arrivals = [] if _scratch.sha256_of(path) == sha256 else [_arrival(source, answer, path, document_id, context)]
     if take_in(source, arrivals, lambda row: _remember(row, answer, arrivals), context):
@@ -37,7 +38,7 @@ def sync(source: SourceNow, context: Context) -> dict[str, int]:
 
 def _sha256_of(database: Database, document_id: str | None) -> str | None:
     with database.read() as session:
-        document = session.get(Document, document_id) if document_id else None
+        document = rows.get(session, Document, document_id) if document_id else None
         return document.sha256 if document else None
 
 
@@ -63,8 +64,9 @@ def _arrival(source: SourceNow, answer: Fetched, path: Path, document_id: str | 
     return Arrival(_sources.name_of(answer.url), key, stored.size, stored.sha256, document_id)
 
 
-def _remember(row: Source, answer: Fetched, arrivals: list[Arrival]) -> None:
+def _remember(row: Source, answer: Fetched, arrivals: list[Arrival]) -> dict[str, Any]:
+    """What the source's row has to hold after this fetch."""
     state = dict(row.state or {}) | {"last_modified": answer.last_modified}
     if arrivals:
         state["document_id"] = arrivals[0].document_id
-    row.etag, row.state = answer.etag, state
+    return {"etag": answer.etag, "state": state}

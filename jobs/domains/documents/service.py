@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
-from jobs.adapters.database.models import Document, Source, Upload, Workspace, new_id
+from jobs.adapters.database import rows
+from jobs.adapters.database.models import DOCUMENTS, SOURCES, UPLOADS, WORKSPACES, Document, Source, Workspace
 from jobs.adapters.passages import Hit
 from jobs.adapters.storage import Storage
 from jobs.domains.documents import _pages, _queue, _reconcile, _sources, _versions
@@ -20,11 +20,12 @@ from jobs.domains.documents._pages import Page, Place
 from jobs.domains.documents._queue import payload_of
 from jobs.domains.documents._versions import new_storage_key as new_storage_key
 from jobs.engine import Conflict, InvalidPayload, JobView, NotFound, current_fleet
+from jobs.engine.transactions import Transaction
 
 T = TypeVar("T")
 _GIVE = (
-    update(Upload)
-    .where(Upload.storage_key == bindparam("key"))
+    update(UPLOADS)
+    .where(UPLOADS.c.storage_key == bindparam("key"))
     .values(document_id=bindparam("to"), size=bindparam("of"))
 )
 
@@ -39,35 +40,45 @@ class StoredFile:
     sha256: str
 
 
-def create_workspace(session: Session, tenant: str, slug: str, name: str) -> Workspace:
+def create_workspace(session: Transaction, tenant: str, slug: str, name: str) -> Workspace:
     """A new workspace. Raises Conflict when the tenant has one of that slug, InvalidPayload for a misleading name."""
     if misleads(name):
         message = "the name holds characters that can't be seen"
         raise InvalidPayload(message, [{"field": "name", "message": message}])
-    workspace = Workspace(id=new_id(), tenant=tenant, slug=slug, name=name)
+    workspace = Workspace(tenant=tenant, slug=slug, name=name)
     try:
         with session.begin_nested():
-            session.add(workspace)
+            rows.add(session, [workspace])
     except IntegrityError:
         raise Conflict(f"there is a workspace {slug!r} already") from None
     return workspace
 
 
-def get_workspace(session: Session, slug: str, tenant: str) -> Workspace:
+def get_workspace(session: Transaction, slug: str, tenant: str) -> Workspace:
     """The tenant's workspace of that slug. Raises NotFound."""
-    found = session.scalar(select(Workspace).where(Workspace.tenant == tenant, Workspace.slug == slug))
-    return _found(found, "workspace")
+    query = select(WORKSPACES).where(WORKSPACES.c.tenant == tenant, WORKSPACES.c.slug == slug)
+    return _found(rows.first(session, Workspace, query), "workspace")
 
 
 def list_workspaces(
-    session: Session, tenant: str, limit: int | None = None, after: Place | None = None
+    session: Transaction, tenant: str, limit: int | None = None, after: Place | None = None
 ) -> list[Workspace]:
     """The tenant's workspaces, oldest first: at most `limit`, and those made after the place `after`."""
-    return list(_pages.oldest_first(session, Workspace, Workspace.tenant == tenant, limit, after))
+    return _pages.oldest_first(session, Workspace, WORKSPACES.c.tenant == tenant, limit, after)
+
+
+def store(name: str, stream: BinaryIO | Iterable[bytes], *, storage: Storage, limit: int | None) -> StoredFile:
+    """Store a stream under a new key, for `attach`; no transaction is needed while it is read.
+
+    A crash leaves an object without rows, which is swept away. Raises TooLarge past `limit` bytes.
+    """
+    key = _versions.new_storage_key()
+    stored = storage.write(key, stream, limit=limit)
+    return StoredFile(name, key, stored.size, stored.sha256)
 
 
 def accept(
-    session: Session,
+    session: Transaction,
     workspace: Workspace,
     name: str,
     stream: BinaryIO | Iterable[bytes],
@@ -75,41 +86,37 @@ def accept(
     storage: Storage,
     limit: int | None,
 ) -> Document:
-    """Store the stream and add the document's rows; call `enqueue` with it and the session before that is committed.
+    """Store the stream and write the document's rows; call `enqueue` with it and the session before that is committed.
 
-    Nothing is sent to the database before the session's commit or next query, so that no transaction is open while the
-    stream is read: load the workspace in an earlier session. A crash leaves an object without rows, which is swept
-    away. Raises TooLarge past `limit` bytes.
+    Nothing is sent to the database before the stream is stored: load the workspace in an earlier session, and `store`
+    all of several files before you `attach_all`, so that no transaction is open meanwhile. Raises as `store` does.
     """
-    key = _versions.new_storage_key()
-    stored = storage.write(key, stream, limit=limit)
-    document = _versions.new_document(workspace, name, key, stored.size, stored.sha256)
-    session.add(document)
-    session.add(_upload(document))
-    return document
+    return attach_all(session, workspace, [store(name, stream, storage=storage, limit=limit)])[0]
 
 
-def attach(session: Session, workspace: Workspace, name: str, *, storage_key: str, size: int, sha256: str) -> Document:
+def attach(
+    session: Transaction, workspace: Workspace, name: str, *, storage_key: str, size: int, sha256: str
+) -> Document:
     """Make a document of an object that is stored, and of its Upload row if there is one; `enqueue` it as well."""
     return attach_all(session, workspace, [StoredFile(name, storage_key, size, sha256)])[0]
 
 
-def attach_all(session: Session, workspace: Workspace, files: Sequence[StoredFile]) -> list[Document]:
+def attach_all(session: Transaction, workspace: Workspace, files: Sequence[StoredFile]) -> list[Document]:
     """The same for many objects, in their order and with few statements; `enqueue_all` them as well."""
     documents = [_versions.new_document(workspace, each.name, each.key, each.size, each.sha256) for each in files]
-    session.add_all(documents)
-    session.flush()
+    rows.add(session, documents)
     keys = [each.key for each in files]
-    known = set(session.scalars(select(Upload.storage_key).where(Upload.storage_key.in_(keys))))
+    known = set(session.scalars(select(UPLOADS.c.storage_key).where(UPLOADS.c.storage_key.in_(keys))))
     if given := [each for each in documents if each.storage_key in known]:
         session.connection().execute(
             _GIVE, [{"key": each.storage_key, "to": each.id, "of": each.size} for each in given]
         )
-    session.add_all(_upload(each) for each in documents if each.storage_key not in known)
+    if fresh := [_versions.upload_of(each) for each in documents if each.storage_key not in known]:
+        session.execute(insert(UPLOADS), fresh)
     return documents
 
 
-def enqueue(document: Document, session: Session | None = None) -> JobView:
+def enqueue(document: Document, session: Transaction | None = None) -> JobView:
     """Have a document ingested, from the commit of `session` on; harmless to repeat, since the document names its job.
 
     Without a session it has to be committed already.
@@ -117,13 +124,13 @@ def enqueue(document: Document, session: Session | None = None) -> JobView:
     return _queue.ingestions([document], session)[0]
 
 
-def enqueue_all(documents: Sequence[Document], session: Session | None = None) -> list[JobView]:
+def enqueue_all(documents: Sequence[Document], session: Transaction | None = None) -> list[JobView]:
     """The same for many documents, in one round trip after the commit."""
     return _queue.ingestions(documents, session)
 
 
 def list_documents(
-    session: Session, workspace: Workspace, limit: int = 50, cursor: str | None = None
+    session: Transaction, workspace: Workspace, limit: int = 50, cursor: str | None = None
 ) -> Page[Document]:
     """A page of the workspace's documents, newest first; `show` them once the transaction is over.
 
@@ -132,18 +139,19 @@ def list_documents(
     return _pages.documents(session, workspace.id, limit, cursor)
 
 
-def get_document(session: Session, document_id: str, tenant: str, workspace: Workspace | None = None) -> Document:
+def get_document(session: Transaction, document_id: str, tenant: str, workspace: Workspace | None = None) -> Document:
     """The tenant's document (of that workspace); `show` it once the transaction is over. Raises NotFound."""
-    found = session.scalar(select(Document).where(Document.id == document_id, Document.tenant == tenant))
+    query = select(DOCUMENTS).where(DOCUMENTS.c.id == document_id, DOCUMENTS.c.tenant == tenant)
+    found = rows.first(session, Document, query)
     return _found(found if workspace is None or (found and found.workspace_id == workspace.id) else None, "document")
 
 
-def show(documents: Sequence[Document]) -> None:
-    """Have documents whose job was killed show that job's error, also before their rows say so.
+def show(documents: Sequence[Document]) -> list[Document]:
+    """The documents, of which those whose job was killed show that job's error, also before their rows say so.
 
     This asks Redis, which may take seconds to answer: call it when no transaction is open.
     """
-    _reconcile.show(documents)
+    return _reconcile.show(documents)
 
 
 def request_delete(document: Document) -> JobView:
@@ -156,46 +164,41 @@ def request_reembed(document: Document, *, force: bool = True) -> JobView:
     return current_fleet().enqueue("documents.reembed", payload_of(document) | {"force": force})
 
 
-def search(session: Session, workspace: Workspace, query: str, limit: int = 10) -> list[Hit]:
+def search(session: Transaction, workspace: Workspace, query: str, limit: int = 10) -> list[Hit]:
     """The passages of the workspace that answer the query best, best first."""
     from jobs.adapters import passages
 
     return passages.search(session, tenant=workspace.tenant, workspace_id=workspace.id, query=query, limit=limit)
 
 
-def create_source(session: Session, workspace: Workspace, kind: str, location: str) -> Source:
+def create_source(session: Transaction, workspace: Workspace, kind: str, location: str) -> Source:
     """A new source: "url" with an http(s) address, or "prefix" below the tenant's own folder `sources/<tenant>/`.
 
     Raises InvalidPayload for a location that can't be one.
     """
     _sources.check(kind, location, workspace.tenant)
-    source = Source(
-        id=new_id(), tenant=workspace.tenant, workspace_id=workspace.id, kind=kind, location=location, state={}
-    )
-    session.add(source)
+    source = Source(tenant=workspace.tenant, workspace_id=workspace.id, kind=kind, location=location)
+    rows.add(session, [source])
     return source
 
 
-def get_source(session: Session, source_id: str, tenant: str) -> Source:
+def get_source(session: Transaction, source_id: str, tenant: str) -> Source:
     """The tenant's source. Raises NotFound."""
-    return _found(session.scalar(select(Source).where(Source.id == source_id, Source.tenant == tenant)), "source")
+    query = select(SOURCES).where(SOURCES.c.id == source_id, SOURCES.c.tenant == tenant)
+    return _found(rows.first(session, Source, query), "source")
 
 
 def list_sources(
-    session: Session, workspace: Workspace, limit: int | None = None, after: Place | None = None
+    session: Transaction, workspace: Workspace, limit: int | None = None, after: Place | None = None
 ) -> list[Source]:
     """The workspace's sources, oldest first: at most `limit`, and those made after the place `after`."""
-    return list(_pages.oldest_first(session, Source, Source.workspace_id == workspace.id, limit, after))
+    return _pages.oldest_first(session, Source, SOURCES.c.workspace_id == workspace.id, limit, after)
 
 
 def request_sync(source: Source) -> JobView:
     """Queue a synchronisation of the source."""
     payload = {"tenant_id": source.tenant, "workspace_id": source.workspace_id, "source_id": source.id}
     return current_fleet().enqueue("documents.sync", payload)
-
-
-def _upload(document: Document) -> Upload:
-    return Upload(tenant=document.tenant, storage_key=document.storage_key, size=document.size, document_id=document.id)
 
 
 def _found(value: T | None, what: str) -> T:

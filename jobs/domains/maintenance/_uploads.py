@@ -10,7 +10,7 @@ from itertools import islice
 from sqlalchemy import delete, exists, select
 
 from jobs.adapters.database import Database
-from jobs.adapters.database.models import Document, Upload
+from jobs.adapters.database.models import DOCUMENTS, UPLOADS
 from jobs.adapters.storage import Storage, StorageMissing
 
 PREFIX = "uploads/"
@@ -57,18 +57,18 @@ def _stored(storage: Storage, before: datetime) -> Iterator[str]:
 
 
 def _forget_unattached(database: Database, before: datetime) -> list[str]:
-    needed = exists().where(Document.storage_key == Upload.storage_key)
-    unattached = Upload.document_id.is_(None) & (Upload.created_at < before) & ~needed
+    needed = exists().where(DOCUMENTS.c.storage_key == UPLOADS.c.storage_key)
+    unattached = UPLOADS.c.document_id.is_(None) & (UPLOADS.c.created_at < before) & ~needed
     with database.begin() as session:
-        keys = session.scalars(select(Upload.storage_key).where(unattached).limit(BATCH)).all()
-        removed = delete(Upload).where(Upload.storage_key.in_(keys), unattached).returning(Upload.storage_key)
+        keys = session.scalars(select(UPLOADS.c.storage_key).where(unattached).limit(BATCH)).all()
+        removed = delete(UPLOADS).where(UPLOADS.c.storage_key.in_(keys), unattached).returning(UPLOADS.c.storage_key)
         return list(session.scalars(removed))
 
 
 def _needed(database: Database, keys: set[str]) -> set[str]:
     with database.read() as session:
-        documents = session.scalars(select(Document.storage_key).where(Document.storage_key.in_(keys)))
-        uploads = session.scalars(select(Upload.storage_key).where(Upload.storage_key.in_(keys)))
+        documents = session.scalars(select(DOCUMENTS.c.storage_key).where(DOCUMENTS.c.storage_key.in_(keys)))
+        uploads = session.scalars(select(UPLOADS.c.storage_key).where(UPLOADS.c.storage_key.in_(keys)))
         return {*documents, *uploads}
 
 

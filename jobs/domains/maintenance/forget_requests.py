@@ -28,9 +28,9 @@ def forget_requests(payload: ForgetRequests, context: Context) -> dict[str, int]
     from sqlalchemy import delete
 
     from jobs.adapters import database
-    from jobs.adapters.database.models import IdempotentRequest
+    from jobs.adapters.database.models import REQUESTS
 
-    old = IdempotentRequest.created_at < datetime.now(UTC) - KEPT
+    old = REQUESTS.c.created_at < datetime.now(UTC) - KEPT
     with database.connect(context.settings).begin() as session:
-        forgotten = session.execute(delete(IdempotentRequest).where(old).returning(IdempotentRequest.key)).all()
+        forgotten = session.execute(delete(REQUESTS).where(old).returning(REQUESTS.c.key)).all()
     return {"requests": len(forgotten)}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import structlog
 from sqlalchemy import ColumnElement, RowMapping, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from jobs.engine.audit_log import bounds, cursors, later, records
 from jobs.engine.audit_log.lines import Actor, AuditLine, AuditPage, ChangedJob, JobsPage, line_of, line_of_row
@@ -18,6 +17,7 @@ from jobs.engine.audit_log.records import Record, record_of
 from jobs.engine.audit_log.table import JOBS, LINES
 from jobs.engine.changes import Change
 from jobs.engine.errors import BrokerUnavailable, NotFound
+from jobs.engine.transactions import Transaction
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
@@ -172,7 +172,7 @@ class AuditLog:
         return True
 
 
-def _window_end(session: Session, wanted: Wanted) -> RowMapping | None:
+def _window_end(session: Transaction, wanted: Wanted) -> RowMapping | None:
     """The last line to look at for this page; None where all may be looked at."""
     if not (wanted.get("text") or wanted.get("target")):
         return None

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from jobs.engine.audit_log.lines import LONGEST_NAME, AuditLine, text_of, values_of
 from jobs.engine.audit_log.table import JOBS, LINES
 from jobs.engine.changes import UNKNOWN, Change, states
+from jobs.engine.columns import insert_of
+from jobs.engine.transactions import Transaction
 
 LONGEST_STATE = 16
 
@@ -37,10 +37,10 @@ def record_of(line: AuditLine, jobs: Sequence[Change], to_tenants: str) -> Recor
     return Record(line=line, jobs=kept, to_tenants=text_of(to_tenants, 2_000))
 
 
-def write(session: Session, record: Record, *, is_sqlite: bool) -> None:
+def write(session: Transaction, record: Record, *, is_sqlite: bool) -> None:
     """Store a line, its parts and its jobs, each once however often this is done."""
-    insert = (sqlite if is_sqlite else postgresql).insert
-    lines = insert(LINES)
+    dialect = "sqlite" if is_sqlite else "postgresql"
+    lines = insert_of(dialect, LINES)
     rows = [values_of(record.line) | {"part_of": None}, *_parts(record)]
     if record.is_counted:
         lines = lines.on_conflict_do_update(index_elements=["id"], set_={"after": lines.excluded.after})
@@ -48,7 +48,8 @@ def write(session: Session, record: Record, *, is_sqlite: bool) -> None:
         return
     session.execute(lines.on_conflict_do_nothing(index_elements=["id"]), rows)
     if record.jobs:
-        session.execute(insert(JOBS).on_conflict_do_nothing(index_elements=["line", "place"]), list(_jobs(record)))
+        of_jobs = insert_of(dialect, JOBS).on_conflict_do_nothing(index_elements=["line", "place"])
+        session.execute(of_jobs, list(_jobs(record)))
 
 
 def _parts(record: Record) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
 
 from jobs.engine.errors import Permanent, Superseded
 from jobs.engine.idempotency import tokens
@@ -19,11 +18,12 @@ from jobs.engine.idempotency.upserts import insert_new, upsert
 if TYPE_CHECKING:
     from jobs.engine.context import Context
     from jobs.engine.database import Database
+    from jobs.engine.transactions import AnyTransaction
 
 T = TypeVar("T")
 
 
-def once(session: Session, context: Context, name: str, do: Callable[[], T]) -> T:
+def once(session: AnyTransaction, context: Context, name: str, do: Callable[[], T]) -> T:
     """What `do` returned in the run of this job that did it; that is this run where none did before.
 
     The row that says so is written in the same transaction as what `do` writes, so both happen or neither does: exactly
@@ -43,7 +43,7 @@ def once(session: Session, context: Context, name: str, do: Callable[[], T]) -> 
     return known
 
 
-def fence(session: Session, execution: Execution, resource: str) -> None:
+def fence(session: AnyTransaction, execution: Execution, resource: str) -> None:
     """Let this transaction pass unless a later run has written to the resource. Raises Superseded.
 
     `execution` is `context.execution`, asked for before the transaction began, since that asks Redis. Call it first in

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Table
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, CursorResult, Table
+
+from jobs.engine.columns import insert_of
+from jobs.engine.transactions import AnyTransaction, connection_of
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def upsert(
-    session: Session | Connection,
+    session: AnyTransaction,
     table: Table,
     rows: Rows,
     *,
@@ -37,22 +38,20 @@ def upsert(
     return _written(session, statement, rows)
 
 
-def insert_new(session: Session | Connection, table: Table, rows: Rows, *, by: Sequence[str]) -> int:
+def insert_new(session: AnyTransaction, table: Table, rows: Rows, *, by: Sequence[str]) -> int:
     """Insert those rows whose values in the columns `by` are new; returns how many were."""
     if not rows:
         return 0
     return _written(session, insert_into(session, table).on_conflict_do_nothing(index_elements=by), rows)
 
 
-def insert_into(session: Session | Connection, table: Table) -> Any:
+def insert_into(session: AnyTransaction, table: Table) -> Any:
     """An INSERT that knows ON CONFLICT, as the dialect has it."""
-    bind = session.get_bind() if isinstance(session, Session) else session
-    return (sqlite if bind.dialect.name == "sqlite" else postgresql).insert(table)
+    return insert_of(connection_of(session).dialect.name, table)
 
 
-def _written(session: Session | Connection, statement: Any, rows: Rows) -> int:
-    connection = session.connection() if isinstance(session, Session) else session
-    done: CursorResult[Any] = connection.execute(
+def _written(session: AnyTransaction, statement: Any, rows: Rows) -> int:
+    done: CursorResult[Any] = connection_of(session).execute(
         statement, [dict(row) for row in rows], execution_options={"preserve_rowcount": True}
     )
     return done.rowcount

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Unpack
 import structlog
 from sqlalchemy import Connection, event, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from jobs.engine import registry
 from jobs.engine.errors import BrokerUnavailable
@@ -27,7 +26,10 @@ from jobs.engine.new_jobs import NewJob
 from jobs.engine.views import JobView
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from jobs.engine.fleet import Fleet
+    from jobs.engine.transactions import AnyTransaction, Transaction
 
 AT_ONCE = 500
 log = structlog.get_logger("ledger")
@@ -46,7 +48,7 @@ class Ledger:
         """Whether Redis failed to answer within the last second."""
         return self._courier.is_away
 
-    def accept(self, new: Sequence[NewJob], session: Session | Connection | None = None) -> Sequence[JobView]:
+    def accept(self, new: Sequence[NewJob], session: AnyTransaction | None = None) -> Sequence[JobView]:
         """Write durable jobs, in the caller's transaction where one is given; they are pushed once it is committed.
 
         Their views say where they are (`queued`), which changes with the push. Raises IdempotencyConflict, and what
@@ -97,11 +99,11 @@ class Ledger:
         self.keeper = Keeper(self._fleet, place)
         return self.keeper
 
-    def _in_session(self, new: Sequence[NewJob], session: Session, asked: Asked) -> Sequence[JobView]:
+    def _in_session(self, new: Sequence[NewJob], session: Transaction | Session, asked: Asked) -> Sequence[JobView]:
         fence = self._courier.fences.at_hand() if not self.redis_is_away and outbox.is_plain(session) else None
         step = PENDING if fence is None else PUSHING
         written = Accepted(new, *self._write(new, session.connection(), step, asked), fence)
-        outbox.outbox_of(session, self._push_committed).add(written)
+        outbox.tell_after(session, written, self._push_committed)
         return written
 
     def _in_connection(self, new: Sequence[NewJob], connection: Connection) -> Sequence[JobView]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session
 
 from jobs.engine.database import AFTERWARDS
 from jobs.engine.ledger.fences import Fence
 from jobs.engine.new_jobs import NewJob, Sent
+from jobs.engine.transactions import Transaction
 from jobs.engine.views import JobView
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 OUTBOX = "rq_fleet_outbox"
 
@@ -65,7 +68,7 @@ class Accepted(Sent):
 
 
 class Outbox:
-    """The writes of one session's transaction."""
+    """The writes of one transaction."""
 
     def __init__(self, tell: Callable[[list[Accepted]], None]) -> None:
         self._tell, self._written = tell, list[Accepted]()
@@ -74,33 +77,38 @@ class Outbox:
         """Tell of these jobs after the commit."""
         self._written.append(written)
 
-    def committed(self, session: Session) -> None:
-        """Called after a commit, also of a savepoint: then the transaction goes on."""
-        if session.in_nested_transaction() or not self._written:
-            return
+    def tell(self) -> None:
+        """Tell of what was added since the last time."""
         written, self._written = self._written, []
-        afterwards = session.info.get(AFTERWARDS)
-        if afterwards is None:
+        if written:
             self._tell(written)
-        else:
-            afterwards.append(lambda: self._tell(written))
+
+    def committed(self, session: Session) -> None:
+        """Called after a commit of the ORM, also of a savepoint: then the transaction goes on."""
+        if not session.in_nested_transaction():
+            self.tell()
 
     def ended(self, session: Session, transaction: Any) -> None:
-        """Called after a transaction or savepoint, however it ended."""
+        """Called after a transaction or savepoint of the ORM, however it ended."""
         if transaction.parent is None:
             self._written = []
 
 
-def outbox_of(session: Session, tell: Callable[[list[Accepted]], None]) -> Outbox:
-    """The session's outbox, which listens to it from the first time on."""
+def tell_after(session: Transaction | Session, written: Accepted, tell: Callable[[list[Accepted]], None]) -> None:
+    """Tell of these jobs once they are committed, of all of a transaction at once; never, where they are not."""
     known: Outbox | None = session.info.get(OUTBOX)
     if known is None:
         known = session.info[OUTBOX] = Outbox(tell)
-        event.listen(session, "after_commit", known.committed)
-        event.listen(session, "after_transaction_end", known.ended)
-    return known
+        if isinstance(session, Transaction):
+            session.info[AFTERWARDS].append(known.tell)
+        else:
+            event.listen(session, "after_commit", known.committed)
+            event.listen(session, "after_transaction_end", known.ended)
+    known.add(written)
 
 
-def is_plain(session: Session) -> bool:
+def is_plain(session: Transaction | Session) -> bool:
     """Whether a commit of the session is a commit: not within a savepoint, nor in somebody else's transaction."""
-    return not session.in_nested_transaction() and not isinstance(session.get_bind(), Connection)
+    if session.in_nested_transaction():
+        return False
+    return isinstance(session, Transaction) or not isinstance(session.get_bind(), Connection)

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session
 
 from jobs.engine.ledger.table import JOBS
+from jobs.engine.transactions import Transaction
 
 APART = timedelta(minutes=10)
 """So far apart may be the times of two rows that were written one after the other: hosts have clocks of their own."""
 row = JOBS.c
 
 
-def within(session: Session, since: datetime | None, until: datetime | None) -> Iterator[ColumnElement[bool]]:
+def within(session: Transaction, since: datetime | None, until: datetime | None) -> Iterator[ColumnElement[bool]]:
     """That a row was made since then, and before then, said so that few others are read.
 
     An index by time would cost each row that is written; this costs some thirty look-ups by the primary key.
@@ -28,7 +28,7 @@ def within(session: Session, since: datetime | None, until: datetime | None) -> 
         yield row.number < _edge(session, until + APART)
 
 
-def _edge(session: Session, when: datetime) -> int:
+def _edge(session: Transaction, when: datetime) -> int:
     """A number behind a row of before that time, at one of after it, or behind all rows."""
     least, last = (session.scalar(select(end(row.number))) for end in (func.min, func.max))  # SQLite reads all for both
     low, high = least or 0, (last or 0) + 1

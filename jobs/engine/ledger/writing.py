@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from jobs.engine.columns import insert_of
 from jobs.engine.control import in_redis
 from jobs.engine.errors import IdempotencyConflict
 from jobs.engine.ledger import turns
@@ -169,5 +169,4 @@ def _check(new: NewJob, stored: RowMapping) -> None:
 
 def _insert_unknown(dialect: str) -> Any:
     """An INSERT that passes over rows that another transaction has written just now."""
-    kind = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return kind(JOBS).on_conflict_do_nothing(index_elements=["id"])
+    return insert_of(dialect, JOBS).on_conflict_do_nothing(index_elements=["id"])

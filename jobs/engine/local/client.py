@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event, select
-from sqlalchemy.orm import Session
 
 from jobs.engine.client import Client
 from jobs.engine.database import AFTERWARDS
@@ -19,10 +18,12 @@ from jobs.engine.local.accepting import Order
 from jobs.engine.local.showing import view_of
 from jobs.engine.local.step import Step
 from jobs.engine.new_jobs import NewJob, Sent
+from jobs.engine.transactions import connection_of
 from jobs.engine.views import JobView
 
 if TYPE_CHECKING:
     from jobs.engine.local.fleet import LocalFleet
+    from jobs.engine.transactions import AnyTransaction
 
 
 class LocalClient(Client):
@@ -32,7 +33,7 @@ class LocalClient(Client):
         super().__init__(fleet)
         self._local = fleet
 
-    def send(self, new: Sequence[NewJob], session: Session | Connection | None = None) -> Sequence[JobView]:
+    def send(self, new: Sequence[NewJob], session: AnyTransaction | None = None) -> Sequence[JobView]:
         """Write prepared jobs, in the transaction of `session` where one is given; what is there is returned as it is.
 
         Raises IdempotencyConflict, BrokerUnavailable.
@@ -41,7 +42,7 @@ class LocalClient(Client):
             with steps.step(self._local.database) as step:
                 return Written(new, accept(step, new))
         with steps.unavailable():
-            step = steps.begin(session if isinstance(session, Connection) else session.connection())
+            step = steps.begin(connection_of(session))
             known = accept(step, new)
             step.end()
         _tell_after(session)
@@ -81,7 +82,7 @@ def _there(step: Step, new: NewJob, job_id: str, held: bool) -> JobView:
     return view
 
 
-def _tell_after(session: Session | Connection) -> None:
+def _tell_after(session: AnyTransaction) -> None:
     """Have the pools look once it is committed; those of other processes look by themselves."""
     afterwards = None if isinstance(session, Connection) else session.info.get(AFTERWARDS)
     if afterwards is not None:

@@ -15,10 +15,8 @@ from jobs.engine.placeholders import Draft, Result
 from jobs.engine.policy import Queue
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-    from sqlalchemy.orm import Session
-
     from jobs.engine.fleet import Fleet
+    from jobs.engine.transactions import AnyTransaction
     from jobs.engine.workflows.views import WorkflowView
 
 EdgePolicy = Literal["fail", "continue", "compensate"]
@@ -116,7 +114,7 @@ class Workflow:
         """Stands for the result of the node of that name, which may be added later."""
         return Result(name)
 
-    def enqueue(self, fleet: Fleet | None = None, *, session: Session | Connection | None = None) -> WorkflowView:
+    def enqueue(self, fleet: Fleet | None = None, *, session: AnyTransaction | None = None) -> WorkflowView:
         """Check it and write it whole, or nothing of it; the jobs that wait for none are queued.
 
         With a job of a durable type the whole is durable: a row in the ledger, written in the transaction of `session`

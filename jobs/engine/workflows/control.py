@@ -23,10 +23,8 @@ from jobs.engine.workflows.reading import read
 from jobs.engine.workflows.views import WorkflowView
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-    from sqlalchemy.orm import Session
-
     from jobs.engine.fleet import Fleet
+    from jobs.engine.transactions import AnyTransaction
     from jobs.engine.workflows.ledger import WorkflowLedger
     from jobs.engine.workflows.sign import NewNode
 
@@ -46,7 +44,7 @@ class Workflows:
 
         return WorkflowLedger(self._fleet)
 
-    def enqueue(self, flow: Workflow, session: Session | Connection | None = None) -> WorkflowView:
+    def enqueue(self, flow: Workflow, session: AnyTransaction | None = None) -> WorkflowView:
         """Write a workflow whole, once for each id; see `Workflow.enqueue` for what is raised."""
         flow_id = flow.id or uuid4().hex
         tenant = flow.tenant or str(log_context.bound().get("tenant") or "")

@@ -11,15 +11,15 @@ from uuid import uuid4
 import redis
 import structlog
 from sqlalchemy import Connection, RowMapping, event, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from jobs.engine import views as job_views
 from jobs.engine.broker import translate_errors
+from jobs.engine.columns import insert_of
 from jobs.engine.database import AFTERWARDS
 from jobs.engine.errors import BrokerUnavailable, Conflict
 from jobs.engine.ledger.fences import Fence, Fences
+from jobs.engine.transactions import connection_of
 from jobs.engine.workflows import reading, snapshots
 from jobs.engine.workflows.call import Call, Node, check_same, replay
 from jobs.engine.workflows.check import UNDO
@@ -28,6 +28,7 @@ from jobs.engine.workflows.views import WorkflowView
 
 if TYPE_CHECKING:
     from jobs.engine.fleet import Fleet
+    from jobs.engine.transactions import AnyTransaction
 
 REPLAY = "replay:"
 """So begins `seen` of a row whose next round stands in the ledger, and perhaps not yet in Redis; the round follows."""
@@ -43,9 +44,7 @@ class WorkflowLedger:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def accept(
-        self, workflow_id: str, call: Call, digests: Sequence[str], session: Session | Connection | None
-    ) -> None:
+    def accept(self, workflow_id: str, call: Call, digests: Sequence[str], session: AnyTransaction | None) -> None:
         """Write the row, in the caller's transaction where one is given; it is pushed once that is committed.
 
         Raises IdempotencyConflict, and what the database raises; never because Redis is away.
@@ -53,8 +52,7 @@ class WorkflowLedger:
         if session is None:
             with self._fleet.database.begin() as own:
                 return self.accept(workflow_id, call, digests, own)
-        connection = session if isinstance(session, Connection) else session.connection()
-        kind = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection = connection_of(session)
         values = {
             "id": workflow_id,
             "tenant": call.head["tenant"],
@@ -64,7 +62,8 @@ class WorkflowLedger:
             "created_at": datetime.now(UTC),
             "asked": call.packed(),
         }
-        new = kind(WORKFLOWS).values(values).on_conflict_do_nothing(index_elements=["id"]).returning(row.number)
+        inserting = insert_of(connection.dialect.name, WORKFLOWS).values(values)
+        new = inserting.on_conflict_do_nothing(index_elements=["id"]).returning(row.number)
         if connection.execute(new).first() is None:
             known = connection.execute(select(row.tenant, row.digest).where(row.id == workflow_id)).one()
             check_same([known.tenant, known.digest], call.head["tenant"], digests)
@@ -181,7 +180,7 @@ class WorkflowLedger:
             opening = update(WORKFLOWS).where(*unchanged).values(values).returning(row.number)
             return session.connection().execute(opening).first() is not None
 
-    def _after_commit(self, session: Session | Connection, tell: Callable[[], None]) -> None:
+    def _after_commit(self, session: AnyTransaction, tell: Callable[[], None]) -> None:
         """A Connection does not tell of its commits: the keeper looks every second."""
         if isinstance(session, Connection):
             return

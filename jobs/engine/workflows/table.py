@@ -19,6 +19,7 @@ from sqlalchemy import (
 from jobs.engine.columns import Instant
 
 OPEN = text("ended_at IS NULL")
+"""On PostgreSQL, too, indexes hold only these rows: migrations say so, since naming it here would load its dialect."""
 Number = BigInteger().with_variant(Integer(), "sqlite")
 metadata = MetaData()
 
@@ -38,7 +39,7 @@ WORKFLOWS = Table(
     Column("cancelled", Integer, nullable=False, server_default="0"),
     PrimaryKeyConstraint("number", name="pk_ledger_workflows"),
     Index("uq_ledger_workflows_id", "id", unique=True),
-    Index("ix_ledger_workflows_open", "number", postgresql_where=OPEN, sqlite_where=OPEN),
+    Index("ix_ledger_workflows_open", "number", sqlite_where=OPEN),
     Index("ix_ledger_workflows_ended_at", "ended_at"),
     sqlite_autoincrement=True,
 )

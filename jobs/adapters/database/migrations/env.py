@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from jobs.adapters.database.models import Model
+from jobs.adapters.database.models import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Model.metadata,
+    target_metadata=METADATA,
     render_as_batch=True,
     transactional_ddl=True,
 )
