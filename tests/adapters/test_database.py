@@ -13,14 +13,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import delete, insert, inspect, select, text
+from sqlalchemy import Connection, delete, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
-from jobs.adapters.database import Database, connect, migrate, rows
+from jobs.adapters.database import Database, connect, migrate, rows, schema
 from jobs.adapters.database.migration import _config
 from jobs.adapters.database.models import (
     DOCUMENTS,
-    METADATA,
     REQUESTS,
     SOURCES,
     UPLOADS,
@@ -64,7 +63,20 @@ def test_the_migrated_tables_are_those_of_the_models(database: Database) -> None
 
     with database.read() as session:
         context = MigrationContext.configure(session.connection(), opts={"include_name": ours})
-        assert compare_metadata(context, METADATA) == []
+        assert compare_metadata(context, schema.whole()) == []
+
+
+def test_migrations_make_the_indexes_of_the_models_with_the_rows_that_they_leave_out(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    with database.begin() as session:
+        schema.whole().create_all(session.connection())
+        made = _indexes(session.connection())
+        schema.whole().drop_all(session.connection())
+    migrate(Settings(database_url=empty_database_url))
+    with database.read() as session:
+        assert made == _indexes(session.connection())
+    assert any("ended_at IS NULL" in each for each in made)
+    database.close()
 
 
 def test_a_migration_can_be_taken_back_and_made_again(database: Database) -> None:
@@ -269,3 +281,13 @@ def test_the_adapters_load_no_heavy_library_when_imported() -> None:
     code = f"import sys; from jobs.adapters import {modules}; print(set('{heavy}'.split()) & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def _indexes(connection: Connection) -> set[str]:
+    """Of PostgreSQL and SQLite: how each index is defined, with the rows that it leaves out; not those of searches."""
+    if connection.dialect.name == "postgresql":
+        query = "SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()"
+    else:
+        query = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    found = connection.scalars(text(query))
+    return {" ".join(sql.replace('"', "").split()) for sql in found if "passage_" not in sql and "alembic" not in sql}

@@ -21,11 +21,6 @@ from sqlalchemy import (
 )
 
 from jobs.adapters.database.columns import Instant, Json, Prose, now
-from jobs.engine.audit_log import table as audit_log
-from jobs.engine.idempotency import table as idempotency
-from jobs.engine.ledger import table as ledger
-from jobs.engine.local import tables as local
-from jobs.engine.workflows import table as workflows
 
 Id = String(32)
 Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -37,7 +32,7 @@ METADATA = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-"""Every table, also those of the engine; constraint names are fixed so that migrations can name them."""
+"""The application's tables; constraint names are fixed so that migrations can name them."""
 
 
 def new_id() -> str:
@@ -137,10 +132,6 @@ REQUESTS = Table(
     Column("created_at", Instant, nullable=False, default=now, index=True),
 )
 """The answers once given to requests that carried an `Idempotency-Key`."""
-
-for _room in (ledger, local, idempotency, workflows, audit_log):
-    for _each in _room.metadata.sorted_tables:
-        _each.to_metadata(METADATA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

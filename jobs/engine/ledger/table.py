@@ -36,7 +36,7 @@ FINISHED, FAILED, CANCELLED, QUARANTINED = "finished", "failed", "cancelled", "q
 ENDED: Final = frozenset({FINISHED, FAILED, CANCELLED, QUARANTINED})
 
 OPEN, WRONG = text("ended_at IS NULL"), text("error IS NOT NULL")
-"""On PostgreSQL, too, indexes hold only these rows: migrations say so, since naming it here would load its dialect."""
+"""On PostgreSQL, too, indexes hold only such rows: `schema.whole` says so: said here, it would load the dialect."""
 IN_VAIN: Final = text("state IN ('failed', 'cancelled', 'quarantined')")
 """What few rows are: an index of these states alone costs those nothing that finish."""
 Number = BigInteger().with_variant(Integer(), "sqlite")

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from jobs.engine.columns import Instant
 
 OPEN = text("ended_at IS NULL")
-"""On PostgreSQL, too, indexes hold only these rows: migrations say so, since naming it here would load its dialect."""
+"""On PostgreSQL, too, indexes hold only such rows: `schema.whole` says so: said here, it would load the dialect."""
 Number = BigInteger().with_variant(Integer(), "sqlite")
 metadata = MetaData()
 

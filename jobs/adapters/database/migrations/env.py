@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from jobs.adapters.database.models import METADATA
+from jobs.adapters.database import schema
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=METADATA,
+    target_metadata=schema.whole(),
     render_as_batch=True,
     transactional_ddl=True,
 )
