@@ -195,7 +195,7 @@ def test_the_number_of_hits_is_bounded(
     assert len(find("invoice", limit=limit)) == expected
 
 
-def test_embeddingsof_another_model_are_not_compared(searchable: Database, find: Callable[..., list[Hit]]) -> None:
+def test_vectors_of_another_model_are_not_compared(searchable: Database, find: Callable[..., list[Hit]]) -> None:
     document = filled(searchable)
     with searchable.begin() as session:
         rows.change(session, document, embedding_model="another")
