@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,9 @@ class Database:
         with self._writing() as take_turn, transaction(writer, take_turn, first) as ours:
             ours.info[AFTERWARDS] = afterwards
             yield ours
-        for each in afterwards:
-            each()
+        with ExitStack() as all_of_them:  # each is called, also where one before it raises
+            for each in reversed(afterwards):
+                all_of_them.callback(each)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:

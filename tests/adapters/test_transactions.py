@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError, InvalidRequestError, NoResultFound, P
 
 from jobs.adapters.database import Database, rows
 from jobs.adapters.database.models import DOCUMENTS, WORKSPACES, Document, Source, Workspace
+from jobs.engine.database import AFTERWARDS
 from jobs.engine.idempotency.table import STEPS
 from jobs.engine.testing import Kit
 from jobs.settings import Settings
@@ -118,6 +119,24 @@ def test_connections_are_given_back_however_a_block_ends(database: Database) -> 
         with pytest.raises(SQLAlchemyError), database.read() as session:
             session.execute(insert(WORKSPACES), workspace("a"))
     assert (slugs(database), database.engine.pool.checkedout()) == ([], 0)
+
+
+def test_all_who_wait_for_a_commit_hear_of_it_though_one_of_them_fails(database: Database) -> None:
+    heard: list[str] = []
+
+    def fail() -> None:
+        heard.append("first")
+        raise LookupError
+
+    with pytest.raises(LookupError), database.begin() as session:
+        session.execute(insert(WORKSPACES), workspace("written"))
+        session.info[AFTERWARDS] += [fail, lambda: heard.append("second"), lambda: heard.extend(slugs(database))]
+    assert heard == ["first", "second", "written"]
+    with pytest.raises(ZeroDivisionError), database.begin() as session:
+        session.info[AFTERWARDS].append(fail)
+        session.execute(insert(WORKSPACES), workspace("taken back"))
+        raise ZeroDivisionError
+    assert (slugs(database), len(heard)) == (["written"], 3)
 
 
 def test_only_what_differs_is_written_and_only_to_a_row_that_is_there(database: Database, document: Document) -> None:
