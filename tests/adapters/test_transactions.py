@@ -148,8 +148,10 @@ def test_only_what_differs_is_written_and_only_to_a_row_that_is_there(database: 
         assert found is not None
         assert rows.change(session, found, status="queued", error=None) is found
         assert session.scalar(select(DOCUMENTS.c.updated_at)) == old
+        session.execute(update(DOCUMENTS).values(name="by somebody else", updated_at=old))
         assert rows.change(session, found, status="failed", error="broken").error == "broken"
         assert session.scalar(select(DOCUMENTS.c.updated_at)) > old
+        assert session.scalar(select(DOCUMENTS.c.name)) == "by somebody else"
         session.execute(delete(DOCUMENTS))
         with pytest.raises(NoResultFound, match="documents"):
             rows.change(session, found, status="failed")
