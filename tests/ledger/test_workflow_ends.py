@@ -87,7 +87,8 @@ def test_one_that_runs_again_does_not_expire_for_its_first_round(
 ) -> None:
     ended(fleet, folder)
     with unwritable(fleet), pytest.raises(BrokerUnavailable):
-        look.look(fleet.redis, "a life")
+        while look.look(fleet.redis, "a life"):  # a turn may end before it comes to what has ended
+            pass
     assert row_of(fleet, "one")["ended_at"]
     fleet.workflows.replay("one", "c")
     note(fleet, look)
