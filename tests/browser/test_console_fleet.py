@@ -216,3 +216,19 @@ def test_an_open_question_outlives_a_refresh(page: Page, console: str, fleet: Fl
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     expect(row(page, "chat/openai")).to_have_count(0)
     assert [breaker.name for breaker in fleet.breakers.all()] == ["audit/siem"]
+
+
+def test_what_is_pressed_stays_where_it_is_until_it_is_clicked(page: Page, console: str, fleet: Fleet) -> None:
+    fleet.breakers.open("audit", "siem", timedelta(minutes=5), "first")
+    fleet.breakers.open("chat", "openai", timedelta(minutes=5), "second")
+    page.goto(f"{console}/breakers")
+    expect(page.locator("#connection")).to_have_text("Live")
+    row(page, "chat/openai").get_by_role("button", name="Close").hover()
+    page.mouse.down()
+    with page.expect_response(f"{console}/breakers") as answer:
+        fleet.breakers.close("audit", "siem")
+    answer.value.finished()
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.mouse.up()
+    expect(page.get_by_role("dialog")).to_contain_text("chat/openai")
+    expect(row(page, "audit/siem")).to_have_count(0)

@@ -11,8 +11,15 @@ let source = null;
 let last = 0;
 let due = null;
 let busy = false;
+let pressed = false;
+let waiting = [];
 
 export function follow() {
+  window.addEventListener("pointerdown", () => (pressed = true), true);
+  for (const kind of ["pointerup", "pointercancel", "contextmenu", "dragend", "blur"]) {
+    window.addEventListener(kind, letGo, true);
+  }
+  window.addEventListener("pointermove", (event) => pressed && !event.buttons && letGo(), true);
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
   window.addEventListener("pagehide", stop);
   window.addEventListener("pageshow", (event) => event.persisted && start());
@@ -59,12 +66,28 @@ async function refresh() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (answer.redirected) location.reload();
-    else if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    else if (answer.ok) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      await untilLetGo();
+      show(page);
+    }
   } catch {
     say("waiting"); // the event source says when the server is back
   } finally {
     busy = false;
   }
+}
+
+// What somebody is pressing stays where it is until the click: it would be lost, or meant for something else.
+function untilLetGo() {
+  return pressed ? new Promise((go) => waiting.push(go)) : null;
+}
+
+function letGo() {
+  setTimeout(() => {
+    pressed = false;
+    for (const go of waiting.splice(0)) go();
+  }); // the click comes first
 }
 
 function show(page) {
