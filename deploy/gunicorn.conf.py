@@ -1,6 +1,7 @@
 """The web server: a few processes of many threads, since each live connection keeps one thread waiting."""
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,9 +20,15 @@ if not settings.anybody_can_sign_in:
     sys.exit("Nobody could sign in: set JWT_JWKS_URL or JWT_SECRET, or ADMIN_PASSWORD_HASH.")
 room = raise_limit()
 
-# The metrics of all processes are summed from files here. The application reads the variable, so it is set for it.
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(settings.prometheus_multiproc_dir or tempfile.mkdtemp()))
-Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
+# The metrics of all processes are summed from files here. The application reads the variable, so it is set for it; a
+# reload and a new server that takes over (USR2) find it set.
+OWN_COUNTS = "rq-fleet-counts-"
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(
+        settings.prometheus_multiproc_dir or tempfile.mkdtemp(prefix=OWN_COUNTS)
+    )
+counts = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+counts.mkdir(parents=True, exist_ok=True)
 
 bind = f"{host_of(settings)}:{settings.port}"
 workers = settings.web_concurrency
@@ -47,12 +54,16 @@ def on_starting(server: Any) -> None:
     if room.low:
         files = f"{room.files} open files allow {room.live} live connections a process, not 1000: raise ulimit -n"
         server.log.warning(files)
-    for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
+    for file in counts.glob("*.db"):
         file.unlink()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Run local jobs, if there are any, and be ready to keep the ledger. On SIGTERM stop jobs and live connections."""
+    """Run local jobs, if there are any, and be ready to keep the ledger. On SIGTERM stop jobs and live connections.
+
+    So it does when the server is killed: its process would serve open connections, and keep the ledger, for hours.
+    """
+    from deploy.parents import end_with_parent
     from webapp import local_jobs, services
     from webapp.live.connections import close_on_sigterm, connections
 
@@ -61,12 +72,15 @@ def post_worker_init(worker: Any) -> None:
     application = worker.app.wsgi()
     services.keep_ledger(application)
     local_jobs.start(application.extensions["fleet"])
+    end_with_parent()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Wait for the local jobs that still run, as long as they may."""
+    """Close what is live still, where it ended without SIGTERM; wait for the local jobs, as long as they may run."""
     from webapp import local_jobs
+    from webapp.live.connections import connections
 
+    connections.close_all()
     local_jobs.join()
 
 
@@ -75,9 +89,15 @@ def child_exit(server: Any, worker: Any) -> None:
     from jobs.adapters import process_counts
 
     try:
-        kept = process_counts.keep_ended(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+        kept = process_counts.keep_ended(counts)
     except Exception as error:  # neither a full disk nor a strange file may end the server
         server.log.error(f"the counts of the process {worker.pid} stay in its own files: {error}")
     else:
         if not kept:
             server.log.warning(f"the counts of the process {worker.pid} stay in its own files until the next one ends")
+
+
+def on_exit(server: Any) -> None:
+    """Leave no folder of counts behind that nobody asked for, unless a new server has taken over."""
+    if counts.name.startswith(OWN_COUNTS) and not server.reexec_pid:
+        shutil.rmtree(counts, ignore_errors=True)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from deploy.launcher import signals
+from deploy.parents import end_with_parent
+
 GRACE = timedelta(seconds=40)
 STOP_ORDER = ("scheduler", "web", "worker", "redis")
 LINES_KEPT = 200
 WORDS = 5
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Process:
@@ -48,25 +46,14 @@ class Process:
     def start(self, stdin: str | None = None, keep_open: Sequence[int] = ()) -> None:
         """Start it; `stdin` is all that it can read, `keep_open` are descriptors it inherits."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._popen = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            pass_fds=keep_open,
-            start_new_session=True,
-            preexec_fn=_die_with_the_launcher,
-        )
-        if self._popen.stdin is not None and stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._popen.stdin.write(stdin)
-                self._popen.stdin.close()
-        self._reader = threading.Thread(target=self._read, name=f"output of {self.name}", daemon=True)
-        self._reader.start()
+        with signals.deferred():
+            self._popen = self._open(stdin, keep_open)
+            if self._popen.stdin is not None and stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    self._popen.stdin.write(stdin)
+                    self._popen.stdin.close()
+            self._reader = threading.Thread(target=self._read, name=f"output of {self.name}", daemon=True)
+            self._reader.start()
 
     @property
     def returncode(self) -> int | None:
@@ -113,6 +100,21 @@ class Process:
         """The few last lines that say something by themselves: those of a traceback are for the log."""
         said = [line for line in self._lines if line.strip() and not line.startswith((*" \t|+╭│╰", "Traceback "))]
         return "\n".join(said[-WORDS:])
+
+    def _open(self, stdin: str | None, keep_open: Sequence[int]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command,
+            env=self._environment,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            pass_fds=keep_open,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
 
     def _read(self) -> None:
         assert self._popen is not None and self._popen.stdout is not None  # noqa: S101
@@ -162,9 +164,3 @@ class Processes:
 
 def _turn(process: Process) -> int:
     return STOP_ORDER.index(process.name) if process.name in STOP_ORDER else -1
-
-
-def _die_with_the_launcher() -> None:
-    """Have the kernel end the child as SIGTERM does when the launcher is killed outright (Linux)."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -12,20 +12,21 @@ from deploy.launcher.errors import Interrupted
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _caught: list[int] = []
+_deferring: list[None] = []
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Raise Interrupted in the main thread at the first signal.
 
-    Python swallows what is raised in the midst of a fork; `check` raises it again.
+    Python swallows what is raised while an object is finalized; `check` raises it again.
     """
-    _caught.clear()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         _set(signal.SIG_IGN)
         _caught.append(number)
-        raise Interrupted
+        if not _deferring:
+            raise Interrupted
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
@@ -33,12 +34,28 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _caught.clear()
 
 
 def check() -> None:
     """Raise Interrupted when a signal has come since `interruptible` began."""
     if _caught:
         raise Interrupted
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Raise Interrupted at the end of the block when a signal comes within it: for a step that must be whole.
+
+    A fork is one: what is raised in its hooks is swallowed, and leaves logging's lock held for good.
+    """
+    _deferring.append(None)
+    try:
+        yield
+    finally:
+        _deferring.pop()
+    if not _deferring:
+        check()
 
 
 @contextmanager

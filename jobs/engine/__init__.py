@@ -1,6 +1,5 @@
 """How jobs run. Declare with `job`, enqueue with the declared type, look at and steer jobs through the `Fleet`."""
 
-from jobs.engine import lean  # noqa: F401  before anything imports structlog or redis
 from jobs.engine.breakers import Breaker
 from jobs.engine.context import Context
 from jobs.engine.errors import (

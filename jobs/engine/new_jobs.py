@@ -41,6 +41,9 @@ class NewJob(NamedTuple):
 
 def arguments(batch: Sequence[NewJob]) -> list[Argument]:
     """What follows the prefix in a call of lua/enqueue.lua."""
+    if len(batch) == 1:
+        job_id, head, at, correlation_id, data, more, _, _, _ = batch[0]
+        return [1, head.wire, views.rfc3339(at), correlation_id, 1, job_id, data, more]
     heads: dict[tuple[Head, datetime, str], int] = {}
     jobs: list[Argument] = []
     last: tuple[Head, datetime, str] | tuple[()] = ()

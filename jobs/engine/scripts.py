@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from hiredis import pack_command
 from redis.exceptions import NoScriptError
 
 FOLDER = Path(__file__).parent / "lua"
@@ -56,10 +57,10 @@ def script(name: str) -> Script:
 
 def _execute(client: redis.Redis, *command: str | bytes | float) -> Any:
     """One command over a connection of the client's pool; `execute_command` spends as long on metrics and retries."""
-    pool = client.connection_pool
+    packed, pool = pack_command(command), client.connection_pool  # type: ignore[arg-type]  # its stub has tuples of one
     connection = pool.get_connection()
     try:
-        connection.send_command(*command)  # type: ignore[no-untyped-call]
+        connection.send_packed_command((packed,))  # type: ignore[no-untyped-call]
         return connection.read_response()
     finally:
         pool.release(connection)

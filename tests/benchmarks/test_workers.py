@@ -13,10 +13,11 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import _environments, _report, workers
-from benchmarks._bench import Bench, WrongResults
+from benchmarks._bench import Bench, Moment, WrongResults
 from benchmarks._broker import Broker, broker
 from benchmarks._plot import Panel, plot
 from benchmarks._systems import OURS, System, all_systems
+from benchmarks._tree import Tree
 from tests.conftest import redis_binary
 
 ROWS = [{"system": "<slow>", "jobs/s": 70}, {"system": "fast", "jobs/s": 14_000}, {"system": "none", "jobs/s": ""}]
@@ -50,19 +51,39 @@ def test_enqueueing_is_measured_in_both_ways(bench: Bench) -> None:
 def test_every_job_is_counted_and_one_that_ran_twice_or_never_or_left_no_result_fails_the_measurement(
     bench: Bench, running: Broker
 ) -> None:
-    figures = bench.throughput(20)
+    figures = bench.throughput(500)
     assert figures["jobs/s"] > 0
     assert 0 <= figures["parent µs/job"] <= figures["worker µs/job"]
-    marks = bench.folder / "marks"
-    content = marks.read_bytes()
-    for wrong, message in ((content + b"0 5\n", "21 runs of 20"), (content.partition(b"\n")[2], "19 runs of 19")):
+    marks, jobs = bench.folder / "marks", bench.lines()
+    content, fewer = marks.read_bytes(), jobs - 1
+    wrongs = (
+        (content + b"0 5\n", f"{jobs + 1} runs of {jobs}"),
+        (content.partition(b"\n")[2], f"{fewer} runs of {fewer}"),
+    )
+    for wrong, message in wrongs:
         marks.write_bytes(wrong)
         with pytest.raises(WrongResults, match=message):
-            bench.checked(20)
+            bench.checked(jobs)
     marks.write_bytes(content)
     running.client.delete(next(running.client.scan_iter("rq:results:*")))
-    with pytest.raises(WrongResults, match="19 results"):
-        bench.checked(20)
+    with pytest.raises(WrongResults, match=f"{fewer} results"):
+        bench.checked(jobs)
+
+
+def test_throughput_is_taken_from_more_jobs_where_most_begin_before_the_first_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looks = bench._first, []
+
+    def late(tree: Tree) -> Moment:
+        looks.append(tree)
+        if len(looks) == 1:
+            bench.until_finished(tree, 1000)
+        return look(tree)
+
+    monkeypatch.setattr(bench, "_first", late)
+    assert bench.throughput(1000)["worker µs/job"] > 0
+    assert bench.lines() == 1000 << len(looks) - 1 >= 2000
 
 
 def test_a_round_runs_each_measure_and_the_table_has_medians_and_ratios(bench: Bench) -> None:

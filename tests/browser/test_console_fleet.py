@@ -218,11 +218,35 @@ def test_an_open_question_outlives_a_refresh(page: Page, console: str, fleet: Fl
     assert [breaker.name for breaker in fleet.breakers.all()] == ["audit/siem"]
 
 
+def test_an_open_question_outlives_that_what_stood_before_it_goes(page: Page, console: str, fleet: Fleet) -> None:
+    for name in ("first", "openai", "siem"):
+        fleet.breakers.open("chat", name, timedelta(minutes=5), name)
+    page.goto(f"{console}/breakers")
+    expect(page.locator("#connection")).to_have_text("Live")
+    row(page, "chat/openai").get_by_role("button", name="Close").click()
+    fleet.breakers.close("chat", "first")
+    expect(row(page, "chat/first")).to_have_count(0)
+    expect(page.get_by_role("dialog")).to_contain_text("chat/openai")
+    assert page.locator("tr[data-key]").evaluate_all("(rows) => rows.map((row) => row.dataset.key)") == [
+        "chat/openai",
+        "chat/siem",
+    ]
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(row(page, "chat/openai").get_by_role("button", name="Close")).to_be_focused()
+    fleet.breakers.open("chat", "azure", timedelta(minutes=5), "before it")
+    expect(row(page, "chat/azure")).to_have_count(1)
+    fleet.breakers.close("chat", "azure")
+    expect(row(page, "chat/azure")).to_have_count(0)
+    expect(row(page, "chat/openai").get_by_role("button", name="Close")).to_be_focused()
+
+
 def test_what_is_pressed_stays_where_it_is_until_it_is_clicked(page: Page, console: str, fleet: Fleet) -> None:
     fleet.breakers.open("audit", "siem", timedelta(minutes=5), "first")
     fleet.breakers.open("chat", "openai", timedelta(minutes=5), "second")
     page.goto(f"{console}/breakers")
     expect(page.locator("#connection")).to_have_text("Live")
+    page.get_by_role("textbox", name="Provider").focus()
     row(page, "chat/openai").get_by_role("button", name="Close").hover()
     page.mouse.down()
     with page.expect_response(f"{console}/breakers") as answer:
@@ -231,4 +255,21 @@ def test_what_is_pressed_stays_where_it_is_until_it_is_clicked(page: Page, conso
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     page.mouse.up()
     expect(page.get_by_role("dialog")).to_contain_text("chat/openai")
+    expect(row(page, "audit/siem")).to_have_count(0)
+
+
+def test_what_is_pressed_anew_at_once_stays_as_well(page: Page, console: str, fleet: Fleet) -> None:
+    """As where a page that is slow hears of a press before it has done what follows from the one before it."""
+    fleet.breakers.open("audit", "siem", timedelta(minutes=5), "first")
+    page.goto(f"{console}/breakers")
+    expect(page.locator("#connection")).to_have_text("Live")
+    tell = "(kinds) => { for (const kind of kinds) window.dispatchEvent(new PointerEvent(kind, { buttons: 1 })); }"
+    page.evaluate(tell, ["pointerdown", "pointerup", "pointerdown"])
+    page.evaluate("() => new Promise((done) => setTimeout(done))")
+    with page.expect_response(f"{console}/breakers") as answer:
+        fleet.breakers.close("audit", "siem")
+    answer.value.finished()
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(row(page, "audit/siem")).to_have_count(1)
+    page.evaluate(tell, ["pointerup"])
     expect(row(page, "audit/siem")).to_have_count(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.engine import Queue
 from tests.chaos import journal
 from tests.chaos.herd import Worker
 from tests.chaos.stage import Stage
@@ -90,7 +91,7 @@ def test_killed_while_the_reply_to_its_settlement_is_on_the_way(stage: Stage, pr
 def test_killed_while_an_id_is_on_its_way_to_the_inbox(stage: Stage, proxy: LossyProxy) -> None:
     proxy.holds_reply = lambda request, reply: b"\r\nBLMOVE\r\n" in request and not reply.startswith((b"$-1", b"*-1"))
     (worker,) = stage.herd.start(REDIS_URL=proxy.url)
-    wait_until(lambda: any(each["cmd"] == "blmove" for each in stage.fleet.redis.client_list()))
+    wait_until(lambda: sum("b" in each["flags"] for each in stage.fleet.redis.client_list()) == len(Queue))
     (job_id,) = stage.client().burst(1)
     wait_until(lambda: proxy.held)
     stage.herd.kill(worker, "parent", stage.rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -44,6 +45,16 @@ def stock_worker(environ: dict[str, str], fleet: Fleet) -> Callable[[], None]:
         subprocess.run(command, env=env, cwd=ROOT, check=True, timeout=120, capture_output=True)
 
     return drain
+
+
+@pytest.fixture
+def server(tmp_path: Path, environ: dict[str, str]) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which the fleet uses."""
+    (tmp_path / "redis").mkdir()
+    server = RedisServer(tmp_path / "redis")
+    environ["REDIS_URL"] = server.url
+    yield server
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -114,16 +114,6 @@ def test_a_secret_is_struck_out_of_last_words_too(
     assert CANARY not in (tmp_path / "process-0.log").read_text()
 
 
-@pytest.fixture
-def server(tmp_path: Path, environ: dict[str, str]) -> Iterator[RedisServer]:
-    """A Redis of the test's own, which the fleet uses."""
-    (tmp_path / "redis").mkdir()
-    server = RedisServer(tmp_path / "redis")
-    environ["REDIS_URL"] = server.url
-    yield server
-    server.stop(signal.SIGKILL)
-
-
 def a_run(job_id: str = "j1") -> Running:
     values: list[Any] = [None] * running.FIRST_CALLBACK_TIME
     values[running.TYPE], values[running.CALLBACKS] = b"", [None] * 3

@@ -225,12 +225,13 @@ def test_a_hostile_text_is_scrubbed_in_linear_time() -> None:
         assert "hunter2" not in scrub(f"{text} password=hunter2")
 
 
-def test_a_closed_stream_breaks_nothing() -> None:
+def test_a_closed_stream_breaks_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     stream = io.StringIO()
     logs.configure(Settings(environment="test", log_format="json"), "worker", stream)
     stream.close()
     structlog.get_logger("a").info("nobody reads this")
     logging.getLogger("a").warning("nor this")
+    assert capfd.readouterr() == ("", ""), "the standard logging tells of its own errors there"
 
 
 def test_development_lines_are_readable_text_without_credentials() -> None:

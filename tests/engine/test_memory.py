@@ -81,12 +81,15 @@ def test_a_mapping_that_was_written_to_is_no_copy_of_its_file_wherever_its_pages
         return "\n".join([f"{start}-{end} r--p 00001000 fe:00 123                    /usr/lib/one.so", *rows, ""])
 
     mappings = mapping("7f01", "7f02") + mapping("7f02", "7f03", written) + mapping("7f03", "7f04")
-    assert file_pages.untouched(mappings) == [(0x7F01, 0x7F02), (0x7F03, 0x7F04)]
+    assert file_pages.untouched(mappings.splitlines()) == [(0x7F01, 0x7F02), (0x7F03, 0x7F04)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells of a process's memory")
 def test_pages_of_a_file_that_were_read_are_let_go_of_and_come_back(tmp_path: Path) -> None:
-    """One that was written to in memory only stays as it is, though it may be written to no more."""
+    """One that was written to in memory only stays as it is, though it may be written to no more.
+
+    To look at a thousand mappings takes no memory that stays.
+    """
     file = tmp_path / "weights"
     file.write_bytes(b"x" * 4_000_000)
     code = """
@@ -98,14 +101,16 @@ read, altered = (mmap.mmap(file.fileno(), 0, access=access) for access in (mmap.
 altered[7] = 7
 address = ctypes.addressof(ctypes.c_char.from_buffer(altered))
 ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), ctypes.c_size_t(len(altered)), mmap.PROT_READ)
-def of_files():
+many = [mmap.mmap(file.fileno(), 4096, access=mmap.ACCESS_READ) for _ in range(1000)]
+def taken():
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     values = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
-    return values["Rss:"] - values["Anonymous:"]
+    return values["Rss:"] - values["Anonymous:"], values["Anonymous:"]
 assert read.find(b"y") == altered.find(b"y") == -1
-before = of_files()
+of_files, own = taken()
 file_pages.let_go()
-assert of_files() < before - 3_900, (before, of_files())
+assert taken()[0] < of_files - 3_900, (of_files, taken())
+assert taken()[1] < own + 1_000, (own, taken())
 assert (altered[7], read[7], read.find(b"y")) == (7, ord("x"), -1)
 print("read again")
 """
@@ -113,6 +118,24 @@ print("read again")
     command = [sys.executable, "-c", code, str(file)]
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert (ended.stdout, ended.stderr) == ("read again\n", "")
+
+
+@pytest.mark.parametrize("module, loads", [("tests.engine.samples.processes", False), ("jobs.domains.documents", True)])
+def test_what_keeps_the_ledger_is_loaded_before_the_fork_if_jobs_are_durable(
+    module: str, loads: bool, tmp_path: Path
+) -> None:
+    """Loaded afterwards it takes 4 MB that a worker shares with no child."""
+    code = """
+import sys, worker
+from jobs.engine import connect
+from jobs.engine.worker import template
+template.fork(connect(worker.SETTINGS)).end()
+print("jobs.engine.ledger.relay" in sys.modules)
+"""
+    environ = {**os.environ, "JOB_MODULES": module, "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.db'}"}
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == f"{loads}\n", ended
 
 
 def test_a_child_at_work_has_little_memory_of_its_own(fleet: Fleet, spawn_worker: Spawn, folder: Path) -> None:

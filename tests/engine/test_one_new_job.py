@@ -96,3 +96,8 @@ def told_live(fleet: Fleet, listener: Any) -> list[bytes]:
         texts += [message["data"].partition(b" ")[2]] if message else []
     listener.close()
     return texts
+
+
+def test_one_job_is_sent_as_the_first_of_several_is(fleet: Fleet) -> None:
+    several = fleet.client.prepare(samples.double, [{"value": 1}, {"value": 2}])
+    assert new_jobs.arguments(several[:1]) == new_jobs.arguments(several)[:8]

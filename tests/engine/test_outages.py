@@ -28,16 +28,6 @@ from tests.engine.samples import jobs as samples
 Spawn = Callable[..., subprocess.Popen[bytes]]
 
 
-@pytest.fixture
-def server(tmp_path: Path, environ: dict[str, str]) -> Iterator[RedisServer]:
-    """A Redis of the test's own, which the fleet uses."""
-    (tmp_path / "redis").mkdir()
-    server = RedisServer(tmp_path / "redis")
-    environ["REDIS_URL"] = server.url
-    yield server
-    server.stop(signal.SIGKILL)
-
-
 class CountedLoop(WorkLoop):
     """A worker's loop that counts its turns."""
 
@@ -121,7 +111,7 @@ def test_a_worker_that_is_told_to_stop_ends_though_redis_is_away(
     server.process.send_signal(how)
     worker.terminate()
     try:
-        worker.wait(60)
+        worker.wait(180)
     finally:
         server.process.send_signal(signal.SIGCONT)
         fleet.close()

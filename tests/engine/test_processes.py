@@ -87,6 +87,33 @@ assert gather is asyncio.gather and StreamReader is asyncio.streams.StreamReader
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 
+def test_what_is_asynchronous_in_httpx_is_all_there_as_soon_as_it_is_used() -> None:
+    code = """
+import asyncio, sys
+from jobs.domains.documents._preload import ASYNCHRONOUS
+from jobs.loading.postponed import postponed
+with postponed(ASYNCHRONOUS):
+    import httpcore2, httpx2
+assert "anyio.streams.tls" in sys.modules and "anyio.abc._streams" not in sys.modules
+
+async def answer(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nyo")
+    await writer.drain()
+
+async def asked():
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, httpx2.AsyncClient(trust_env=False) as client:
+        return (await client.get(url)).text
+
+assert asyncio.run(asyncio.wait_for(asked(), 30)) == "yo"
+import anyio.streams.tls
+assert anyio.streams.tls.TLSStream and anyio.abc.ByteStream
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
 def test_a_preload_that_starts_threads_is_reported(spawn: Spawn, fleet: Fleet, tmp_path: Path) -> None:
     worker = spawn("worker.py", "--burst", JOB_MODULES="tests.engine.preloads_threads")
     assert worker.wait(60) == 0

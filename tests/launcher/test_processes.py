@@ -24,9 +24,9 @@ print(child.pid, flush=True)
 time.sleep(600)
 """
 SAYS_WHEN_IT_ENDS = """
-import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(print(time.monotonic_ns(), flush=True)))
-print("up", flush=True)
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(os.write(1, b"%d\\n" % time.monotonic_ns()) and None))
+os.write(1, b"up\\n")  # a handler that prints may meet a print that has not returned, which Python refuses
 while True:
     signal.pause()
 """
@@ -38,6 +38,25 @@ process = Process("web", [sys.executable, "-c", "import time; time.sleep(600)"],
 process.start()
 print(process._popen.pid, flush=True)
 input()
+"""
+
+A_LAUNCHER_THAT_IS_STOPPED_AS_IT_FORKS = """
+import logging, os, signal, sys, threading
+from pathlib import Path
+from deploy.launcher import signals
+from deploy.launcher.errors import Interrupted
+from deploy.launcher.processes import Process
+process = Process("web", [sys.executable, "-c", "print('up')"], log=Path(sys.argv[1]))
+os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGTERM))
+with signals.interruptible():
+    try:
+        process.start()
+    except Interrupted:
+        print("interrupted", process.wait(), process.last_lines(), flush=True)
+using = threading.Thread(target=logging.getLogger, args=["that nobody has asked for yet"], daemon=True)
+using.start()
+using.join(10)
+print("logging hangs" if using.is_alive() else "logging works", flush=True)
 """
 
 Start = Callable[..., Process]
@@ -136,3 +155,9 @@ def test_a_launcher_that_is_killed_outright_leaves_no_orphans(tmp_path: Path) ->
 
 def _running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_signal_amid_the_start_of_a_process_waits_until_it_is_started(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", A_LAUNCHER_THAT_IS_STOPPED_AS_IT_FORKS, str(tmp_path / "log")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.stdout.splitlines(), ended.stderr) == (["interrupted 0 up", "logging works"], "")

@@ -27,3 +27,14 @@ def test_an_earlier_interruption_is_forgotten_by_the_next_run() -> None:
         os.kill(os.getpid(), signal.SIGINT)
     with signals.interruptible():
         signals.check()
+
+
+def test_a_signal_within_a_step_that_must_be_whole_is_raised_at_its_end() -> None:
+    done = []
+    with pytest.raises(Interrupted), signals.interruptible():
+        with signals.deferred():
+            with signals.deferred():
+                os.kill(os.getpid(), signal.SIGTERM)
+            done.append("whole")
+        done.append("more")
+    assert done == ["whole"]

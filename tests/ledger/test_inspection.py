@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from jobs.engine import BrokerUnavailable, Conflict, Fleet, connect, keys
+from jobs.engine import BrokerUnavailable, Conflict, Fleet, connect, durability, keys
 from jobs.engine.inspection import Where
 from jobs.engine.inspection.history import HistoryWalk
 from jobs.engine.inspection.places import START
+from jobs.engine.ledger import steps
 from jobs.engine.ledger.table import JOBS
 from jobs.engine.outcome import Outcome, of_error
 from jobs.engine.policy import Retry
@@ -156,6 +157,25 @@ def test_what_only_the_ledger_has_is_run_again_and_cancelled_in_bulk(fleet: Flee
     plan = fleet.inspection.plan(Where(field="document_id", value="d1"), "cancel")
     assert plan.count == 1 and fleet.inspection.carry_out(plan.bound, by="ada").done == 1
     until(fleet, wrong[1], lambda row: row["state"] == "cancelled")
+
+
+def test_a_job_that_the_keeper_takes_for_lost_as_it_is_run_again_runs_again(fleet: Fleet) -> None:
+    """The keeper compares a wiped Redis with the rows at once, and may meet one that has just been opened."""
+    job = owned("d1")
+    with fleet.ledger.kept("scheduler"):
+        end(fleet, job, failure())
+        until(fleet, job, lambda row: row["state"] == "failed")
+    fleet.redis.flushall()
+
+    def ask() -> list[str]:
+        assert [each["id"] for each in steps.claim_lost(fleet.database, "another life", [job])] == [job]
+        return ["missing"]
+
+    assert durability.run_again(fleet, [(job, durable.nothing.name)], ask) == ["again"]
+    assert durability.run_again(fleet, [("no-such-job", durable.nothing.name)], lambda: ["missing"]) == ["missing"]
+    with fleet.ledger.kept("scheduler"):
+        end(fleet, job)
+        assert until(fleet, job, lambda row: row["state"] == "finished")["attempts"] == 1
 
 
 def test_a_durable_job_is_thrown_away_once_the_ledger_knows_of_its_end(fleet: Fleet) -> None:

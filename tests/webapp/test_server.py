@@ -142,6 +142,24 @@ def test_counts_never_go_back_when_processes_are_replaced(server: Server, counts
     assert len(list(counts.glob("*_ended.db"))) == 3
 
 
+def test_counts_that_nobody_gave_a_place_leave_nothing_behind(
+    tables: None, spawn: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    port, temporary = free_port(), tmp_path / "temporary"
+    temporary.mkdir()
+    command = ["-m", "gunicorn", "-c", str(ROOT / "deploy/gunicorn.conf.py"), "webapp:create_app()"]
+    process = spawn(*command, PORT=str(port), WEB_CONCURRENCY="1", TMPDIR=str(temporary))
+    server = Server(process, port)
+    wait_until(server.up)
+    (before,) = server.children()
+    process.send_signal(signal.SIGHUP)
+    wait_until(lambda: server.up() and before not in server.children())
+    assert [each.name.startswith("rq-fleet-counts-") for each in temporary.iterdir()] == [True]
+    process.terminate()
+    assert process.wait(60) == 0
+    assert list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize("broken", ["counter_999999999.db", "ended", "lock"])
 def test_the_server_outlives_whatever_is_wrong_with_its_files_of_counts(
     server: Server, counts: Path, broken: str

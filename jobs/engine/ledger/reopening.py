@@ -18,8 +18,9 @@ row = JOBS.c
 def reopen(fleet: Fleet, job_id: str, *, is_open: bool = False) -> bool:
     """Take an ended job's row for one that was just written, and push it; False where there is none to run again.
 
-    `is_open` says that the row was opened for this already. It begins anew, without its deadline. Raises UnknownJob,
-    and BrokerUnavailable: then the relay pushes it later.
+    `is_open` says that the row was opened for this already: the keeper of the ledger, which compares a wiped Redis with
+    the rows at once, may have taken it for lost since, and pushes it. It begins anew, without its deadline. Raises
+    UnknownJob, and BrokerUnavailable: then the relay pushes it later.
     """
     has_ended = and_(row.state.in_(wishes.AGAIN), row.ended_at.is_not(None))
     was_opened = and_(OPEN, row.step == PUSHED, row.state == QUEUED)
@@ -27,7 +28,7 @@ def reopen(fleet: Fleet, job_id: str, *, is_open: bool = False) -> bool:
     with fleet.database.begin() as session:
         found = session.execute(select(row.options).where(*meant)).first()
         if found is None:
-            return False
+            return is_open and session.execute(select(row.id).where(row.id == job_id, OPEN)).first() is not None
         anew = wishes.anew(found.options, step=PENDING, epoch="", followed=0)
         session.execute(update(JOBS).where(*meant).values(anew))
     fence = fleet.ledger.fence()

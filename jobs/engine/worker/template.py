@@ -28,10 +28,10 @@ import structlog
 
 from jobs.engine import fleet as fleets
 from jobs.engine import logs, registry
-from jobs.engine.bare import bare
 from jobs.engine.errors import FleetError
 from jobs.engine.fleet import Fleet
 from jobs.engine.worker import child, dense_pages, file_pages, process, rehearsal, shared_heap, threaded_child
+from jobs.loading.bare import bare
 from jobs.settings import Settings
 
 MOST_FDS = 253
@@ -43,6 +43,7 @@ SPARE = timedelta(seconds=0.5)
 """Until the template notices that its children have ended."""
 UNREAD = ("sqlalchemy",)
 """Libraries of the engine whose docstrings nobody reads in a worker."""
+KEEPING = ("jobs.engine.ledger.relay", "jobs.engine.ledger.book")
 log = structlog.get_logger("worker")
 
 
@@ -122,6 +123,8 @@ def _load(fleet: Fleet) -> None:
     with bare(*UNREAD):
         fleet.discover()
         _preload(fleet)
+        if registry.any_durable():
+            _preload_the_keeper()
     if (threads := process.threads()) > 1:
         log.warning("what preload= names has started threads; children won't have them", threads=threads - 1)
     rehearsal.rehearse(fleet, sys.modules[__name__])
@@ -140,6 +143,12 @@ def _preload(fleet: Fleet) -> None:
         loaded = importlib.import_module(module)
         if function:
             getattr(loaded, function)()
+
+
+def _preload_the_keeper() -> None:
+    """What the worker needs to keep the ledger: loaded later it takes 4 MB of its own instead of one that all share."""
+    for name in KEEPING:
+        importlib.import_module(name)
 
 
 def _be_the_template(control: socket.socket, of_the_worker: socket.socket, fleet: Fleet, worker: int) -> None:

@@ -12,13 +12,15 @@ let last = 0;
 let due = null;
 let busy = false;
 let pressed = false;
+let presses = 0;
 let waiting = [];
 
 export function follow() {
-  window.addEventListener("pointerdown", () => (pressed = true), true);
-  for (const kind of ["pointerup", "pointercancel", "contextmenu", "dragend", "blur"]) {
+  window.addEventListener("pointerdown", press, true);
+  for (const kind of ["pointerup", "pointercancel", "contextmenu", "dragend"]) {
     window.addEventListener(kind, letGo, true);
   }
+  window.addEventListener("blur", letGo); // the window's own: a press takes the focus from what had it
   window.addEventListener("pointermove", (event) => pressed && !event.buttons && letGo(), true);
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
   window.addEventListener("pagehide", stop);
@@ -83,8 +85,15 @@ function untilLetGo() {
   return pressed ? new Promise((go) => waiting.push(go)) : null;
 }
 
+function press() {
+  pressed = true;
+  presses += 1;
+}
+
 function letGo() {
+  const which = presses;
   setTimeout(() => {
+    if (which !== presses) return; // somebody has pressed anew meanwhile
     pressed = false;
     for (const go of waiting.splice(0)) go();
   }); // the click comes first

@@ -15,6 +15,7 @@ export function morph(old, fresh) {
       old.insertBefore(document.importNode(wanted, true), at);
       continue;
     }
+    if (match !== at && isHeld(match)) at = clearTheWay(at, match);
     if (match === at) at = at.nextSibling;
     else old.insertBefore(match, at);
     if (match.nodeType === Node.ELEMENT_NODE) morph(match, wanted);
@@ -25,6 +26,21 @@ export function morph(old, fresh) {
     at.remove();
     at = next;
   }
+}
+
+// A node that is put elsewhere loses the focus that is in it, and its open question is closed.
+function isHeld(node) {
+  return node.contains(document.querySelector("[popover]:popover-open") ?? document.activeElement);
+}
+
+// Puts what stands before `held` at the end, where it is found again if it is still wanted.
+function clearTheWay(at, held) {
+  while (at !== held) {
+    const next = at.nextSibling;
+    held.parentNode.append(at);
+    at = next;
+  }
+  return held;
 }
 
 // The node that becomes `wanted`: the one of the same key, or the one that stands there if it is of the same kind.
