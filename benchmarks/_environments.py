@@ -1,4 +1,4 @@
-"""The peers' own environments: a venv each, made from the pins beside their scripts, and a folder for Node."""
+"""Environments for what is measured: the peers', from the pins beside their scripts, and ours as production has it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 PEERS = Path(__file__).resolve().parent / "peers"
-NODE = "node"
+NODE, OURS = "node", "rq-fleet"
+LOCK = PEERS.parents[1] / "requirements" / "base.lock"
 
 
 def default_folder() -> Path:
@@ -24,7 +25,8 @@ def prepare(name: str, folder: Path) -> Path:
     Returns a venv's folder, or the one that holds Node's script and node_modules. Raises RuntimeError with the
     installer's last words.
     """
-    pins = PEERS / NODE / "package.json" if name == NODE else PEERS / "requirements" / f"{name}.txt"
+    others = {NODE: PEERS / NODE / "package.json", OURS: LOCK}
+    pins = others.get(name) or PEERS / "requirements" / f"{name}.txt"
     place, stamp = folder / name, folder / name / "pins.sha256"
     digest = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()
     if not (stamp.exists() and stamp.read_text() == digest):

@@ -56,6 +56,7 @@ class Stack:
 
     data: Path
     environment: dict[str, str]
+    python: str = sys.executable
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @cached_property
@@ -122,7 +123,7 @@ class Stack:
     def _start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         with (self.data / f"process-{len(list(self.data.glob('*.log')))}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [self.python, *arguments],
                 cwd=ROOT,
                 env={**self.environment, **variables},
                 stdout=log,

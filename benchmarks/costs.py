@@ -78,7 +78,7 @@ def count(bench: Bench, jobs: int) -> tuple[dict[str, tuple[float, float]], Figu
         micros[name] += real * number * each.get(command, 0.0) / watched
     found = {name: (calls[name] / watched, micros[name]) for name in calls}
     found["the scripts themselves (Lua)"] = (0.0, max(0.0, real * inside - sum(micros.values())))
-    found["network and what is not in scripts"] = (0.0, cpu - real * inside)
+    found["network and what is not in scripts"] = (0.0, max(0.0, cpu - real * inside))  # not less by rounding
     return found, whole
 
 

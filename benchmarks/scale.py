@@ -2,6 +2,9 @@
 
 Each case runs as many no-op jobs on one worker while the state that it names surrounds it, and counts processor time
 of Redis and of the worker a job; what other workers use meanwhile is left out. Costs are compared within a group.
+
+Each state is measured several times in turns with the plainest one, a worker alone on a Redis of its own; a cost is
+given in the pace that the shared machine had on the whole.
 """
 
 from __future__ import annotations
@@ -10,32 +13,35 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks import _doubling, _report, _tree, fleet_jobs
-from benchmarks._bench import ROOT, Bench, Figures
+from benchmarks import _report, _tree, fleet_jobs
+from benchmarks._bench import HANGS_AFTER, ROOT, Bench, Figures
 from benchmarks._broker import broker
 from benchmarks._systems import fleet
-from benchmarks._tree import Tree
+from benchmarks._turns import CHUNK, COSTS, in_turns, side
 from benchmarks._waiting_room import ENDLESS, waiting_room
 from jobs.engine import Fleet, JobType, connect, keys
 from jobs.settings import Settings
 
 BOUND = 0.15
-CHUNK = 10_000
-COSTS = ("Redis µs/job", "worker µs/job", "enqueue: Redis µs")
-KEYS_A_JOB = 4
-"""Of a job that has ended, at most."""
 AT_ONCE = 3
 """Workers that start at the same time: fifty would keep Redis waiting for a processor."""
 IDLE_FOR = 3.0
 """Seconds over which the use of idle workers is measured."""
+
+
+class Measured(NamedTuple):
+    """Figures of one state, and the costs of a worker alone around that time."""
+
+    figures: Figures
+    alone: Figures
 
 
 @dataclass(frozen=True)
@@ -70,39 +76,62 @@ def cases(scale: float = 1.0) -> list[Case]:
 def main() -> int:
     """Measure and publish; the exit status is 1 when a group's costs are further apart than the bound."""
     options = _options()
-    with broker(options.redis_server) as running, tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        bench = Bench(fleet("fleet", "FleetWorker"), running, Path(folder), Path(folder))
-        figures: dict[Case, list[Figures]] = {case: [] for case in cases(options.scale) if case.group in options.groups}
+    with _bench(options.redis_server) as bench, _bench(options.redis_server) as beside:
+        measured: dict[Case, list[Measured]] = {
+            case: [] for case in cases(options.scale) if case.group in options.groups
+        }
         for number in range(options.rounds):
-            for case in figures:
+            for case in measured:
                 print(f"round {number + 1}/{options.rounds}: {case}", file=sys.stderr, flush=True)
-                figures[case].append(measure(bench, case, options.jobs))
-        rows = table(figures)
-        facts = {"jobs": options.jobs, "rounds": options.rounds, "apart": flatness(rows), "bound": BOUND}
+                measured[case] += measure(bench, beside, case, options.jobs, options.times)
+        rows = table(measured)
+        facts = {"jobs": options.jobs, "rounds": options.rounds, "times": options.times, "bound": BOUND}
+        facts["apart"] = flatness(rows)
+        facts["alone"] = {cost: _spread(measured, cost) for cost in COSTS}
         title = "A job's cost while the state around it grows, in microseconds of processor time"
         _report.show(title, rows, **facts)
         if not options.quick:
-            _report.keep("scale", title, rows, running.client, **facts)
+            _report.keep("scale", title, rows, bench.broker.client, **facts)
     return int(any(share >= BOUND for group in facts["apart"].values() for share in group.values()))
 
 
-def measure(bench: Bench, case: Case, jobs: int) -> Figures:
-    """What a job costs in that state, to enqueue and to run; of more jobs where so many end between two looks."""
-    while not (figures := _measured(bench, case, jobs)):
-        jobs *= 2
-    return figures
+def measure(bench: Bench, beside: Bench, case: Case, jobs: int, times: int) -> list[Measured]:
+    """What a job costs in that state, to enqueue and to run, so many times in turns with a worker alone."""
+    with fresh(bench) as client, fresh(beside) as plain, ExitStack() as around:
+        variables = _surround(around, bench, client, case)
+        idle = _idle(bench) if case.workers > 1 else 0.0
+        state = around.enter_context(side(bench, client, variables, idle=idle, waiting=case.waiting))
+        alone = around.enter_context(side(beside, plain))
+        measured = []
+        for number in range(times):
+            first = 1 if number % 2 else -1
+            its, plainest = in_turns((state, alone)[::first], jobs)[::first]
+            measured.append(Measured({**its, "idle: Redis µs/s": 1e6 * idle}, {cost: plainest[cost] for cost in COSTS}))
+    return measured
 
 
-def table(figures: Mapping[Case, Sequence[Figures]]) -> list[dict[str, Any]]:
-    """A row a case with the medians of its rounds."""
+def table(measured: Mapping[Case, Sequence[Measured]]) -> list[dict[str, Any]]:
+    """A row a case with the medians of what was measured, costs as they were at the machine's usual pace."""
+    usual = {cost: _spread(measured, cost)[1] for cost in COSTS}
     return [
         {
             "group": case.group,
             "number": case.number,
-            **{name: round(median(each[name] for each in rounds), 1) for name in rounds[0]},
+            **{name: round(median(_at(usual, each, name) for each in rounds), 1) for name in rounds[0].figures},
         }
-        for case, rounds in figures.items()
+        for case, rounds in measured.items()
     ]
+
+
+def _at(usual: Figures, measured: Measured, name: str) -> float:
+    pace = usual[name] / measured.alone[name] if name in usual else 1.0
+    return measured.figures[name] * pace
+
+
+def _spread(measured: Mapping[Case, Sequence[Measured]], cost: str) -> tuple[float, float, float]:
+    """The least, the median and the most that it was for a worker alone."""
+    found = [each.alone[cost] for rounds in measured.values() for each in rounds]
+    return round(min(found), 1), round(median(found), 1), round(max(found), 1)
 
 
 def flatness(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -118,32 +147,31 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     groups = list(dict.fromkeys(case.group for case in cases()))
     parser.add_argument("--groups", nargs="+", choices=groups, default=groups)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--times", type=int, default=5, help="measurements of each state a round")
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--redis-server")
-    parser.add_argument("--quick", action="store_true", help="one round at a hundredth of the size; keeps nothing")
+    parser.add_argument("--quick", action="store_true", help="once at a hundredth of the size; keeps nothing")
     options = parser.parse_args()
     options.scale = 0.01 if options.quick else 1.0
     if options.quick:
-        options.rounds, options.jobs = 1, min(options.jobs, 2000)
+        options.rounds, options.times, options.jobs = 1, 1, min(options.jobs, 2000)
     return options
 
 
-def _measured(bench: Bench, case: Case, jobs: int) -> Figures:
+@contextmanager
+def _bench(binary: str | None) -> Iterator[Bench]:
+    with broker(binary) as running, tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        yield Bench(fleet("fleet", "FleetWorker"), running, Path(folder), Path(folder))
+
+
+@contextmanager
+def fresh(bench: Bench) -> Iterator[Fleet]:
+    """A client of the benchmark's emptied Redis."""
     bench.fresh()
     client = connect(Settings.from_env(bench.environment())).discover()
     try:
-        with ExitStack() as around:
-            variables = _surround(around, bench, client, case)
-            idle = _idle(bench) if case.workers > 1 else 0.0
-            _enqueue(client, fleet_jobs.touch, case.waiting)
-            _doubling.be_past_the_next(client.redis, KEYS_A_JOB * 2 * jobs)
-            before = bench.broker.cpu()
-            _enqueue(client, fleet_jobs.touch, 2 * jobs)
-            enqueued = (bench.broker.cpu() - before) / (2 * jobs)
-            tree = around.enter_context(bench.worker(bench.system.usual, variables))
-            costs = _costs(bench, tree, jobs, idle)
-            return costs and {**costs, COSTS[2]: 1e6 * enqueued, "idle: Redis µs/s": 1e6 * idle}
+        yield client
     finally:
         client.close()
 
@@ -166,7 +194,10 @@ def _surround(around: ExitStack, bench: Bench, client: Fleet, case: Case) -> dic
 
 
 def _until_registered(client: Fleet, workers: int) -> None:
+    give_up = time.monotonic() + HANGS_AFTER
     while client.redis.zcard(keys.WORKERS) < workers:
+        if time.monotonic() > give_up:
+            raise RuntimeError(f"no {workers} workers are there after {HANGS_AFTER:g} s")
         time.sleep(0.05)
 
 
@@ -186,22 +217,6 @@ def _idle(bench: Bench) -> float:
     begun, before = time.monotonic(), bench.broker.cpu()
     time.sleep(IDLE_FOR)
     return (bench.broker.cpu() - before) / (time.monotonic() - begun)
-
-
-def _costs(bench: Bench, tree: Tree, jobs: int, idle: float) -> Figures:
-    """Costs after the first quarter of `jobs`, for as many as `jobs` or a little more; none if all had ended then."""
-    bench.wait(tree, lambda: bench.lines() >= jobs / 4)
-    first = bench.moment(tree)
-    bench.wait(tree, lambda: bench.lines() >= min(1.9 * jobs, first.done + jobs))
-    last = bench.moment(tree)
-    if last.done == first.done:
-        return {}
-    counted, seconds = (last.done - first.done) / 1e6, last.at - first.at
-    return {
-        "Redis µs/job": (last.redis - first.redis - idle * seconds) / counted,
-        "worker µs/job": (last.worker.tree - first.worker.tree) / counted,
-        "jobs/s": counted * 1e6 / seconds,
-    }
 
 
 def _apart(values: Sequence[float]) -> float:
