@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from jobs.engine.outcome import Outcome
 from jobs.engine.worker.leasing import SLOT, Ask, Leased, Leases, Renewal
 from jobs.engine.worker.running import Running
 
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+MOMENT = re.compile(rb"\$\d+\r\n\d{4}-\d\d-\d\dT[\d:.]+Z\r\n")  # a packed argument that is a time and nothing else
 
 
 class Network:
@@ -31,6 +31,11 @@ class Network:
     def now(self) -> str:
         """The host's time as scripts are told it."""
         return self.clock.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def told(self, packed: bytes) -> bytes:
+        """The same commands with the host's time in the place of every time."""
+        now = self.now.encode()
+        return MOMENT.sub(b"$%d\r\n%b\r\n" % (len(now), now), packed)
 
     def get_connection(self, *args: Any) -> Any:
         """A connection of the pool's, with this between."""
@@ -51,9 +56,12 @@ class Wire:
         self.network, self.connection = network, connection
 
     def send_command(self, *command: Any, **options: Any) -> None:
+        """One command, sent as if it had been packed before."""
+        self.send_packed_command(self.connection.pack_command(*command), **options)
+
+    def send_packed_command(self, packed: Iterable[bytes], **options: Any) -> None:
         """Redis does what it is asked; whether the caller hears of it is another matter."""
-        told = [self.network.now if isinstance(each, str) and MOMENT.fullmatch(each) else each for each in command]
-        self.connection.send_command(*told, **options)
+        self.connection.send_packed_command([self.network.told(each) for each in packed], **options)
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """The reply, unless it gets lost."""
@@ -81,24 +89,6 @@ class Ended:
         """Whether its type keeps what ended so for any time."""
         retention = self.run.policy.retention if self.run.policy else None
         return retention is None or bool(retention.failed if self.outcome.kind == "failed" else retention.finished)
-
-
-class Connection(redis.Redis):
-    """Tells scripts the time of a clock that is off, and loses the next reply where it is told to."""
-
-    clock = datetime(2000, 1, 1, tzinfo=UTC)
-    lose_reply = False
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Redis does what it is asked; whether the caller hears of it is another matter."""
-        now = self.clock.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        reply = super().execute_command(
-            *(now if isinstance(arg, str) and MOMENT.fullmatch(arg) else arg for arg in args), **options
-        )
-        if self.lose_reply:
-            self.lose_reply = False
-            raise redis.ConnectionError("the reply was lost")
-        return reply
 
 
 class Host:
