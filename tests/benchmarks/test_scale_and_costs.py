@@ -19,7 +19,7 @@ from benchmarks._turns import Side, in_turns, side
 from benchmarks.scale import Case
 from jobs.engine import connect
 from jobs.settings import Settings
-from tests.conftest import redis_binary
+from tests.conftest import redis_binary, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,7 @@ def test_as_many_jobs_wait_around_each_turn(bench: Bench, monkeypatch: pytest.Mo
 
 def test_less_than_a_tick_of_processor_time_is_seen(tmp_path: Path) -> None:
     with _tree.running(["sleep", "60"], {"PATH": os.environ["PATH"]}, tmp_path, tmp_path / "log") as tree:
+        wait_until(lambda: tree.used().first)  # a process that has just been started may have used nothing yet
         used = tree.used()
     assert 0 < used.first <= used.tree
 
@@ -83,6 +84,7 @@ def test_a_process_that_ends_between_a_look_at_the_tree_and_at_itself_counts_not
     ended.kill()
     ended.wait()
     with _tree.running(["sleep", "60"], {"PATH": os.environ["PATH"]}, tmp_path, tmp_path / "log") as tree:
+        wait_until(lambda: tree.used().first)
         first = psutil.Process(tree._first.pid)
         with monkeypatch.context() as patch:
             patch.setattr(tree, "_all", lambda: [first, listed])
