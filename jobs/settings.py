@@ -139,6 +139,10 @@ class Settings(BaseModel):
         }
         if "redis_url" not in values and source.get("REDIS_HOST"):
             values["redis_url"] = _redis_url_of(source)
+        if (
+            source.get("RQ_KEY_PREFIX") == ""
+        ):  # elsewhere that is a variable which is not set; to RQ it is one to refuse
+            raise InvalidSettings("RQ_KEY_PREFIX: it is empty; write a prefix, or unset it for rq")
         if source.get("QUEUE_WEIGHTS"):
             values["queue_weights"] = _weights_of(source["QUEUE_WEIGHTS"])
         values["overrides"] = {

@@ -1,5 +1,6 @@
 """How jobs run. Declare with `job`, enqueue with the declared type, look at and steer jobs through the `Fleet`."""
 
+from jobs.loading import lean_rq  # noqa: F401, I001  before anything imports rq
 from jobs.engine.breakers import Breaker
 from jobs.engine.context import Context
 from jobs.engine.errors import (

@@ -3,7 +3,8 @@
 That is rich, for a style of tracebacks in structlog, which does without (4 MB a process), OpenTelemetry, where it is
 installed, for metrics in redis-py (3 MB and 0.2 s), and redis-py's asyncio client with half of asyncio, which load when
 they are used (2 MB).
-What follows of the standard library and of pydantic is bare (1 MB).
+What follows of the standard library and of pydantic is bare (1 MB). rq is not among them: it reads RQ_KEY_PREFIX when
+imported, so settings come first, which need pydantic; `jobs.loading.lean_rq` is for the engine.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ UNREAD = (
     "pydantic",
     "pydantic_core",
     "redis",
-    "rq",
     "structlog",
     "typing_extensions",
     "typing_inspection",
@@ -36,4 +36,3 @@ with bare(*UNREAD), postponed("asyncio", "redis.asyncio"):
     importlib.import_module("pydantic").create_model("Loaded")
     _import_without("rich", "structlog")
     _import_without("opentelemetry", "redis")
-    importlib.import_module("rq")
