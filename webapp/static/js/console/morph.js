@@ -43,10 +43,14 @@ function clearTheWay(at, held) {
   return held;
 }
 
-// The node that becomes `wanted`: the one of the same key, or the one that stands there if it is of the same kind.
+// The node that becomes `wanted`: the one of the same key, once, or the one that stands there if it is of the same kind.
 function partner(at, wanted, known) {
   const key = keyOf(wanted);
-  if (key) return known.get(key) ?? null;
+  if (key) {
+    const match = known.get(key) ?? null;
+    known.delete(key);
+    return match;
+  }
   return at !== null && at.nodeName === wanted.nodeName && !keyOf(at) ? at : null;
 }
 
