@@ -20,15 +20,8 @@ if not settings.anybody_can_sign_in:
     sys.exit("Nobody could sign in: set JWT_JWKS_URL or JWT_SECRET, or ADMIN_PASSWORD_HASH.")
 room = raise_limit()
 
-# The metrics of all processes are summed from files here. The application reads the variable, so it is set for it; a
-# reload and a new server that takes over (USR2) find it set.
+COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 OWN_COUNTS = "rq-fleet-counts-"
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(
-        settings.prometheus_multiproc_dir or tempfile.mkdtemp(prefix=OWN_COUNTS)
-    )
-counts = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-counts.mkdir(parents=True, exist_ok=True)
 
 bind = f"{host_of(settings)}:{settings.port}"
 workers = settings.web_concurrency
@@ -54,7 +47,21 @@ def on_starting(server: Any) -> None:
     if room.low:
         files = f"{room.files} open files allow {room.live} live connections a process, not 1000: raise ulimit -n"
         server.log.warning(files)
-    for file in counts.glob("*.db"):
+    _find_room_for_counts()
+
+
+def _find_room_for_counts() -> None:
+    """The metrics of all processes are summed from files there; the application reads the variable.
+
+    Runs once a server: a reload finds the variable set, and a new server that takes over (USR2) may find the folder of
+    the old one in it, which that one will remove.
+    """
+    given = os.environ.get(COUNTS) or str(settings.prometheus_multiproc_dir or "")
+    if not given or Path(given).name.startswith(OWN_COUNTS):
+        given = tempfile.mkdtemp(prefix=OWN_COUNTS)
+    os.environ[COUNTS] = given
+    Path(given).mkdir(parents=True, exist_ok=True)
+    for file in Path(given).glob("*.db"):
         file.unlink()
 
 
@@ -80,6 +87,8 @@ def worker_exit(server: Any, worker: Any) -> None:
     from webapp import local_jobs
     from webapp.live.connections import connections
 
+    if worker.pid != os.getpid():  # the server, which misses a process that it wanted to kill
+        return
     connections.close_all()
     local_jobs.join()
 
@@ -89,7 +98,7 @@ def child_exit(server: Any, worker: Any) -> None:
     from jobs.adapters import process_counts
 
     try:
-        kept = process_counts.keep_ended(counts)
+        kept = process_counts.keep_ended(Path(os.environ[COUNTS]))
     except Exception as error:  # neither a full disk nor a strange file may end the server
         server.log.error(f"the counts of the process {worker.pid} stay in its own files: {error}")
     else:
@@ -98,6 +107,6 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    """Leave no folder of counts behind that nobody asked for, unless a new server has taken over."""
-    if counts.name.startswith(OWN_COUNTS) and not server.reexec_pid:
-        shutil.rmtree(counts, ignore_errors=True)
+    """Leave no folder of counts behind that nobody asked for."""
+    if Path(os.environ[COUNTS]).name.startswith(OWN_COUNTS):
+        shutil.rmtree(os.environ[COUNTS], ignore_errors=True)

@@ -113,7 +113,7 @@ class Process:
             errors="replace",
             pass_fds=keep_open,
             start_new_session=True,
-            preexec_fn=end_with_parent,
+            preexec_fn=_begin,
         )
 
     def _read(self) -> None:
@@ -164,3 +164,10 @@ class Processes:
 
 def _turn(process: Process) -> int:
     return STOP_ORDER.index(process.name) if process.name in STOP_ORDER else -1
+
+
+def _begin() -> None:
+    """In the child, before it is what it shall be: a signal that the launcher ignores meanwhile is none of its own."""
+    for number in signals.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    end_with_parent()

@@ -6,11 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
 from jobs.adapters import storage
@@ -155,6 +158,40 @@ def test_counts_that_nobody_gave_a_place_leave_nothing_behind(
     process.send_signal(signal.SIGHUP)
     wait_until(lambda: server.up() and before not in server.children())
     assert [each.name.startswith("rq-fleet-counts-") for each in temporary.iterdir()] == [True]
+    process.terminate()
+    assert process.wait(60) == 0
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_counts_that_nobody_gave_a_place_are_each_servers_own_while_a_new_one_takes_over(
+    tables: None, spawn: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, reloaded: bool
+) -> None:
+    port, temporary, successors = free_port(), tmp_path / "temporary", tmp_path / "pid.2"
+    temporary.mkdir()
+    gunicorn = str(Path(sys.executable).with_name("gunicorn"))  # one that was started with -m can't start another
+    configuration = ["-c", str(ROOT / "deploy/gunicorn.conf.py"), "-p", str(tmp_path / "pid")]
+    process = spawn(
+        gunicorn, *configuration, "webapp:create_app()", PORT=str(port), WEB_CONCURRENCY="1", TMPDIR=str(temporary)
+    )
+    server = Server(process, port)
+    wait_until(server.up)
+    (own,) = temporary.iterdir()
+    if reloaded:
+        (before,) = server.children()
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: server.up() and before not in server.children())
+    process.send_signal(signal.SIGUSR2)
+    successor = psutil.Process(int(wait_until(lambda: successors.exists() and successors.read_text())))
+    try:
+        wait_until(lambda: successor.children() and len(list(temporary.iterdir())) == 2)
+        successor.terminate()
+        wait_until(lambda: list(temporary.iterdir()) == [own])
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            successor.kill()
+    assert server.ask("GET", "/metrics")[0] == 200
+    assert list(own.iterdir()) != []
     process.terminate()
     assert process.wait(60) == 0
     assert list(temporary.iterdir()) == []
